@@ -1,0 +1,15 @@
+"""R_format: is the text exactly one think block and one answer block."""
+
+from __future__ import annotations
+
+from fea.data.example import Example
+from fea.prompts import Answer
+from fea.rewards import RewardCallback, format_match
+
+
+class FormatReward(RewardCallback):
+    """1 for one non-empty think block followed by one non-empty answer block and nothing else, else 0."""
+
+    def reward(self, answer: Answer, example: Example, text: str) -> float:
+        """The score."""
+        return format_match(answer)

@@ -1,0 +1,172 @@
+"""`fea analyze`: Action Units, emotion and reasoning of images, from a trained run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+
+from fea import checkpoints
+from fea.data.encoding import Prompt
+from fea.data.example import Example
+from fea.data.jsonl import write_atomically
+from fea.data.module import emotion_set
+from fea.errors import FEAError
+from fea.policy import Policy
+from fea.prompts import Answer, parse
+from fea.sampling import Generation, noise
+
+_COLUMNS = ("image", "AUs", "emotion", "reasoning", "valid", "text", "error")
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+
+
+def load_policy(run: str, device: str = "auto") -> tuple[Policy, dict[str, Any]]:
+    """The trained policy of a run, ready to answer, and what its checkpoint says about it.
+
+    Args:
+        run: folder or checkpoint of a run.
+        device: "cpu", "cuda", or "auto".
+
+    Raises:
+        FEAError: the run cannot be read.
+    """
+    checkpoint = checkpoints.read(checkpoints.find(run))
+    policy = Policy(checkpoints.config_of(checkpoint), checkpoints.weights(run)).eval()
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return policy.to(chosen), checkpoint["fea"]
+
+
+def answers(
+    policy: Policy, prompts: Sequence[Prompt], generation: Generation, samples: int = 0, seed: int = 0
+) -> list[list[Answer]]:
+    """Answers to prompts.
+
+    Args:
+        policy: in eval mode.
+        prompts: one batch.
+        generation: length limit and temperature.
+        samples: answers sampled for each prompt; 0 gives the one greedy answer.
+        seed: of the sampling noise.
+
+    Returns:
+        For each prompt its answers.
+    """
+    placed = move_data_to_device(list(prompts), policy.forbidden.device)
+    group = max(1, samples)
+    chance = noise([p.example.id for p in prompts], group, generation.max_tokens, seed, 0) if samples else None
+    texts = policy.rollout(placed, group, generation, chance).texts
+    parsed = [parse(text, prompts[n // group].example.emotions) for n, text in enumerate(texts)]
+    return [parsed[n : n + group] for n in range(0, len(parsed), group)]
+
+
+def analyze(
+    images: list[str],
+    model: str,
+    out: str | None = None,
+    question: str = "",
+    emotions: str | list[str] | None = None,
+    batch_size: int = 16,
+    max_tokens: int = 256,
+    device: str = "auto",
+) -> int:
+    """Names the Action Units and the emotion of faces, with the reasoning; one row an image.
+
+    Args:
+        images: image files, or folders of them.
+        model: run (folder or checkpoint) that `fea fit` wrote.
+        out: file for the answers, .csv or .jsonl; by default they are printed as CSV.
+        question: asked instead of the default question.
+        emotions: allowed emotions; by default those the model was trained with.
+        batch_size: images at a time.
+        max_tokens: length limit of an answer.
+        device: "cpu", "cuda" or "auto".
+
+    Returns:
+        0, or 2 if an image could not be read; it has a row too, which says why.
+
+    Raises:
+        FEAError: there is no image or no such run, or `out` has another ending.
+    """
+    files = _files(images)
+    if out and Path(out).suffix not in (".csv", ".jsonl"):
+        raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl")
+    policy, trained = load_policy(model, device)
+    if set(trained["datasets"]) == {"faces"}:
+        print("note: this model has seen drawn faces only; what it says of photographs means nothing", file=sys.stderr)
+    allowed = tuple(trained["emotions"]) if emotions is None else emotion_set(emotions)
+    generation = Generation(max_tokens)
+    rows = []
+    for start in range(0, len(files), batch_size):
+        rows += list(_rows(policy, files[start : start + batch_size], question, allowed, generation))
+        print(f"\r{len(rows)} of {len(files)} images", end="\n" if len(rows) == len(files) else "", file=sys.stderr)
+    text = _jsonl(rows) if out and out.endswith(".jsonl") else _csv(rows)
+    if out:
+        write_atomically(Path(out), text.encode())
+    else:
+        print(text, end="")
+    return 2 if any(row["error"] for row in rows) else 0
+
+
+def _files(images: list[str]) -> list[Path]:
+    files: list[Path] = []
+    for name in images:
+        path = Path(name)
+        if path.is_dir():
+            files += sorted(file for file in path.iterdir() if file.suffix.lower() in _IMAGES)
+        else:
+            files.append(path)
+    if not files:
+        raise FEAError(f"no image in {', '.join(images)}")
+    return files
+
+
+def _rows(
+    policy: Policy, files: list[Path], question: str, emotions: tuple[str, ...], generation: Generation
+) -> Iterator[dict[str, Any]]:
+    prompts: dict[Path, Prompt] = {}
+    errors: dict[Path, str] = {}
+    for file in files:
+        example = Example(
+            str(file), "", str(file), str(file), question, None, frozenset(), (), emotions, None, {}, None, None, "{}"
+        )  # fmt: skip
+        try:
+            prompts[file] = policy.encoder(example)
+        except FEAError as error:
+            errors[file] = str(error)
+    written = answers(policy, list(prompts.values()), generation) if prompts else []
+    read = {file: found[0] for file, found in zip(prompts, written, strict=True)}
+    for file in files:
+        yield _row(file, read.get(file), errors.get(file, ""))
+
+
+def _row(file: Path, answer: Answer | None, error: str) -> dict[str, Any]:
+    if answer is None:
+        return dict.fromkeys(_COLUMNS, "") | {"image": str(file), "valid": False, "error": error}
+    return {
+        "image": str(file),
+        "AUs": [f"AU{number}" for number in sorted(answer.aus)],
+        "emotion": answer.emotion or "",
+        "reasoning": (answer.think or "").strip(),
+        "valid": answer.well_formed,
+        "text": answer.text,
+        "error": "",
+    }
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "AUs": " ".join(row["AUs"])} for row in rows)
+    return buffer.getvalue()
+
+
+def _jsonl(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

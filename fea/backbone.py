@@ -1,0 +1,226 @@
+"""Builds the network behind a policy: a Qwen2.5-VL from a folder, the hub or a config; in 4 bits; with an adapter.
+
+The heavy libraries are imported inside the functions, so that a mistake in a config is reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fea.errors import FEAError
+from fea.prompts import Knowledge
+from fea.tiny import TinySize, build_image_processor, build_model, build_tokenizer
+
+Attention = Literal["sdpa", "flash_attention_2"]  # eager attention reads a boolean mask as numbers, silently
+
+# The linear layers of the language model; the vision tower has layers of the same names, so the path is part of it.
+_LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+_KEPT_WHOLE = ["model.visual", "lm_head"]  # not quantised: faces are in the one, log-probabilities in the other
+
+
+@dataclass
+class LoRA:
+    """Low-rank adapter (Hu et al., arXiv 2106.09685).
+
+    It is kept in fp32, since in bf16 a small step changes nothing, and has no dropout, so that the log-probabilities of
+    sampling and of training agree.
+
+    Args:
+        rank: rank of the update.
+        alpha: its scale is alpha / rank.
+        targets: regular expression of the layers that get one; by default the linear layers of the language model.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    targets: str = _LANGUAGE_LAYERS
+
+
+@dataclass
+class PolicyConfig:
+    """What the model is and what it is shown; stored with every checkpoint.
+
+    Args:
+        base: hub name or folder of a Qwen2.5-VL model, or "tiny" for a small one with random weights.
+        tiny: dimensions of that one.
+        lora: adapter to train; null trains the whole language model.
+        four_bit: load the base in 4 bits (bitsandbytes nf4, double quantisation; QLoRA, arXiv 2305.14314); needs an adapter.
+        train_vision: train the vision tower too; only without an adapter.
+        dtype: type of the base's weights; "float32" to train them.
+        attention: attention of the language model.
+        vision_attention: attention of the vision tower.
+        checkpointing: recompute activations in the backward pass, to save memory.
+        min_pixels: smaller images are enlarged to this many pixels; 224 * 224 are 64 visual tokens.
+        max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens.
+        knowledge: "full" explains the Action Units in the prompt, "brief" does not.
+    """
+
+    base: str = "tiny"
+    tiny: TinySize = field(default_factory=TinySize)
+    lora: LoRA | None = None
+    four_bit: bool = False
+    train_vision: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Attention = "sdpa"
+    vision_attention: Attention = "sdpa"
+    checkpointing: bool = False
+    min_pixels: int = 224 * 224
+    max_pixels: int = 448 * 448
+    knowledge: Knowledge = "full"
+
+
+class Backbone(NamedTuple):
+    """The parts a policy is made of: network, tokenizer, image processor."""
+
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+
+
+def check(config: PolicyConfig) -> None:
+    """Refuses settings that do not go together.
+
+    Raises:
+        FEAError: naming both settings.
+    """
+    if config.four_bit and config.lora is None:
+        raise FEAError(
+            "policy.four_bit: 4-bit weights cannot be trained; give policy.lora a rank, or set four_bit: false"
+        )
+    if config.lora and config.train_vision:
+        raise FEAError(
+            "policy.train_vision: an adapter leaves the vision tower as it is; set lora: null to train the tower"
+        )
+    if config.lora and config.lora.rank < 1:
+        raise FEAError(f"policy.lora.rank: {config.lora.rank}; the rank of an adapter is at least 1")
+    if config.lora is None and config.dtype != "float32":
+        raise FEAError(
+            "policy.dtype: weights trained in bfloat16 lose small steps; set float32, or train an adapter (policy.lora)"
+        )
+    if not 28 * 28 <= config.min_pixels <= config.max_pixels:
+        raise FEAError(
+            f"policy.min_pixels: {config.min_pixels} with max_pixels {config.max_pixels}; one visual token needs 784 pixels, "
+            "and the smaller bound comes first"
+        )
+
+
+def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Backbone:
+    """Builds the network with frozen and trainable parts marked.
+
+    Args:
+        config: what to build.
+        start: weights to begin from instead of the base's; adapter weights among them go into the adapter.
+
+    Raises:
+        FEAError: the base cannot be found, or `start` does not fit it.
+    """
+    check(config)
+    tokenizer, image_processor = _processors(config)
+    model = build_model(tokenizer, config.tiny) if config.base == "tiny" else _pretrained(config)
+    model.set_attn_implementation({"text_config": config.attention, "vision_config": config.vision_attention})
+    model.requires_grad_(False)
+    whole = {name: weight for name, weight in start.items() if "lora_" not in name}
+    adapter = {name: weight for name, weight in start.items() if "lora_" in name}
+    load_weights(model, whole)
+    if config.lora:
+        _add_adapter(model, config.lora)
+        load_weights(model, adapter)
+    else:
+        if adapter:
+            raise FEAError("model.init_from: it holds an adapter; give policy.lora the same rank, alpha and targets")
+        model.requires_grad_(True)
+        model.model.visual.requires_grad_(config.train_vision)
+    if config.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return Backbone(model.train(), tokenizer, image_processor)  # from_pretrained leaves it in eval mode
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copies weights into the parameters of the same name.
+
+    Raises:
+        FEAError: a name or a shape does not fit.
+    """
+    parameters = dict(module.named_parameters())
+    for name, weight in weights.items():
+        if name not in parameters or parameters[name].shape != weight.shape:
+            found = (
+                "has no such weight" if name not in parameters else f"has shape {tuple(parameters[name].shape)} there"
+            )
+            raise FEAError(
+                f"the weights belong to another model: '{name}' of shape {tuple(weight.shape)}, and this one {found}; "
+                "use the same policy.base, policy.tiny and policy.lora as the run they come from"
+            )
+        with torch.no_grad():
+            parameters[name].copy_(weight)
+
+
+def _processors(config: PolicyConfig) -> tuple[Any, Any]:
+    if config.base == "tiny":
+        tokenizer, image_processor = build_tokenizer(), build_image_processor()
+    else:
+        from transformers import AutoImageProcessor, AutoTokenizer
+
+        tokenizer = _from(AutoTokenizer.from_pretrained, config.base)
+        image_processor = _from(AutoImageProcessor.from_pretrained, config.base)
+    image_processor.size = {"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels}
+    return tokenizer, image_processor
+
+
+def _pretrained(config: PolicyConfig) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    options: dict[str, Any] = {"dtype": getattr(torch, config.dtype)}
+    if config.four_bit:
+        options |= {"quantization_config": _four_bit()}
+        if torch.cuda.is_available():  # straight to the card: a copy in host memory may not fit
+            options |= {"device_map": {"": torch.cuda.current_device()}}
+    model = _from(AutoModelForImageTextToText.from_pretrained, config.base, **options)
+    for module in model.modules():
+        # On a CPU with AVX512-BF16, bitsandbytes repacks 4-bit weights for inference and then gives no gradient.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def _four_bit() -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.bfloat16,  # what sharding needs
+        llm_int8_skip_modules=_KEPT_WHOLE,
+    )
+
+
+def _from(load: Any, base: str, **options: Any) -> Any:
+    """Loads from a folder or the hub, with one sentence if there is nothing."""
+    if Path(base).exists() and not (Path(base) / "config.json").exists():
+        raise FEAError(f"policy.base: '{base}' holds no model (no config.json in it)")
+    try:
+        return load(base, **options)
+    except (OSError, ValueError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise FEAError(f"policy.base: cannot load '{base}' from a folder or the hub ({why})") from error
+
+
+def _add_adapter(model: nn.Module, lora: LoRA) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    adapter = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora.targets)
+    try:
+        inject_adapter_in_model(adapter, model)
+    except ValueError as error:
+        raise FEAError(f"policy.lora.targets: no layer matches '{lora.targets}'") from error
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()

@@ -1,0 +1,105 @@
+"""Where a run's weights lie and what they belong to.
+
+A checkpoint holds the trainable weights, the optimiser and, under the key "fea", what is needed to build the policy again.
+It is read with `weights_only`: a file cannot run code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fea.backbone import LoRA, PolicyConfig
+from fea.errors import FEAError
+from fea.prompts import PROMPT_VERSION
+from fea.tiny import TinySize
+
+RESULT = "RESULT"  # a file in a folder of runs: the name of the run that holds the outcome
+
+
+def find(run: str) -> Path:
+    """The checkpoint of a run: its best, else its last.
+
+    Args:
+        run: folder of a run, folder of runs with a RESULT file, or a checkpoint file.
+
+    Raises:
+        FEAError: there is none.
+    """
+    path = Path(run)
+    if (path / RESULT).is_file():
+        return find(str(path / (path / RESULT).read_text().strip()))
+    for candidate in (path, path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"):
+        if candidate.is_file():
+            return candidate
+    raise FEAError(
+        f"'{run}' holds no checkpoint; name the folder of a finished run (with checkpoints/ in it) or a .ckpt file"
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Loads a checkpoint into host memory.
+
+    Raises:
+        FEAError: it is damaged, or holds anything but tensors and plain values, or was not written by fea.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise a dozen different kinds
+        why = str(error).strip().splitlines()[0][:120]
+        raise FEAError(f"checkpoint '{path}' cannot be read: {why}") from error
+    if "fea" not in checkpoint:
+        raise FEAError(f"checkpoint '{path}' was not written by fea")
+    return checkpoint
+
+
+def describe(
+    config: PolicyConfig, init_from: str | None, emotions: Iterable[str], datasets: Iterable[str]
+) -> dict[str, Any]:
+    """What is stored under "fea": the policy, where it came from, what it may answer and what it has seen."""
+    return {
+        "policy": asdict(config),
+        "init_from": init_from,
+        "prompt": PROMPT_VERSION,
+        "emotions": list(emotions),
+        "datasets": sorted(datasets),
+    }
+
+
+def config_of(checkpoint: dict[str, Any]) -> PolicyConfig:
+    """The policy that a checkpoint belongs to.
+
+    Raises:
+        FEAError: it was trained with another version of the prompt.
+    """
+    stored = checkpoint["fea"]
+    if stored["prompt"] != PROMPT_VERSION:
+        raise FEAError(
+            f"the checkpoint was trained with prompt version {stored['prompt']}, this is version {PROMPT_VERSION}; "
+            "use the release of fea that wrote it"
+        )
+    fields = dict(stored["policy"])
+    fields["tiny"] = TinySize(**fields["tiny"])
+    fields["lora"] = fields["lora"] and LoRA(**fields["lora"])
+    return PolicyConfig(**fields)
+
+
+def weights(run: str | None) -> dict[str, Tensor]:
+    """All weights that training changed up to a run's checkpoint, by their names in the policy.
+
+    An adapter that was trained on top of an earlier run's whole weights brings these along.
+    """
+    if run is None:
+        return {}
+    checkpoint = read(find(run))
+    own = {
+        name.removeprefix("policy."): weight
+        for name, weight in checkpoint["state_dict"].items()
+        if name.startswith("policy.")
+    }
+    return weights(checkpoint["fea"]["init_from"]) | own

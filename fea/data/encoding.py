@@ -1,0 +1,121 @@
+"""From an `Example` to what the model reads: token ids, positions and image patches of one prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fea.data.example import Example
+from fea.data.images import load_image
+from fea.prompts import Knowledge, system_prompt, user_prompt
+
+
+class Prompt(NamedTuple):
+    """One prompt, unpadded. P tokens, S image patches of C values.
+
+    Attributes:
+        example: what it was made from.
+        ids: (P,) token ids, one placeholder per merged patch.
+        positions: (3, P) time, height and width of M-RoPE.
+        pixels: (S, C) normalised patches.
+        grid: (3,) frames, rows and columns of patches.
+        target: (T,) ids of the analysis with its end token; empty where none is needed.
+    """
+
+    example: Example
+    ids: Tensor
+    positions: Tensor
+    pixels: Tensor
+    grid: Tensor
+    target: Tensor
+
+
+class Encoder:
+    """Turns examples into prompts. It holds no weights, so that loader workers can carry it."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        image_processor: Any,
+        chat_template: str,
+        image_token: int,
+        end_token: int,
+        knowledge: Knowledge,
+    ):
+        self.tokenizer, self.image_processor, self.chat_template = tokenizer, image_processor, chat_template
+        self.image_token, self.end_token, self.knowledge = image_token, end_token, knowledge
+        self._texts: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+
+    def __call__(self, example: Example, with_target: bool = False) -> Prompt:
+        """Reads the image and writes the prompt.
+
+        Raises:
+            FEAError: the image cannot be read.
+        """
+        image = load_image(example.image, example.place, example.flipped)
+        features = self.image_processor(images=[image], return_tensors="pt")
+        grid = features["image_grid_thw"][0]
+        merge = int(self.image_processor.merge_size)
+        text = self._text_ids(example.question, example.emotions)
+        ids = expand(text, self.image_token, int(grid.prod()) // merge**2)
+        target = self.target(example.analysis) if with_target and example.analysis else torch.empty(0, dtype=torch.long)
+        return Prompt(
+            example, ids, rope_positions(ids, grid, self.image_token, merge), features["pixel_values"], grid, target
+        )
+
+    def target(self, text: str) -> Tensor:
+        """(T,) ids of an answer, end token included."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return torch.tensor([*ids, self.end_token])
+
+    def _text_ids(self, question: str, emotions: Sequence[str]) -> list[int]:
+        """Ids of the prompt with a single image placeholder; most examples share their question, so they are kept."""
+        key = (question, tuple(emotions))
+        if key not in self._texts:
+            if len(self._texts) > 1000:  # a data set with a question for each face
+                self._texts.clear()
+            asked = [{"type": "image"}, {"type": "text", "text": user_prompt(question, emotions)}]
+            messages = [
+                {"role": "system", "content": system_prompt(self.knowledge)},
+                {"role": "user", "content": asked},
+            ]
+            text = self.tokenizer.apply_chat_template(
+                messages, chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
+            )
+            self._texts[key] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._texts[key]
+
+
+def expand(text_ids: Sequence[int], image_token: int, count: int) -> Tensor:
+    """Repeats the one image placeholder as often as the image has merged patches."""
+    at = list(text_ids).index(image_token)
+    return torch.tensor([*text_ids[:at], *[image_token] * count, *text_ids[at + 1 :]])
+
+
+def rope_positions(ids: Tensor, grid: Tensor, image_token: int, merge: int) -> Tensor:
+    """M-RoPE positions of a prompt with one image (Qwen2-VL, arXiv 2409.12191, section 2.1).
+
+    Text counts up in all three rows; the image holds its first position in time and spreads over height and width; the text
+    after it goes on from the larger of the two.
+
+    Args:
+        ids: (P,) token ids.
+        grid: (3,) frames, rows and columns of patches.
+        image_token: id of the placeholder.
+        merge: patches merged along each side.
+
+    Returns:
+        (3, P).
+    """
+    at = int((ids == image_token).nonzero()[0])
+    rows, columns = int(grid[1]) // merge, int(grid[2]) // merge
+    after = len(ids) - at - rows * columns
+    height, width = torch.arange(rows), torch.arange(columns)
+    time = torch.zeros(rows * columns, dtype=torch.long)
+    image = torch.stack([time, height.repeat_interleave(columns), width.repeat(rows)]) + at
+    before = torch.arange(at).expand(3, -1)
+    rest = (torch.arange(after) + at + max(rows, columns)).expand(3, -1)
+    return torch.cat([before, image, rest], dim=1)

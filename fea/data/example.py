@@ -1,0 +1,71 @@
+"""`Example`: one face with what is known of it.
+
+Unknown is not absent. `aus` is None when nobody coded Action Units; an empty set means that somebody looked and found none.
+Outside `coded` nothing is known. `labels` is empty when the emotion is unknown; of several labels any is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fea.facs import au_number, mirrored
+
+_SIDE = re.compile(r"\b(?:left|right|(?:AU)?[LR]\d|AU\d+[LR])", re.IGNORECASE)
+
+
+class Example(NamedTuple):
+    """One face with what is known of it.
+
+    Attributes:
+        id: unique within its file; sampling noise is drawn from it.
+        dataset: name of the data set it comes from.
+        image: path of the image file.
+        place: file and line of its record, for messages.
+        question: what is asked; "" for the default question.
+        aus: canonical codes of the present units ("AU12", sided "AUL12"), or None if unknown.
+        coded: FACS numbers that were looked for.
+        labels: accepted emotions, canonical; empty if unknown.
+        emotions: the allowed answers.
+        analysis: the reference text with its think and answer blocks, or None.
+        intensities: grades by code, 0 to 5.
+        valence: pleasantness in [-1, 1], or None.
+        arousal: activation in [-1, 1], or None.
+        meta: free-form information as JSON.
+        flipped: the image is to be shown mirrored.
+    """
+
+    id: str
+    dataset: str
+    image: str
+    place: str
+    question: str
+    aus: frozenset[str] | None
+    coded: frozenset[int]
+    labels: tuple[str, ...]
+    emotions: tuple[str, ...]
+    analysis: str | None
+    intensities: Mapping[str, float]
+    valence: float | None
+    arousal: float | None
+    meta: str
+    flipped: bool = False
+
+    @property
+    def present(self) -> frozenset[int]:
+        """FACS numbers of the present units, sides dropped; empty if unknown (ask `coded` first)."""
+        return frozenset(map(au_number, self.aus or ()))
+
+    def mirror(self) -> Example:
+        """The same face seen in a mirror: sided units change sides, the image is flipped when it is read.
+
+        A face whose analysis speaks of left and right is returned as it is: its words cannot be mirrored safely.
+        """
+        if self.analysis and _SIDE.search(self.analysis):
+            return self
+        return self._replace(
+            aus=None if self.aus is None else frozenset(map(mirrored, self.aus)),
+            intensities={mirrored(code): grade for code, grade in self.intensities.items()},
+            flipped=not self.flipped,
+        )

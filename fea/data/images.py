@@ -1,0 +1,39 @@
+"""Reads image files: RGB, upright, whole, or one sentence that says why not."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageOps
+
+from fea.errors import FEAError
+
+
+def load_image(path: str, place: str, flipped: bool = False) -> Image.Image:
+    """Reads an image as RGB, with EXIF orientation applied, transparency on white, the first frame of an animation.
+
+    Args:
+        path: the image file.
+        place: file and line that name it, for the message.
+        flipped: mirror it left to right.
+
+    Raises:
+        FEAError: the file is missing, damaged or no image.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            image = _rgb(ImageOps.exif_transpose(opened))
+    except FileNotFoundError:
+        raise FEAError(f"{place}: image '{path}' does not exist; check 'image_root', or set 'on_bad: skip'") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise FEAError(f"{place}: image '{path}' cannot be read ({error}); replace it, or set 'on_bad: skip'") from None
+    return ImageOps.mirror(image) if flipped else image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":  # 16-bit grey, which convert() would clip
+        image = image.point(lambda value: value / 256).convert("L")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")

@@ -1,0 +1,240 @@
+"""Batches of prompts in an order that is a function of (seed, epoch), from any position: what exact resume needs."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fea.data.encoding import Prompt
+from fea.data.example import Example
+from fea.data.jsonl import OnBad, Table
+from fea.errors import FEAError
+
+Balance = Literal["emotion", "au"]
+Encode = Callable[[Example], Prompt]
+
+_TRIES = 20  # unreadable images in a row after which skipping is no answer any more
+
+
+class Examples(Dataset[Example]):
+    """Several tables one after the other.
+
+    Args:
+        tables: opened data files.
+        analysed: keep only examples with an analysis.
+    """
+
+    def __init__(self, tables: Sequence[Table], analysed: bool = False):
+        self.tables = tables
+        self._starts = [0, *itertools.accumulate(map(len, tables))]
+        kept = [i for i, text in enumerate(self.column("analysis")) if text] if analysed else None
+        self._kept = None if kept is None else np.array(kept, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self._starts[-1] if self._kept is None else len(self._kept)
+
+    def __getitem__(self, index: int) -> Example:
+        place = index if self._kept is None else int(self._kept[index])
+        table = bisect.bisect_right(self._starts, place) - 1
+        return self.tables[table][place - self._starts[table]]
+
+    def column(self, name: str) -> list[object]:
+        """One field of all examples of all tables, kept or not."""
+        return [value for table in self.tables for value in table.column(name)]
+
+    def balance(self, by: Balance) -> NDArray[np.float64]:
+        """Sampling weights that even out emotions, or Action Units; an example without such labels weighs the average."""
+        columns = self.column("labels" if by == "emotion" else "AUs")
+        values = [tuple(value) if isinstance(value, list) else () for value in columns]
+        if self._kept is not None:
+            values = [values[i] for i in self._kept]
+        names, counts = np.unique([name for value in values for name in value], return_counts=True)
+        rarity = dict(zip(names.tolist(), 1 / counts, strict=True))
+        weights = np.array([np.mean([rarity[name] for name in value]) if value else np.nan for value in values])
+        known = ~np.isnan(weights)
+        return np.where(known, weights, weights[known].mean() if known.any() else 1.0)
+
+
+class Draw(NamedTuple):
+    """Which example, and whether it is shown mirrored."""
+
+    number: int
+    flipped: bool
+
+
+class EpochSampler(Sampler[Draw]):
+    """The draws of one rank in one epoch, a function of the seed and the epoch.
+
+    Args:
+        size: number of examples.
+        seed: of the order.
+        shuffle: False keeps the order of the files.
+        weights: draw with replacement in these proportions.
+        mirror: show half of the examples mirrored.
+        rank: of this process.
+        world: number of processes; each gets every world-th draw.
+        even: give every process the same number of draws, leaving out the rest.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        weights: NDArray[np.float64] | None = None,
+        mirror: bool = False,
+        rank: int = 0,
+        world: int = 1,
+        even: bool = True,
+    ):
+        self.size, self.seed, self.shuffle, self.mirror, self.rank, self.world = (
+            size,
+            seed,
+            shuffle,
+            mirror,
+            rank,
+            world,
+        )
+        self.weights = None if weights is None else torch.from_numpy(weights)
+        self.stop = size // world * world if even else size
+        self.epoch = 0
+        self.start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.stop, self.world))
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Begins at `start`, in draws of this rank."""
+        chance = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        if self.weights is not None:
+            order = torch.multinomial(self.weights, self.size, replacement=True, generator=chance)
+        else:
+            order = torch.randperm(self.size, generator=chance) if self.shuffle else torch.arange(self.size)
+        flips = torch.rand(self.size, generator=chance) < (0.5 if self.mirror else 0.0)
+        for place in range(self.rank + self.start * self.world, self.stop, self.world):
+            yield Draw(int(order[place]), bool(flips[place]))
+
+
+class _Encoded(Dataset[tuple[Prompt | None, list[str]]]):
+    """Encodes what is drawn; an unreadable image gives way to another example, or to nothing."""
+
+    def __init__(self, examples: Examples, encode: Encode, substitute: bool):
+        self.examples, self.encode, self.substitute = examples, encode, substitute
+
+    def __getitem__(self, draw: Draw) -> tuple[Prompt | None, list[str]]:
+        reasons: list[str] = []
+        for attempt in range(_TRIES if self.substitute else 1):
+            example = self.examples[(draw.number + attempt) % len(self.examples)]
+            try:
+                return self.encode(example.mirror() if draw.flipped else example), reasons
+            except FEAError as error:
+                reasons.append(str(error))
+        return None, reasons
+
+
+# The tensors of a prompt and the dimension along which those of a batch can be joined.
+_JOINED = {"ids": 0, "positions": 1, "pixels": 0, "grid": 0, "target": 0}
+
+
+class _Joined(NamedTuple):
+    """A batch on its way from a worker: every tensor costs a file handle there, so there are five and not five a prompt."""
+
+    examples: list[Example]
+    tensors: dict[str, Tensor]
+    sizes: dict[str, list[int]]
+
+
+def _join(items: list[tuple[Prompt | None, list[str]]]) -> tuple[_Joined, list[str]]:
+    prompts = [prompt for prompt, _ in items if prompt is not None]
+    columns = {name: [getattr(prompt, name) for prompt in prompts] for name in _JOINED}
+    tensors = {name: torch.cat(column, dim=_JOINED[name]) for name, column in columns.items() if column}
+    sizes = {name: [tensor.shape[_JOINED[name]] for tensor in column] for name, column in columns.items()}
+    return _Joined([p.example for p in prompts], tensors, sizes), [reason for _, reasons in items for reason in reasons]
+
+
+def _split(joined: _Joined) -> list[Prompt]:
+    columns = {
+        name: torch.split(tensor, joined.sizes[name], dim=_JOINED[name]) for name, tensor in joined.tensors.items()
+    }
+    return [
+        Prompt(example, **{name: column[number] for name, column in columns.items()})
+        for number, example in enumerate(joined.examples)
+    ]
+
+
+class Loader:
+    """A `DataLoader` of prompts that knows its position and can go on from it.
+
+    Args:
+        examples: what to load.
+        encode: turns an example into a prompt, in the worker processes.
+        sampler: the order.
+        batch_size: prompts in a batch.
+        workers: processes that read ahead; 0 reads in this one.
+        on_bad: "raise" at an unreadable image, or "skip" it and count.
+        training: batches are always full: skipped examples are replaced, the short last batch is left out.
+
+    Yields:
+        Lists of prompts.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        encode: Encode,
+        sampler: EpochSampler,
+        batch_size: int,
+        workers: int,
+        on_bad: OnBad,
+        training: bool,
+    ):
+        self.sampler, self.batch_size, self.on_bad, self.training = sampler, batch_size, on_bad, training
+        self.skipped: dict[str, int] = {}
+        self._position = self._skip = 0
+        self._loader = DataLoader(
+            _Encoded(examples, encode, substitute=training and on_bad == "skip"),
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=_join,
+            drop_last=training,
+            generator=torch.Generator(),  # its own: otherwise every epoch would draw from the global state
+        )
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.sampler), self.batch_size)
+        return whole + bool(rest and not self.training)
+
+    def __iter__(self) -> Iterator[list[Prompt]]:
+        self._position, self._skip = self._skip, 0
+        self.sampler.start = self._position * self.batch_size
+        for joined, reasons in self._loader:
+            self._position += 1
+            for reason in reasons:
+                if self.on_bad == "raise":
+                    raise FEAError(reason)
+                self.skipped[reason] = self.skipped.get(reason, 0) + 1
+            prompts = _split(joined)
+            if self.training and len(prompts) < self.batch_size:
+                raise FEAError(f"{_TRIES} images in a row cannot be read; the last reason: {reasons[-1]}")
+            yield prompts
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches already served in this epoch; 0 when it is complete."""
+        return {"position": self._position % max(1, len(self))}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next iteration begins there."""
+        self._skip = state["position"]

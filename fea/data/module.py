@@ -1,0 +1,205 @@
+"""`FEADataModule`: data files in, batches of prompts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import lightning.pytorch as L
+from lightning.pytorch.utilities import rank_zero_info
+
+from fea.data.jsonl import OnBad, Table, open_jsonl
+from fea.data.loader import Balance, Encode, EpochSampler, Examples, Loader
+from fea.data.record import OnUnknownLabel, Rules
+from fea.errors import FEAError
+from fea.facs import EMOTION_SETS
+
+if TYPE_CHECKING:
+    from fea.module import FEAModule
+
+Emotions = str | list[str]
+
+
+@dataclass
+class Source:
+    """One data file.
+
+    Args:
+        file: JSONL in FEA-20K format, one object a line.
+        image_root: folder of its images; null: the folder of the file.
+        emotions: its allowed emotions, if they differ from those of the data module.
+        wrap: put descriptions without tags into think and answer blocks; false: take them as they stand.
+    """
+
+    file: str
+    image_root: str | None = None
+    emotions: Emotions | None = None
+    wrap: bool = True
+
+
+class FEADataModule(L.LightningDataModule):
+    """Faces with labels, analyses, both or neither.
+
+    Args:
+        train: files to train on: paths, or entries with `file`, `image_root`, `emotions`.
+        val: files to validate on.
+        test: files to test on.
+        predict: files to predict.
+        batch_size: prompts in a training batch; in GRPO the prompts of one rollout.
+        eval_batch_size: prompts in a batch of validation, test and prediction.
+        num_workers: processes that read images ahead.
+        emotions: allowed emotions: "basic7", "basic8", "compound11" or a list of your own words.
+        on_unknown_label: "raise" at a label outside `emotions`, or treat it as "unknown".
+        on_bad: "raise" at the first line or image that cannot be read, or "skip" them with a count.
+        balance: draw training examples so that emotions ("emotion") or Action Units ("au") are even; null: as they come.
+        mirror: show half of the training images mirrored; sided units change sides.
+        seed: of the order of training examples.
+    """
+
+    def __init__(
+        self,
+        train: list[str | Source] | None = None,
+        val: list[str | Source] | None = None,
+        test: list[str | Source] | None = None,
+        predict: list[str | Source] | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int = 32,
+        num_workers: int = 2,
+        emotions: Emotions = "basic7",
+        on_unknown_label: OnUnknownLabel = "raise",
+        on_bad: OnBad = "raise",
+        balance: Balance | None = None,
+        mirror: bool = False,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.sources = {
+            name: [Source(entry) if isinstance(entry, str) else entry for entry in entries or []]
+            for name, entries in {"train": train, "val": val, "test": test, "predict": predict}.items()
+        }
+        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
+        self.emotions = emotion_set(emotions)
+        self.on_unknown_label, self.on_bad, self.balance, self.mirror, self.seed = (
+            on_unknown_label,
+            on_bad,
+            balance,
+            mirror,
+            seed,
+        )
+        self.tables: dict[str, list[Table]] = {}
+        self.loaders: list[Loader] = []
+
+    def prepare_data(self) -> None:
+        """Validates and converts the files once, on one process."""
+        self._open()
+
+    def setup(self, stage: str) -> None:
+        """Opens the converted files and says what is in them."""
+        for name, tables in self._open().items():
+            self.tables[name] = tables
+            for table in tables:
+                rank_zero_info(f"{name}: {table.path}: {table.summary.told()}")
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The sets of files that the trainer's present command reads."""
+        sets = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
+        return sets[str(self._trainer.state.fn and self._trainer.state.fn.value)]
+
+    def _open(self) -> dict[str, list[Table]]:
+        if not self.sources[self.wanted[0]]:
+            raise FEAError(f"data.{self.wanted[0]}: no file is given; list at least one JSONL file there")
+        return {name: [self._open_source(source) for source in self.sources[name]] for name in self.wanted}
+
+    def _open_source(self, source: Source) -> Table:
+        file = Path(source.file)
+        emotions = self.emotions if source.emotions is None else emotion_set(source.emotions)
+        root = file.parent if source.image_root is None else Path(source.image_root)
+        return open_jsonl(file, root, Rules(emotions, self.on_unknown_label, source.wrap), self.on_bad)
+
+    @property
+    def all_emotions(self) -> tuple[str, ...]:
+        """The allowed emotions of all files, for the metrics."""
+        own = [emotion_set(s.emotions) for sources in self.sources.values() for s in sources if s.emotions is not None]
+        return tuple(dict.fromkeys([*self.emotions, *(word for words in own for word in words)]))
+
+    # --- loaders ---
+
+    def train_dataloader(self) -> object:
+        """Batches for the module's stage; GRPO turns them into rollouts."""
+        module = self._module
+        examples = Examples(self.tables["train"], analysed=module.needs_analyses)
+        if len(examples) < self.batch_size * self._trainer.world_size:
+            what = "examples with an analysis (key 'description')" if module.needs_analyses else "examples"
+            raise FEAError(
+                f"data.batch_size: {self.batch_size} on {self._trainer.world_size} processes, but 'data.train' holds only "
+                f"{len(examples)} {what}"
+            )
+        weights = examples.balance(self.balance) if self.balance else None
+        sampler = EpochSampler(
+            len(examples), self.seed, True, weights, self.mirror, self._trainer.global_rank, self._trainer.world_size
+        )
+        return module.train_loader(
+            self._loader(examples, module.encode_training, sampler, self.batch_size, training=True)
+        )
+
+    def val_dataloader(self) -> Sequence[Loader]:
+        """Batches in file order."""
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> Sequence[Loader]:
+        """Batches in file order."""
+        return self._evaluation("test")
+
+    def predict_dataloader(self) -> Sequence[Loader]:
+        """Batches in file order."""
+        return self._evaluation("predict")
+
+    def _evaluation(self, name: str) -> list[Loader]:
+        if not self.tables[name]:
+            return []
+        examples, trainer = Examples(self.tables[name]), self._trainer
+        sampler = EpochSampler(
+            len(examples), shuffle=False, rank=trainer.global_rank, world=trainer.world_size, even=False
+        )
+        return [self._loader(examples, self._module.encode, sampler, self.eval_batch_size, training=False)]
+
+    def _loader(
+        self, examples: Examples, encode: Encode, sampler: EpochSampler, batch_size: int, training: bool
+    ) -> Loader:
+        self.loaders.append(Loader(examples, encode, sampler, batch_size, self.num_workers, self.on_bad, training))
+        return self.loaders[-1]
+
+    def teardown(self, stage: str) -> None:
+        """Says how many images were skipped, and why."""
+        skipped = {reason: count for loader in self.loaders for reason, count in loader.skipped.items()}
+        if skipped:
+            rank_zero_info(f"skipped {len(skipped)} unreadable images; the first: {next(iter(skipped))}")
+        self.loaders = []
+
+    @property
+    def _trainer(self) -> L.Trainer:
+        return cast(L.Trainer, self.trainer)
+
+    @property
+    def _module(self) -> FEAModule:
+        return cast("FEAModule", self._trainer.lightning_module)
+
+
+def emotion_set(emotions: Emotions) -> tuple[str, ...]:
+    """The words of a preset, or a list as it is.
+
+    Raises:
+        FEAError: no such preset, or no word at all.
+    """
+    if isinstance(emotions, str):
+        if emotions not in EMOTION_SETS:
+            raise FEAError(
+                f"emotions: '{emotions}' is no preset; presets are {', '.join(EMOTION_SETS)}, or give a list of words"
+            )
+        return EMOTION_SETS[emotions]
+    if not emotions:
+        raise FEAError("emotions: the list is empty; name the allowed emotions")
+    return tuple(dict.fromkeys(word.strip().lower() for word in emotions))

@@ -1,0 +1,68 @@
+"""`RenderedFaces`: a data module that draws its own faces, then reads them like anyone's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fea.data.faces import EMOTIONS, Text, write_faces
+from fea.data.module import FEADataModule, Source
+
+_VAL_SEED, _TEST_SEED = 1_000_001, 1_000_002  # faces to be judged on are never those of a training seed
+
+
+class RenderedFaces(FEADataModule):
+    """Drawn faces whose Action Units are true by construction.
+
+    Args:
+        folder: where they are drawn, once.
+        train_faces: number of training faces.
+        text: what their descriptions hold: "analysis" (true), "annotator" (biased), "caption" or "none".
+        val_faces: number of validation faces.
+        test_faces: number of test faces.
+        batch_size: prompts in a training batch; in GRPO the prompts of one rollout.
+        eval_batch_size: prompts in a batch of validation and test.
+        num_workers: processes that read images ahead.
+        mirror: show half of the training images mirrored.
+        seed: of the training faces and of their order.
+    """
+
+    def __init__(
+        self,
+        folder: str = "runs/demo/faces",
+        train_faces: int = 4000,
+        text: Text = "none",
+        val_faces: int = 200,
+        test_faces: int = 1500,
+        batch_size: int = 16,
+        eval_batch_size: int = 100,
+        num_workers: int = 1,
+        mirror: bool = False,
+        seed: int = 0,
+    ):
+        self.drawn = {
+            "train": (Path(folder) / f"{text}-{seed}-{train_faces}", train_faces, seed, text),
+            "val": (Path(folder) / f"val-{val_faces}", val_faces, _VAL_SEED, "none"),
+            "test": (Path(folder) / f"test-{test_faces}", test_faces, _TEST_SEED, "none"),
+        }
+        files: dict[str, list[str | Source]] = {
+            name: [Source(str(where / "faces.jsonl"), wrap=False)] for name, (where, *_) in self.drawn.items()
+        }
+        super().__init__(
+            train=files["train"],
+            val=files["val"],
+            test=files["test"],
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            emotions=list(EMOTIONS),
+            mirror=mirror,
+            seed=seed,
+        )
+
+    def prepare_data(self) -> None:
+        """Draws what is not there yet, then converts the files."""
+        for name in self.wanted:
+            where, count, seed, text = self.drawn[name]
+            if not (where / "faces.jsonl").exists():
+                write_faces(where, count, seed, text)
+        super().prepare_data()

@@ -1,0 +1,356 @@
+"""Stage 2: Group Relative Policy Optimisation with verifiable rewards, from top to bottom.
+
+    for each batch of B prompts:
+        sample G completions of each from the policy                    -> rollout
+        score them with every reward                                    -> rewards       (B, G, K)
+        compare the completions of a prompt with each other             -> advantages    (N, T)
+        drop groups that teach nothing, spread the others over packs    -> packs
+        remember what the sampling and the reference policy thought     -> old, ref      (N, T)
+        for each of mu epochs, for each pack:
+            ratio = policy / old;  loss = -min(ratio A, clip(ratio) A) + beta KL(policy || reference)
+
+Sources: GRPO, arXiv 2402.03300, section 4.1; Facial-R1, arXiv 2511.10254v1. Left out: a value model, since the group is the
+baseline; reward models, since every reward is computed from labels.
+
+Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T tokens of a completion.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, cast
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+
+from fea import monitor
+from fea.backbone import PolicyConfig
+from fea.data.encoding import Prompt
+from fea.data.loader import Loader
+from fea.errors import FEAError
+from fea.losses import (
+    Normalizer,
+    kl_k3,
+    normalise_then_sum,
+    policy_loss,
+    sum_then_normalise,
+    token_advantages,
+    token_weights,
+)
+from fea.module import FEAModule, Optimization, parse_all
+from fea.rewards import RewardCallback, rewards_of
+from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader, balanced
+from fea.sampling import Generation, noise
+
+
+class GRPOModule(FEAModule):
+    """Reinforcement learning from the rewards under `trainer.callbacks`.
+
+    One rollout is one batch of the data module. It is used for mu * minibatches optimiser steps, each of
+    `trainer.accumulate_grad_batches` packs.
+
+    Args:
+        policy: the model and what it is shown.
+        init_from: run (folder or checkpoint) whose weights this one starts from; null: the base's own.
+        generation: how completions are sampled, and answers written in validation and test.
+        optimization: optimiser and learning rate.
+        group_size: completions of each prompt.
+        mu: epochs over each rollout.
+        minibatches: optimiser steps that an epoch over a rollout is split into.
+        beta: weight of the KL term; 0 needs no reference policy.
+        clip_low: how far the ratio may fall below 1.
+        clip_high: how far it may rise above 1.
+        advantage: "sum_then_normalise" compares total rewards (the paper's); "normalise_then_sum" compares each reward by
+            itself and credits it to its own region.
+        normalizer: "grpo" averages over each completion, "dapo" over tokens, "dr_grpo" divides by a constant.
+        mask_truncated: leave completions without an end out of the loss.
+        seed: of the sampling noise.
+    """
+
+    def __init__(
+        self,
+        policy: PolicyConfig = PolicyConfig(),  # noqa: B008 (read, never changed)
+        init_from: str | None = None,
+        generation: Generation = Generation(),  # noqa: B008
+        optimization: Optimization = Optimization(),  # noqa: B008
+        group_size: int = 8,
+        mu: int = 1,
+        minibatches: int = 1,
+        beta: float = 0.04,
+        clip_low: float = 0.2,
+        clip_high: float = 0.2,
+        advantage: Literal["sum_then_normalise", "normalise_then_sum"] = "sum_then_normalise",
+        normalizer: Normalizer = "grpo",
+        mask_truncated: bool = False,
+        seed: int = 0,
+    ):
+        super().__init__(policy, init_from, generation, optimization)
+        if group_size < 2:
+            raise FEAError(
+                f"model.group_size: {group_size}; a completion is compared with its group, which needs at least 2"
+            )
+        self.group_size, self.mu, self.minibatches, self.beta = group_size, mu, minibatches, beta
+        self.clip_low, self.clip_high, self.advantage, self.normalizer = clip_low, clip_high, advantage, normalizer
+        self.mask_truncated, self.seed = mask_truncated, seed
+        self.clock: dict[str, float] = {}
+        self.train_reward = 0.0
+
+    # --- one rollout ---
+
+    def train_loader(self, prompts: Loader) -> RolloutLoader:
+        """Rollouts instead of prompts."""
+        steps, packs = self.minibatches, self.trainer.accumulate_grad_batches
+        if prompts.batch_size % (steps * packs):
+            raise FEAError(
+                f"data.batch_size: {prompts.batch_size} prompts a rollout do not split into {steps * packs} packs of whole "
+                f"groups (model.minibatches {steps} x trainer.accumulate_grad_batches {packs}); use a multiple of {steps * packs}"
+            )
+        return RolloutLoader(
+            prompts, self.roll, steps * packs, self.mu, lambda batch: move_data_to_device(batch, self.device)
+        )
+
+    @torch.no_grad()
+    def roll(self, prompts: list[Prompt], round: int) -> Buffer:
+        """Samples completions of a batch of prompts and prepares their update."""
+        with self._sampling():
+            rollout = self._sample(prompts, round)
+            rewards_BGK, callbacks = self._score(rollout)
+            advantages_NT = self._advantages(rollout, rewards_BGK, callbacks)
+            weights_NT = self._weights(rollout)
+            packs = self._packs(rollout, advantages_NT)
+            old_logps, ref_logps = self._old_and_reference(rollout, packs)
+        signal = self._signal(packs, advantages_NT, weights_NT)
+        metrics = self._report(rollout, rewards_BGK, advantages_NT, callbacks)
+        return Buffer(
+            rollout.completions.ids, rollout.completions.mask, advantages_NT, weights_NT, rollout.completions.logps,
+            old_logps, ref_logps, packs, signal, metrics,
+        )  # fmt: skip
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        """Eval mode, without which checkpointing would drop the cache, and the trainer's precision."""
+        was_training = self.policy.training
+        self.policy.eval()
+        try:
+            with self.trainer.precision_plugin.forward_context():
+                yield
+        finally:
+            self.policy.train(was_training)
+
+    def _sample(self, prompts: Sequence[Prompt], round: int) -> Rollout:
+        with self._timed("rollout"):
+            ids = [prompt.example.id for prompt in prompts]
+            chance = noise(ids, self.group_size, self.generation.max_tokens, self.seed, round)
+            completions = self.policy.rollout(prompts, self.group_size, self.generation, chance)
+        return Rollout(prompts, self.group_size, completions, parse_all(completions.texts, prompts))
+
+    def _score(self, rollout: Rollout) -> tuple[Tensor, list[RewardCallback]]:
+        callbacks = rewards_of(self.trainer)
+        with self._timed("reward"):
+            rewards_BGK = torch.stack([self._reward(callback, rollout) for callback in callbacks], dim=-1).to(
+                self.device
+            )
+        named = {callback.name: rewards_BGK[..., k] for k, callback in enumerate(callbacks)}
+        for observer in cast(Any, self.trainer).callbacks:
+            if isinstance(observer, RolloutCallback):
+                observer.on_rollout(self.trainer, self, rollout, named)
+        return rewards_BGK, callbacks
+
+    def _reward(self, callback: RewardCallback, rollout: Rollout) -> Tensor:
+        rewards_BG = callback.rewards(rollout)
+        expected = (len(rollout.prompts), rollout.group)
+        if rewards_BG.shape != expected:
+            raise FEAError(
+                f"reward '{callback.name}': rewards(rollout) returned shape {tuple(rewards_BG.shape)}, expected {expected}"
+            )
+        return rewards_BG.float()
+
+    def _advantages(self, rollout: Rollout, rewards_BGK: Tensor, callbacks: Sequence[RewardCallback]) -> Tensor:
+        """(N, T), spread over the tokens that each reward credits."""
+        mask_NT = rollout.completions.mask
+        weights_K = torch.tensor([callback.weight for callback in callbacks], device=self.device)
+        if self.advantage == "sum_then_normalise":
+            try:
+                advantages_NK = sum_then_normalise(rewards_BGK, weights_K).view(-1, 1)
+            except ValueError as error:
+                raise FEAError(
+                    f"{error}; use model.advantage normalise_then_sum, or let the reward return None for the face"
+                ) from error
+            regions = ["all"]
+        else:
+            advantages_NK = normalise_then_sum(rewards_BGK, weights_K).view(len(mask_NT), -1)
+            regions = [callback.region for callback in callbacks]
+        spans = self._regions(rollout)
+        return token_advantages(advantages_NK, torch.stack([spans[region] for region in regions], dim=1), mask_NT)
+
+    def _regions(self, rollout: Rollout) -> dict[str, Tensor]:
+        """(N, 2) first token and end of each region; a completion without a closed think block is all thinking."""
+        ids, mask = rollout.completions.ids.cpu(), rollout.completions.mask.cpu().bool()
+        lengths = mask.sum(dim=1)
+        thinks = [
+            self.policy.tokens_until(row[kept], answer.think_span[1]) if answer.think_span else len(row[kept])
+            for row, kept, answer in zip(ids, mask, rollout.answers, strict=True)
+        ]
+        think, start = torch.tensor(thinks), torch.zeros_like(lengths)
+        spans = {"all": (start, lengths), "think": (start, think), "answer": (think, lengths)}
+        return {region: torch.stack(span, dim=1).to(self.device) for region, span in spans.items()}
+
+    # --- its packs ---
+
+    def _chunks(self, prompts: int) -> list[range]:
+        """Groups of each optimiser step of an epoch over the rollout."""
+        size = prompts // self.minibatches
+        return [range(step * size, (step + 1) * size) for step in range(self.minibatches)]
+
+    def _weights(self, rollout: Rollout) -> Tensor:
+        """(N, T); groups that are dropped later stay in the normaliser."""
+        mask_NT, truncated_N = rollout.completions.mask, rollout.completions.truncated
+        counted_NT = mask_NT * ~truncated_N[:, None] if self.mask_truncated else mask_NT
+        chunks = []
+        for groups in self._chunks(len(rollout.prompts)):
+            rows = slice(groups.start * self.group_size, groups.stop * self.group_size)
+            tokens = int(self._over_processes(counted_NT[rows].sum()))
+            completions = len(groups) * self.group_size * self.trainer.world_size
+            chunks.append(
+                token_weights(
+                    counted_NT[rows].float(), self.normalizer, completions, tokens, self.generation.max_tokens
+                )
+            )
+        return torch.cat(chunks)
+
+    def _packs(self, rollout: Rollout, advantages_NT: Tensor) -> list[list[int]]:
+        """Group numbers of each pack. Without a KL term a group whose completions all score the same is dropped."""
+        lengths_N = rollout.completions.mask.sum(dim=1)
+        ranks_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.beta > 0)
+        packs = []
+        for groups in self._chunks(len(rollout.prompts)):
+            tokens = {g: self._tokens(rollout, lengths_N, g) for g in groups if ranks_B[g]}
+            packs += balanced(tokens, self.trainer.accumulate_grad_batches)
+        return packs
+
+    def _tokens(self, rollout: Rollout, lengths_N: Tensor, group: int) -> int:
+        written = lengths_N[group * self.group_size : (group + 1) * self.group_size]
+        return self.group_size * len(rollout.prompts[group].ids) + int(written.sum())
+
+    def _old_and_reference(self, rollout: Rollout, packs: list[list[int]]) -> tuple[Tensor | None, Tensor | None]:
+        """Log-probabilities under the sampling and the reference policy, pack by pack as the update will compute them.
+
+        With a single optimiser step a rollout the first of these are the update's own.
+        """
+        with self._timed("old_and_reference"):
+            old = self._logps(rollout, packs) if self.mu * self.minibatches > 1 else None
+            if not self.beta:
+                return old, None
+            with self.policy.reference():
+                return old, self._logps(rollout, packs)
+
+    def _logps(self, rollout: Rollout, packs: list[list[int]]) -> Tensor:
+        ids, mask = rollout.completions.ids, rollout.completions.mask
+        logps_NT = torch.zeros_like(mask, dtype=torch.float32)
+        for groups in filter(None, packs):
+            rows = torch.tensor(
+                [g * self.group_size + i for g in groups for i in range(self.group_size)], device=self.device
+            )
+            used = int(mask[rows].sum(dim=1).max())
+            prompts = [rollout.prompts[g] for g in groups]
+            logps_NT[rows, :used] = self.policy.logps(
+                prompts, ids[rows, :used], mask[rows, :used], self.generation.temperature
+            )[0]
+        return logps_NT
+
+    def _signal(self, packs: list[list[int]], advantages_NT: Tensor, weights_NT: Tensor) -> list[bool]:
+        """For each pack, whether its optimiser step can teach anything on any process."""
+        useful_N = (weights_NT * (advantages_NT.abs() + self.beta)).sum(dim=1)
+        size = self.trainer.accumulate_grad_batches
+        signal = []
+        for groups in self._chunks(len(useful_N) // self.group_size):
+            rows = slice(groups.start * self.group_size, groups.stop * self.group_size)
+            signal += [bool(self._over_processes(useful_N[rows].sum()) > 0)] * size
+        return signal
+
+    def _over_processes(self, value: Tensor) -> Tensor:
+        total: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op="sum")
+        return total
+
+    # --- update ---
+
+    def training_step(self, pack: Pack, index: int) -> Tensor:
+        """Loss of one pack; the packs of an optimiser step, on all processes, add up to its mean."""
+        self.has_signal = pack.signal
+        logps, entropies = self.policy.logps(pack.prompts, pack.ids, pack.mask, self.generation.temperature)
+        old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
+        policy = policy_loss(logps, old_logps, pack.advantages, pack.weights, self.clip_low, self.clip_high)
+        loss = policy.loss
+        if pack.ref_logps is not None:
+            kl = kl_k3(logps, pack.ref_logps)
+            loss = loss + self.beta * (kl * pack.weights).sum()
+            self._log_mean("train/kl", kl, pack)
+        self._log_mean("train/entropy", entropies, pack)
+        self._log_mean("train/sampling_gap", (logps - pack.sampled_logps).abs(), pack)
+        watched = {
+            "train/loss": loss,
+            "train/clipped_low": policy.clipped_low,
+            "train/clipped_high": policy.clipped_high,
+        }
+        self.log_dict({**{k: v.detach() for k, v in watched.items()}, **pack.metrics}, batch_size=len(pack.prompts))
+        # Lightning divides by the accumulation, and data parallelism averages over processes.
+        return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def _log_mean(self, name: str, values: Tensor, pack: Pack) -> None:
+        self.log(name, (values.detach() * pack.mask).sum() / pack.mask.sum(), batch_size=len(pack.prompts))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step in which all groups score the same, or all completions are masked, changes nothing."""
+        super().on_before_optimizer_step(optimizer)
+        if not self.has_signal:
+            self.skip_step()
+
+    # --- around it ---
+
+    def on_fit_start(self) -> None:
+        """Checks the rewards; the reference policy is the one that this fit starts from."""
+        rewards_of(self.trainer)
+        if self.beta and not self.policy.reference_weights:
+            self.policy.keep_reference()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the reference policy."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["fea"]["reference"] = self.policy.reference_weights
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Brings the reference policy back."""
+        super().on_load_checkpoint(checkpoint)
+        self.policy.reference_weights = checkpoint["fea"].get("reference", {})
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.clock[what] = self.clock.get(what, 0.0) + time.perf_counter() - start
+
+    def _report(
+        self, rollout: Rollout, rewards_BGK: Tensor, advantages_NT: Tensor, callbacks: Sequence[RewardCallback]
+    ) -> dict[str, float]:
+        weights_K = torch.tensor([callback.weight for callback in callbacks], device=self.device)
+        numbers = monitor.reward_numbers(rewards_BGK, weights_K, [callback.name for callback in callbacks])
+        numbers |= monitor.completion_numbers(rollout)
+        numbers |= monitor.answer_numbers(rollout, cast(Any, self.trainer).datamodule.all_emotions)
+        mask = rollout.completions.mask.bool()
+        numbers |= {
+            "advantage/abs_mean": float(advantages_NT[mask].abs().mean()),
+            "advantage/max": float(advantages_NT[mask].max()),
+        }
+        now = time.perf_counter()
+        if "since" in self.clock:
+            between = now - self.clock.pop("since")
+            numbers["time/train"] = between - sum(self.clock.values())
+            numbers["time/tokens_per_second"] = float(mask.sum()) / between
+        numbers |= {f"time/{name}": seconds for name, seconds in self.clock.items()}
+        self.clock = {"since": now}
+        numbers["memory/peak_gib"] = monitor.peak_memory()
+        self.train_reward = numbers["reward/total"]
+        return numbers

@@ -1,0 +1,199 @@
+"""The formulas of GRPO: advantages, clipped policy loss, KL, and log-probabilities in little memory. Imports torch only.
+
+Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T tokens of a completion, D hidden width, V vocabulary.
+Sources: DeepSeekMath, arXiv 2402.03300 (group advantage, k3 KL); DAPO, arXiv 2503.14476 (token mean, clip range);
+Dr. GRPO, arXiv 2503.20783 (constant normaliser); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning".
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Normalizer = Literal["grpo", "dapo", "dr_grpo"]
+
+STD_EPS = 1e-4
+SAME = 1e-6  # rewards nearer than this are equal: they rank nothing
+MAX_LOG_RATIO = 20.0
+
+
+def sum_then_normalise(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
+    """Advantage of each completion's summed reward within its group: the paper's.
+
+    Args:
+        rewards_BGK: NaN where a reward does not apply; it must then be NaN for the whole group.
+        weights_K: weight of each reward.
+
+    Returns:
+        (B, G), zero for a group whose completions all score the same.
+
+    Raises:
+        ValueError: a reward is NaN for part of a group only, which would bias the group's mean.
+    """
+    missing = rewards_BGK.isnan()
+    if (missing.any(dim=1) & ~missing.all(dim=1)).any():
+        raise ValueError("a reward applies to only some completions of a prompt; the group's mean would be biased")
+    return _normalise((rewards_BGK.nan_to_num() * weights_K).sum(dim=-1))
+
+
+def normalise_then_sum(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
+    """Advantage of every reward by itself within its group, so that each can be credited to its own region.
+
+    Args:
+        rewards_BGK: NaN where a reward does not apply; mean and standard deviation leave it out.
+        weights_K: weight of each reward.
+
+    Returns:
+        (B, G, K), weighted; zero where a reward does not apply or ranks nothing.
+    """
+    return _normalise(rewards_BGK) * weights_K
+
+
+def _normalise(rewards: Tensor) -> Tensor:
+    """(r - mean) / (std + eps) along dimension 1, NaN left out; the standard deviation is the unbiased one."""
+    known = ~rewards.isnan()
+    count = known.sum(dim=1, keepdim=True)
+    values = rewards.nan_to_num()
+    mean = values.sum(dim=1, keepdim=True) / count.clamp(min=1)
+    deviation = torch.where(known, values - mean, 0.0)
+    std = (deviation.square().sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+    ranks = spread(rewards, dim=1).unsqueeze(1) > SAME
+    return torch.where(ranks, deviation / (std + STD_EPS), 0.0)
+
+
+def spread(rewards: Tensor, dim: int) -> Tensor:
+    """Largest minus smallest reward along a dimension, NaN left out; 0 if nothing is known."""
+    known = ~rewards.isnan()
+    high = torch.where(known, rewards, -torch.inf).amax(dim)
+    low = torch.where(known, rewards, torch.inf).amin(dim)
+    return torch.where(known.any(dim), high - low, 0.0)
+
+
+def token_advantages(advantages_NK: Tensor, regions_NK2: Tensor, mask_NT: Tensor) -> Tensor:
+    """Spreads advantages over tokens: each acts on the tokens of its region and is averaged over these.
+
+    A token's advantage is scaled by length / region, so that the mean over the completion's tokens equals the sum of the
+    means over the regions.
+
+    Args:
+        advantages_NK: one column a region.
+        regions_NK2: first token and end (exclusive) of each region; an empty one credits nothing.
+        mask_NT: 1 for the tokens of a completion.
+
+    Returns:
+        (N, T).
+    """
+    steps_T = torch.arange(mask_NT.shape[1], device=mask_NT.device)
+    inside_NKT = (steps_T >= regions_NK2[..., :1]) & (steps_T < regions_NK2[..., 1:]) & mask_NT[:, None].bool()
+    length_N1 = mask_NT.sum(dim=1, keepdim=True)
+    scale_NK = length_N1 / inside_NKT.sum(dim=-1).clamp(min=1)
+    return (inside_NKT * (advantages_NK * scale_NK)[..., None]).sum(dim=1)
+
+
+def token_weights(mask_NT: Tensor, normalizer: Normalizer, completions: int, tokens: int, max_tokens: int) -> Tensor:
+    """Weight of each token in the loss of one optimiser step; the weights of all its packs on all ranks sum to the mean.
+
+    Args:
+        mask_NT: 1 for the tokens that count.
+        normalizer: "grpo" averages over each completion, then over completions; "dapo" over all tokens; "dr_grpo" divides
+            by the constant completions * max_tokens, so that no length is favoured.
+        completions: completions of the step, over all packs and ranks, those that left it included.
+        tokens: tokens of the step that count, likewise.
+        max_tokens: length limit of a completion.
+
+    Returns:
+        (N, T).
+    """
+    if normalizer == "grpo":
+        return mask_NT / mask_NT.sum(dim=1, keepdim=True).clamp(min=1) / completions
+    if normalizer == "dapo":
+        return mask_NT / max(tokens, 1)
+    return mask_NT / (completions * max_tokens)
+
+
+class PolicyLoss(NamedTuple):
+    """Value of the clipped objective and what to watch in it; the shares are means under the token weights."""
+
+    loss: Tensor
+    clipped_low: Tensor
+    clipped_high: Tensor
+
+
+def policy_loss(
+    logps: Tensor, old_logps: Tensor, advantages: Tensor, weights: Tensor, clip_low: float, clip_high: float
+) -> PolicyLoss:
+    """PPO's clipped loss: sum over tokens of -weight * min(r A, clip(r, 1 - low, 1 + high) A), r = exp(logp - old).
+
+    Args:
+        logps: log-probabilities under the policy, any shape; the others have the same.
+        old_logps: under the policy that sampled.
+        advantages: per token.
+        weights: per token, 0 for those that do not count.
+        clip_low: how far the ratio may fall below 1.
+        clip_high: how far it may rise above 1.
+    """
+    log_ratio = (logps.float() - old_logps).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    ratio = log_ratio.exp()
+    gain = torch.min(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
+    share = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+    low = (share * ((ratio < 1 - clip_low) & (advantages < 0))).sum()
+    high = (share * ((ratio > 1 + clip_high) & (advantages > 0))).sum()
+    return PolicyLoss(-(gain * weights).sum(), low.detach(), high.detach())
+
+
+def kl_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
+    """Per-token estimate of KL(policy || reference): exp(d) - d - 1 with d = ref - logp. Never negative, 0 if equal."""
+    difference = (ref_logps - logps.float()).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    return difference.exp() - difference - 1
+
+
+def token_logps(
+    hidden_ND: Tensor,
+    head_VD: Tensor,
+    targets_N: Tensor,
+    forbidden: Tensor | None = None,
+    temperature: float = 1.0,
+    chunk: int = 512,
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target and entropy of its distribution; no (N, V) tensor ever exists at once.
+
+    Each chunk is recomputed in the backward pass. The softmax runs in fp32: in bf16 it errs by 0.02 nats.
+
+    Args:
+        hidden_ND: last hidden states of the predicting positions.
+        head_VD: weight of the output head.
+        targets_N: token ids.
+        forbidden: ids that are never sampled, taken out of the distribution here as there.
+        temperature: the logits are divided by it, as in sampling.
+        chunk: positions at a time.
+
+    Returns:
+        Log-probabilities and entropies in nats, (N,) each, fp32; the entropies carry no gradient.
+    """
+    parts = [
+        checkpoint(_chunk_logps, h, head_VD, t, forbidden, temperature, use_reentrant=False)
+        for h, t in zip(torch.split(hidden_ND, chunk), torch.split(targets_N, chunk), strict=True)
+    ]
+    logps, entropies = zip(*parts, strict=True)
+    return torch.cat(logps), torch.cat(entropies)
+
+
+def _chunk_logps(
+    hidden: Tensor, head: Tensor, targets: Tensor, forbidden: Tensor | None, temperature: float
+) -> tuple[Tensor, Tensor]:
+    log_p = log_distribution(F.linear(hidden, head), forbidden, temperature)
+    with torch.no_grad():
+        entropy = -(log_p.exp() * log_p).sum(dim=-1)
+    return log_p.gather(-1, targets[:, None])[:, 0], entropy
+
+
+def log_distribution(logits: Tensor, forbidden: Tensor | None, temperature: float) -> Tensor:
+    """fp32 log-probabilities of the distribution that is sampled from: (..., V) to (..., V)."""
+    logits = logits.float() / temperature
+    if forbidden is not None:
+        logits = logits.index_fill(-1, forbidden, -1e9)  # finite, so that p * log p is 0 and not NaN
+    return logits.log_softmax(dim=-1)

@@ -1,0 +1,72 @@
+"""What a rollout has to report: is the policy improving, collapsing, rambling, or gaming its rewards."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fea.losses import SAME, spread
+from fea.metrics import AUScores, EmotionScores
+from fea.rollout import Rollout
+
+
+def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Mean and spread of each reward and of the total, and the share of groups that teach nothing.
+
+    Such a group scores the same throughout: `groups/same_best` at the most that its rewards can give if these go up to 1,
+    `groups/same_worst` at 0, `groups/same_other` in between.
+    """
+    numbers: dict[str, float] = {}
+    known_K = ~rewards_BGK.isnan()
+    total_BG = (rewards_BGK.nan_to_num() * weights_K).sum(dim=-1)
+    for name, scores_BG in [*zip(names, rewards_BGK.unbind(dim=-1), strict=True), ("total", total_BG)]:
+        known = scores_BG[~scores_BG.isnan()]
+        if len(known):
+            numbers[f"reward/{name}"] = float(known.mean())
+            numbers[f"reward/{name}_std"] = float(known.std(unbiased=False))
+            groups = scores_BG[~scores_BG.isnan().any(dim=1)]
+            numbers[f"reward/{name}_group_std"] = float(groups.std(dim=1).mean()) if len(groups) else 0.0
+    most_B = (known_K[:, 0] * weights_K).sum(dim=-1)
+    same_B = spread(total_BG, dim=1) <= SAME
+    best_B, worst_B = total_BG[:, 0] >= most_B - SAME, total_BG[:, 0] <= SAME
+    for kind, which in {"best": best_B, "worst": worst_B & ~best_B, "other": ~best_B & ~worst_B}.items():
+        numbers[f"groups/same_{kind}"] = float((same_B & which).float().mean())
+    return numbers
+
+
+def completion_numbers(rollout: Rollout) -> dict[str, float]:
+    """Lengths, truncation, variety, and what a shared prompt would save."""
+    lengths_N = rollout.completions.mask.sum(dim=1).float()
+    groups = [rollout.completions.texts[i : i + rollout.group] for i in range(0, len(lengths_N), rollout.group)]
+    read = sum(len(prompt.ids) for prompt in rollout.prompts)
+    written = float(lengths_N.sum())
+    return {
+        "completions/length": float(lengths_N.mean()),
+        "completions/length_min": float(lengths_N.min()),
+        "completions/length_max": float(lengths_N.max()),
+        "completions/truncated": float(rollout.completions.truncated.float().mean()),
+        "completions/unique": sum(len(set(texts)) / len(texts) for texts in groups) / len(groups),
+        "completions/prefix_saving": (rollout.group * read + written) / (read + written),
+    }
+
+
+def answer_numbers(rollout: Rollout, emotions: Sequence[str]) -> dict[str, float]:
+    """The reported metrics, measured on the sampled training answers."""
+    examples = [prompt.example for prompt in rollout.prompts for _ in range(rollout.group)]
+    scores: dict[str, Tensor] = {}
+    for metric in (AUScores(), EmotionScores(emotions)):
+        metric.update(rollout.answers, examples)
+        scores |= metric.compute()
+    return {f"rollout/{name}": float(value) for name, value in scores.items()}
+
+
+def peak_memory() -> float:
+    """Largest memory so far in GiB: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

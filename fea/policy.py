@@ -1,0 +1,206 @@
+"""`Policy`: the vision-language model under training. All samples and all log-probabilities come from here.
+
+Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fea.backbone import PolicyConfig, load
+from fea.data.encoding import Encoder, Prompt
+from fea.decoding import Decoding
+from fea.layout import rows
+from fea.losses import token_logps
+from fea.sampling import Completions, Generation
+
+
+class Policy(nn.Module):
+    """A Qwen2.5-VL with or without an adapter.
+
+    Args:
+        config: what to build.
+        start: weights to begin from, by name; empty for the base's own.
+
+    Raises:
+        FEAError: the config contradicts itself, or the base or the weights do not fit.
+    """
+
+    def __init__(self, config: PolicyConfig, start: Mapping[str, Tensor]):
+        super().__init__()
+        self.config = config
+        self.model, self.tokenizer, self.image_processor = load(config, _without("model.", start))
+        family, generation = self.model.config, self.model.generation_config
+        self.image_token = int(family.image_token_id)
+        ends = generation.eos_token_id
+        self.ends: list[int] = ends if isinstance(ends, list) else [ends]
+        # Sampled as text, these would break the next forward pass.
+        vision = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+        self.register_buffer("forbidden", torch.tensor([getattr(family, name) for name in vision]), persistent=False)
+        self.forbidden: Tensor
+        self._reference: dict[str, Tensor] = {}
+        self.encoder = Encoder(
+            self.tokenizer,
+            self.image_processor,
+            self.tokenizer.chat_template,
+            self.image_token,
+            self.tokenizer.convert_tokens_to_ids("<|im_end|>"),
+            config.knowledge,
+        )
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that training changes, by name."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        """Writes the model in the format of its family, to be named as `policy.base`; not for a policy with an adapter."""
+        for part in (self.model, self.tokenizer, self.image_processor):
+            part.save_pretrained(folder)
+
+    # --- log-probabilities ---
+
+    def logps(
+        self, prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of completions, and the entropy at each of their tokens.
+
+        Args:
+            prompts: B prompts.
+            ids_NT: completions, those of one prompt next to each other.
+            mask_NT: 1 for their tokens.
+            temperature: of sampling.
+
+        Returns:
+            (N, T) each, in nats, 0 in the padding.
+        """
+        layout = rows(prompts, ids_NT, mask_NT)
+        embeddings = self.embed(layout.ids, layout.images, self.image_features(prompts))
+        output = self.language_model(inputs_embeds=embeddings, position_ids=layout.positions, use_cache=False)
+        hidden = output.last_hidden_state.flatten(0, 1)
+        logps, entropies = token_logps(
+            hidden[layout.scored], self.model.lm_head.weight, layout.targets, self.forbidden, temperature
+        )
+        empty = torch.zeros_like(mask_NT, dtype=torch.float32)
+        where = mask_NT.bool()
+        return empty.masked_scatter(where, logps), empty.masked_scatter(where, entropies)
+
+    @property
+    def language_model(self) -> Any:
+        """The part that reads and writes."""
+        return self.model.model.language_model
+
+    @property
+    def vision_tower(self) -> nn.Module:
+        """The part that sees."""
+        tower: nn.Module = self.model.model.visual
+        return tower
+
+    @property
+    def width(self) -> int:
+        """Width of the language model, and of a visual token."""
+        return int(self.language_model.config.hidden_size)
+
+    def image_features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
+        """Features of each prompt's image, (visual tokens, width); every image goes through the tower once."""
+        pixels, grids = torch.cat([p.pixels for p in prompts]), torch.stack([p.grid for p in prompts])
+        return list(self.model.model.get_image_features(pixels, grids, return_dict=True).pooler_output)
+
+    def embed(self, ids_RL: Tensor, images: Sequence[int], features: Sequence[Tensor]) -> Tensor:
+        """Token embeddings with the images in their places.
+
+        Args:
+            ids_RL: token ids.
+            images: for each row, which image it shows.
+            features: of each image.
+
+        Returns:
+            (R, L, width).
+        """
+        embeddings: Tensor = self.language_model.embed_tokens(ids_RL)
+        shown = torch.cat([features[image] for image in images]).to(embeddings.dtype)
+        return embeddings.masked_scatter((ids_RL == self.image_token)[..., None], shown)
+
+    # --- samples ---
+
+    @torch.no_grad()
+    def rollout(
+        self, prompts: Sequence[Prompt], group: int, generation: Generation, noise_NT: Tensor | None
+    ) -> Completions:
+        """Writes completions.
+
+        Args:
+            prompts: B prompts of any lengths.
+            group: completions of each.
+            generation: length limit and temperature.
+            noise_NT: uniform numbers that choose the tokens, (B * group, max_tokens); None for greedy decoding.
+
+        Raises:
+            RuntimeError: the policy is in train mode, where checkpointing would silently drop the cache.
+        """
+        if self.training:
+            raise RuntimeError("rollouts need eval mode: call policy.eval() first")
+        decoding = Decoding(self, prompts, group, generation, noise_NT)
+        while decoding.running():
+            decoding.step()
+        return decoding.completions()
+
+    def tokens_until(self, ids: Tensor, characters: int) -> int:
+        """How many of a completion's tokens it takes to write its first `characters` characters.
+
+        The text is decoded, not searched for token ids: how a tag is split into tokens depends on what surrounds it.
+        """
+        return bisect_left(range(len(ids)), characters, key=lambda count: len(self.decode(ids[:count])))
+
+    def decode(self, ids: Tensor) -> str:
+        """Text of a completion, without special tokens."""
+        text: str = self.tokenizer.decode(ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    # --- reference ---
+
+    def keep_reference(self) -> None:
+        """Remembers the present trainable weights as the reference policy, in host memory."""
+        self._reference = {
+            name: parameter.detach().to("cpu", copy=True) for name, parameter in self.trainable().items()
+        }
+
+    @property
+    def reference_weights(self) -> dict[str, Tensor]:
+        """The remembered weights, for the checkpoint."""
+        return self._reference
+
+    @reference_weights.setter
+    def reference_weights(self, weights: dict[str, Tensor]) -> None:
+        self._reference = weights
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Inside, the policy has the weights this fit started from. For forward passes without gradient.
+
+        The weights are swapped in place, tensor by tensor: an adapter cannot be merged into 4-bit weights, and switching it
+        off would be wrong after a first stage.
+        """
+        self._swap_reference()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._swap_reference()
+
+    @torch.no_grad()
+    def _swap_reference(self) -> None:
+        for name, parameter in self.trainable().items():
+            present = parameter.detach().to("cpu", copy=True)
+            parameter.copy_(self._reference[name])
+            self._reference[name] = present
+
+
+def _without(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): weight for name, weight in weights.items()}

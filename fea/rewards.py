@@ -1,0 +1,110 @@
+"""What an answer is worth: pure scores, and the callback that makes one of them a reward.
+
+Every score is in [0, 1], or None where the example says nothing about it: unknown is neither added nor normalised with.
+Source: Facial-R1, arXiv 2511.10254v1, "Reinforcement learning": R = R_AU + R_acc + R_format.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from fea.data.example import Example
+from fea.errors import FEAError
+from fea.prompts import Answer
+
+if TYPE_CHECKING:
+    import lightning.pytorch as L
+
+    from fea.rollout import Rollout
+
+Region = Literal["all", "think", "answer"]
+
+
+def au_f1(answer: Answer, example: Example) -> float | None:
+    """F1 of the claimed units against the present ones, over the coded units.
+
+    Returns:
+        1 if nothing is claimed and nothing there, provided that there is a closed, non-empty think block; 0 without such a
+        block; None if no unit was coded.
+    """
+    if not example.coded:
+        return None
+    if not (answer.think or "").strip():
+        return 0.0
+    claimed, present = answer.aus & example.coded, example.present
+    return 2 * len(claimed & present) / (len(claimed) + len(present)) if claimed or present else 1.0
+
+
+def emotion_match(answer: Answer, example: Example) -> float | None:
+    """1 if the answer is one of the labels, else 0; None if the emotion is unknown."""
+    return float(answer.emotion in example.labels) if example.labels else None
+
+
+def format_match(answer: Answer) -> float:
+    """1 if the text is exactly one non-empty think block and one non-empty answer block, else 0."""
+    return float(answer.well_formed)
+
+
+class RewardCallback(Callback):
+    """Base class of rewards: list one under `trainer.callbacks` and GRPO maximises it.
+
+    Write `reward`, for one answer at a time; or `rewards`, for a whole rollout.
+
+    Args:
+        weight: factor in the total reward.
+        name: name in the logs; by default the name of the class.
+        region: the tokens that the reward credits under `advantage: normalise_then_sum`: "all"; "think" for those up to the
+            end of the think block, since later ones cannot have caused what that block earned; "answer" for those after it,
+            which is biased, since the thinking causes the answer.
+    """
+
+    def __init__(self, weight: float = 1.0, name: str | None = None, region: Region = "all"):
+        self.weight, self.name, self.region = weight, name or type(self).__name__, region
+
+    def reward(self, answer: Answer, example: Example, text: str) -> float | None:
+        """Scores one answer.
+
+        Args:
+            answer: the parsed text.
+            example: the face it is about, with all that is known of it.
+            text: the text as the policy wrote it.
+
+        Returns:
+            The score, or None if the example says nothing about it. What applies to one answer of a face must apply to all.
+        """
+        raise FEAError(f"reward '{self.name}': {type(self).__name__} has to define reward(answer, example, text)")
+
+    def rewards(self, rollout: Rollout) -> Tensor:
+        """Scores a rollout: (B, G), NaN where the reward does not apply."""
+        scores = [
+            self.reward(answer, rollout.prompts[number // rollout.group].example, answer.text)
+            for number, answer in enumerate(rollout.answers)
+        ]
+        return torch.tensor([torch.nan if score is None else float(score) for score in scores]).view(-1, rollout.group)
+
+    @property
+    def state_key(self) -> str:
+        """Two rewards of one class keep their states apart by name."""
+        return f"{type(self).__qualname__}[{self.name}]"
+
+
+def rewards_of(trainer: L.Trainer) -> list[RewardCallback]:
+    """The rewards among the trainer's callbacks, in their order.
+
+    Raises:
+        FEAError: there is none, or two have the same name.
+    """
+    found = [callback for callback in trainer.callbacks if isinstance(callback, RewardCallback)]  # type: ignore[attr-defined]
+    if not found:
+        raise FEAError(
+            "trainer.callbacks: GRPO needs a reward; add one, such as fea.callbacks.EmotionReward, or your own RewardCallback"
+        )
+    names = [callback.name for callback in found]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise FEAError(f"trainer.callbacks: two rewards are named '{twice[0]}'; give one of them another 'name'")
+    return found

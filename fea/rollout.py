@@ -1,0 +1,207 @@
+"""From a batch of prompts to the packs of its update: the records that are handed over, and the loader that serves them.
+
+A group is one prompt with its completions. It is never shuffled apart and never split across packs or processes, so that
+advantages need no communication and the prompt can be shared.
+
+Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from fea.data.encoding import Prompt
+from fea.data.loader import EpochSampler, Loader
+from fea.prompts import Answer
+from fea.sampling import Completions
+
+if TYPE_CHECKING:
+    import lightning.pytorch as L
+
+
+class Rollout(NamedTuple):
+    """What the policy wrote about a batch of prompts; rewards and callbacks read it.
+
+    Attributes:
+        prompts: B prompts.
+        group: completions of each.
+        completions: N completions, those of one prompt next to each other.
+        answers: the same, parsed.
+    """
+
+    prompts: Sequence[Prompt]
+    group: int
+    completions: Completions
+    answers: list[Answer]
+
+
+class RolloutCallback(Callback):
+    """A callback that looks at rollouts."""
+
+    def on_rollout(
+        self, trainer: L.Trainer, module: L.LightningModule, rollout: Rollout, rewards: dict[str, Tensor]
+    ) -> None:
+        """Called after each rollout; `rewards` holds a (B, G) tensor by reward name, NaN where one does not apply."""
+
+
+class Buffer(NamedTuple):
+    """What the update needs of a rollout; a checkpoint inside a rollout holds it.
+
+    Attributes:
+        ids: (N, T) sampled token ids.
+        mask: (N, T) 1 for the tokens of a completion.
+        advantages: (N, T) per token.
+        weights: (N, T) of each token in the loss of its optimiser step.
+        sampled_logps: (N, T) as seen while sampling.
+        old_logps: (N, T) of the sampling policy, recomputed; None if the first step is the only one and they are its own.
+        ref_logps: (N, T) of the reference policy; None without a KL term.
+        packs: for each pack, the numbers of its groups.
+        signal: for each pack, whether any token of its optimiser step, on any process, has a weight and something to learn.
+        metrics: what the rollout has to report.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    advantages: Tensor
+    weights: Tensor
+    sampled_logps: Tensor
+    old_logps: Tensor | None
+    ref_logps: Tensor | None
+    packs: list[list[int]]
+    signal: list[bool]
+    metrics: dict[str, float]
+
+    def pack(self, number: int, prompts: Sequence[Prompt], first: bool) -> Pack:
+        """One pack with its prompts; the first of a rollout carries the metrics.
+
+        A pack without groups is given one with weight 0: every process runs the same number of forward passes.
+        """
+        group = len(self.ids) // len(prompts)
+        groups = self.packs[number] or [0]
+        rows = torch.tensor([g * group + i for g in groups for i in range(group)], device=self.ids.device)
+        used = int(self.mask[rows].sum(dim=1).max())
+
+        def part(tensor: Tensor) -> Tensor:
+            return tensor[rows, :used]
+
+        return Pack(
+            prompts=[prompts[g] for g in groups],
+            ids=part(self.ids),
+            mask=part(self.mask),
+            advantages=part(self.advantages),
+            weights=part(self.weights) * bool(self.packs[number]),
+            sampled_logps=part(self.sampled_logps),
+            old_logps=None if self.old_logps is None else part(self.old_logps),
+            ref_logps=None if self.ref_logps is None else part(self.ref_logps),
+            signal=self.signal[number],
+            metrics=self.metrics if first else {},
+        )
+
+
+class Pack(NamedTuple):
+    """Whole groups that go through the model together; the fields are those of `Buffer`."""
+
+    prompts: list[Prompt]
+    ids: Tensor
+    mask: Tensor
+    advantages: Tensor
+    weights: Tensor
+    sampled_logps: Tensor
+    old_logps: Tensor | None
+    ref_logps: Tensor | None
+    signal: bool
+    metrics: dict[str, float]
+
+
+def balanced(tokens: dict[int, int], packs: int) -> list[list[int]]:
+    """Spreads groups over a fixed number of packs so that these hold about equally many tokens.
+
+    Args:
+        tokens: by group number, its tokens.
+        packs: how many packs; some stay empty if there are fewer groups.
+
+    Returns:
+        Group numbers of each pack, ascending.
+    """
+    contents: list[list[int]] = [[] for _ in range(packs)]
+    loads = [0] * packs
+    for group in sorted(tokens, key=lambda g: (-tokens[g], g)):  # the largest first, into the lightest
+        lightest = loads.index(min(loads))
+        contents[lightest].append(group)
+        loads[lightest] += tokens[group]
+    return [sorted(content) for content in contents]
+
+
+class RolloutLoader:
+    """Makes a rollout from each batch of prompts and serves its packs, `epochs` times over.
+
+    Its length and its position are known, so clipping, accumulation, schedules and exact resume inside a rollout are the
+    trainer's business.
+
+    Args:
+        prompts: batches of prompts.
+        roll: makes the buffer of a batch; it is given the prompts and the number of the round.
+        packs: packs of a rollout.
+        epochs: times that these are served.
+        place: moves prompts to the device of the policy.
+    """
+
+    def __init__(
+        self,
+        prompts: Loader,
+        roll: Callable[[list[Prompt], int], Buffer],
+        packs: int,
+        epochs: int,
+        place: Callable[[list[Prompt]], list[Prompt]],
+    ):
+        self.prompts, self.roll, self.packs, self.epochs, self.place = prompts, roll, packs, epochs, place
+        self._position = self._skip = 0
+        self._buffer: Buffer | None = None
+
+    @property
+    def sampler(self) -> EpochSampler:
+        """Lightning tells it the epoch."""
+        return self.prompts.sampler
+
+    def __len__(self) -> int:
+        return len(self.prompts) * self.packs * self.epochs
+
+    def __iter__(self) -> Iterator[Pack]:
+        self._position, self._skip = self._skip, 0
+        batch, served = divmod(self._position, self.packs * self.epochs)
+        if not served:
+            self._buffer = None  # an epoch may have been cut short inside a rollout
+        self.prompts.load_state_dict({"position": batch})
+        for number, prompts in enumerate(self.prompts, batch):
+            placed = self.place(prompts)
+            buffer = self._buffer or self.roll(placed, self.sampler.epoch * len(self.prompts) + number)
+            self._buffer = buffer
+            for pack in range(served, self.packs * self.epochs):
+                self._position += 1
+                if pack + 1 == self.packs * self.epochs:
+                    self._buffer = None
+                yield buffer.pack(pack % self.packs, placed, first=pack == 0)
+            served = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the epoch and the buffer of every process; the file is written by the first of them."""
+        buffer = None if self._buffer is None else self._buffer._asdict()
+        state = {"position": self._position % max(1, len(self)), "buffer": buffer}
+        if not dist.is_available() or not dist.is_initialized():
+            return {"ranks": [state]}
+        states: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(states, state)
+        return {"ranks": states}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The next iteration goes on from there."""
+        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        own = state["ranks"][rank]
+        self._skip = own["position"]
+        self._buffer = None if own["buffer"] is None else Buffer(**own["buffer"])

@@ -1,0 +1,89 @@
+"""Sampling whose noise belongs to the example.
+
+One uniform number for every (seed, round, example, completion, position) is turned into a token by the inverse of the
+cumulative distribution. So one process and four draw the same completions, and a resumed or repacked run repeats them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Generation:
+    """How completions are generated.
+
+    Args:
+        max_tokens: length limit of a completion; one that reaches it without an end token is truncated.
+        temperature: of sampling, and of the log-probabilities that training sees.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+
+
+class Completions(NamedTuple):
+    """What a policy wrote. N completions, those of one prompt next to each other, of at most T tokens.
+
+    Attributes:
+        ids: (N, T) token ids, end token included, padded on the right.
+        mask: (N, T) 1 for the tokens of the completion.
+        logps: (N, T) log-probabilities as sampled, 0 in the padding.
+        truncated: (N,) True where the length limit came before the end token.
+        texts: the decoded completions, without special tokens.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    logps: Tensor
+    truncated: Tensor
+    texts: list[str]
+
+
+def noise(examples: Sequence[str], group: int, length: int, seed: int, round: int) -> Tensor:
+    """Uniform numbers in [0, 1) for a rollout.
+
+    Args:
+        examples: ids of the prompts' examples.
+        group: completions of each.
+        length: tokens of each.
+        seed: of the run.
+        round: number of the rollout.
+
+    Returns:
+        (len(examples) * group, length), float64.
+    """
+    return torch.stack(
+        [
+            _uniform(f"{seed}/{round}/{example}/{completion}", length)
+            for example in examples
+            for completion in range(group)
+        ]
+    )
+
+
+def _uniform(key: str, length: int) -> Tensor:
+    seed = int.from_bytes(blake2b(key.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
+    return torch.rand(length, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def choose(log_p: Tensor, uniform: Tensor | None) -> Tensor:
+    """Picks a token from each row: the most probable one, or the one whose stretch of the distribution holds the number.
+
+    Args:
+        log_p: (N, V) log-probabilities.
+        uniform: (N,) numbers in [0, 1), or None for greedy decoding.
+
+    Returns:
+        (N,) token ids.
+    """
+    if uniform is None:
+        return log_p.argmax(dim=-1)
+    cumulative = log_p.double().exp().cumsum(dim=-1)
+    return torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]

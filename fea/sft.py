@@ -1,0 +1,59 @@
+"""Stage 1: supervised fine-tuning on analyses. The loss covers the answer's tokens and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from fea.backbone import PolicyConfig
+from fea.data.encoding import Prompt
+from fea.data.example import Example
+from fea.module import FEAModule, Optimization
+from fea.sampling import Generation
+
+
+class SFTModule(FEAModule):
+    """Cross-entropy on the tokens of each analysis, averaged over its tokens, then over analyses.
+
+    Averaging per analysis makes the gradient the same however a batch is split over accumulation and processes.
+
+    Args:
+        policy: the model and what it is shown.
+        init_from: run (folder or checkpoint) whose weights this one starts from; null: the base's own.
+        generation: how answers are written in validation and test.
+        optimization: optimiser and learning rate.
+    """
+
+    needs_analyses = True
+
+    def __init__(
+        self,
+        policy: PolicyConfig = PolicyConfig(),  # noqa: B008 (read, never changed)
+        init_from: str | None = None,
+        generation: Generation = Generation(),  # noqa: B008
+        optimization: Optimization = Optimization(),  # noqa: B008
+    ):
+        super().__init__(policy, init_from, generation, optimization)
+
+    def encode_training(self, example: Example) -> Prompt:
+        """Prompt with its analysis."""
+        return self.policy.encoder(example, with_target=True)
+
+    def training_step(self, batch: list[Prompt], index: int) -> Tensor:
+        """Mean negative log-likelihood of a batch's analyses, in nats per token."""
+        ids, mask = targets(batch)
+        logps, entropies = self.policy.logps(batch, ids, mask)
+        loss = -(logps.sum(dim=1) / mask.sum(dim=1)).mean()
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch))
+        self.log("train/entropy", entropies.sum() / mask.sum(), batch_size=len(batch))
+        return loss
+
+
+def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+    """The analyses as completions: ids and mask, (B, T) each."""
+    ids = pad_sequence([prompt.target for prompt in prompts], batch_first=True)
+    mask = pad_sequence([torch.ones_like(prompt.target) for prompt in prompts], batch_first=True)
+    return ids, mask
