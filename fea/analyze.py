@@ -68,6 +68,7 @@ def answers(
 
 def analyze(
     images: list[str],
+    *,
     model: str,
     out: str | None = None,
     question: str = "",

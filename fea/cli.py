@@ -113,16 +113,26 @@ def _call(function: Callable[..., Any], argv: list[str], program: str) -> Any:
     """Calls a function with the command line's arguments: its signature is the command's, its docstring the help."""
     import inspect
 
+    import docstring_parser
     from jsonargparse import ArgumentParser
 
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
             raise FEAError(f"{message.strip()} ({program} --help shows the options)")
 
-    parser = Parser(prog=program, description=inspect.getdoc(function).split("\n\n")[0])  # type: ignore[union-attr]
-    parameters = inspect.signature(function).parameters
-    several = [name for name in parameters if parameters[name].annotation in ("list[str]", list[str])]
-    for name in several:
-        parser.add_argument(name, nargs="+", type=str, help="one or more")
-    parser.add_function_arguments(function, as_positional=True, skip=set(several), fail_untyped=True)
+    told = docstring_parser.parse(inspect.getdoc(function) or "")
+    help_of = {entry.arg_name: entry.description for entry in told.params}
+    parser = Parser(prog=program, description=told.short_description)
+    special: set[str | int] = set()
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.annotation == "list[str]":
+            parser.add_argument(name, nargs="+", type=str, help=help_of[name])
+        elif parameter.annotation == "bool":
+            parser.add_argument(f"--{name}", action="store_true", help=help_of[name])
+        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            parser.add_argument(f"--{name}", required=True, type=str, help=help_of[name])
+        else:
+            continue
+        special.add(name)
+    parser.add_function_arguments(function, as_positional=True, skip=special, fail_untyped=True)
     return function(**vars(parser.parse_args(argv)))

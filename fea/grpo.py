@@ -105,8 +105,9 @@ class GRPOModule(FEAModule):
         steps, packs = self.minibatches, self.trainer.accumulate_grad_batches
         if prompts.batch_size % (steps * packs):
             raise FEAError(
-                f"data.batch_size: {prompts.batch_size} prompts a rollout do not split into {steps * packs} packs of whole "
-                f"groups (model.minibatches {steps} x trainer.accumulate_grad_batches {packs}); use a multiple of {steps * packs}"
+                f"data.batch_size: {prompts.batch_size} prompts a rollout do not split into {steps * packs} packs of "
+                f"whole groups (model.minibatches {steps} x trainer.accumulate_grad_batches {packs}); use a multiple of "
+                f"{steps * packs}"
             )
         return RolloutLoader(
             prompts, self.roll, steps * packs, self.mu, lambda batch: move_data_to_device(batch, self.device)

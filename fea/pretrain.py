@@ -25,6 +25,7 @@ class TowerModule(FEAModule):
 
     Args:
         policy: the model; min_pixels and max_pixels have to be equal, so that every face has the same number of tokens.
+        init_from: run whose weights this one starts from; null: random weights.
         generation: not used in training.
         optimization: optimiser and learning rate.
     """
@@ -32,10 +33,11 @@ class TowerModule(FEAModule):
     def __init__(
         self,
         policy: PolicyConfig = PolicyConfig(train_vision=True),  # noqa: B008 (read, never changed)
+        init_from: str | None = None,
         generation: Generation = Generation(),  # noqa: B008
         optimization: Optimization = Optimization(),  # noqa: B008
     ):
-        super().__init__(policy, None, generation, optimization)
+        super().__init__(policy, init_from, generation, optimization)
         if not policy.train_vision or policy.min_pixels != policy.max_pixels:
             raise FEAError("policy: TowerModule needs train_vision: true, and min_pixels equal to max_pixels")
 

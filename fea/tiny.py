@@ -41,15 +41,16 @@ class TinySize:
         heads: its attention heads.
         vision_hidden: width of the vision tower.
         vision_layers: its depth.
+        spread: standard deviation of the random weights; wider than a large model's, so that a narrow one starts to learn.
         seed: of the random weights.
     """
 
-    hidden: int = 192
-    layers: int = 4
+    hidden: int = 128
+    layers: int = 3
     heads: int = 4
     vision_hidden: int = 128
-    vision_layers: int = 4
-    spread: float = 0.02
+    vision_layers: int = 2
+    spread: float = 0.05
     seed: int = 0
 
 

@@ -128,8 +128,8 @@ def write_faces(out: Path, n: int, seed: int = 0, text: Text = "analysis", size:
         out: folder; receives `faces.jsonl` and `images/`.
         n: number of faces.
         seed: with the face's number it determines everything, so a longer set begins with a shorter one.
-        text: what goes into `description`: "analysis" (true), "annotator" (biased), "caption" (plain words for every sign)
-            or "none".
+        text: what goes into `description`: "analysis" (true), "annotator" (biased), "caption" (the signs in plain words, of
+            faces that move without an emotion) or "none".
         size: width and height in pixels.
 
     Returns:
@@ -157,14 +157,11 @@ def _write_face(out: Path, number: int, seed: int, text: Text, size: int) -> dic
         "dataset": "faces",
         "image": image,
         "question": DESCRIBE if text == "caption" else "",
+        "AUs": [f"AU{n}" for n in expression.grades],
+        "AUs_coded": [f"AU{n}" for n in DRAWN_AUS],
+        "labels": [expression.emotion] if expression.emotion else [],
+        "AU_intensities": {f"AU{n}": grade for n, grade in expression.grades.items()},
     }
-    if text != "caption":  # a caption is all that its reader learns
-        record |= {
-            "AUs": [f"AU{n}" for n in expression.grades],
-            "AUs_coded": [f"AU{n}" for n in DRAWN_AUS],
-            "labels": [expression.emotion],
-            "AU_intensities": {f"AU{n}": grade for n, grade in expression.grades.items()},
-        }
     if text != "none":
         record["description"] = _describe(expression, text, rng)
     return record

@@ -190,6 +190,8 @@ class Loader:
         Lists of prompts.
     """
 
+    batch_sampler = None  # the trainer asks for it wherever there is a sampler
+
     def __init__(
         self,
         examples: Examples,

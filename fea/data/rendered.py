@@ -62,7 +62,11 @@ class RenderedFaces(FEADataModule):
     def prepare_data(self) -> None:
         """Draws what is not there yet, then converts the files."""
         for name in self.wanted:
-            where, count, seed, text = self.drawn[name]
-            if not (where / "faces.jsonl").exists():
-                write_faces(where, count, seed, text)
+            self.draw(name)
         super().prepare_data()
+
+    def draw(self, name: str) -> Path:
+        """Draws the faces of a set ("train", "val" or "test") unless they are there, and returns their file."""
+        where, count, seed, text = self.drawn[name]
+        file = where / "faces.jsonl"
+        return file if file.exists() else write_faces(where, count, seed, text)
