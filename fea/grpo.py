@@ -17,7 +17,6 @@ Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T token
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, cast
@@ -25,6 +24,7 @@ from typing import Any, Literal, cast
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from fea import monitor
 from fea.backbone import PolicyConfig
@@ -38,11 +38,11 @@ from fea.losses import (
     policy_loss,
     sum_then_normalise,
     token_advantages,
-    token_weights,
 )
 from fea.module import FEAModule, Optimization, parse_all
-from fea.rewards import RewardCallback, rewards_of
-from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader, balanced
+from fea.packing import Packing
+from fea.rewards import RewardCallback, rewards_of, scored
+from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader
 from fea.sampling import Generation, noise
 
 
@@ -95,8 +95,8 @@ class GRPOModule(FEAModule):
         self.group_size, self.mu, self.minibatches, self.beta = group_size, mu, minibatches, beta
         self.clip_low, self.clip_high, self.advantage, self.normalizer = clip_low, clip_high, advantage, normalizer
         self.mask_truncated, self.seed = mask_truncated, seed
-        self.clock: dict[str, float] = {}
-        self.train_reward = 0.0
+        self.clock = monitor.Clock()
+        self.train_reward, self.val_reward = MeanMetric(), MeanMetric()
 
     # --- one rollout ---
 
@@ -109,6 +109,7 @@ class GRPOModule(FEAModule):
                 f"whole groups (model.minibatches {steps} x trainer.accumulate_grad_batches {packs}); use a multiple of "
                 f"{steps * packs}"
             )
+        self.packing = Packing(prompts.batch_size, self.group_size, steps, packs)
         return RolloutLoader(
             prompts, self.roll, steps * packs, self.mu, lambda batch: move_data_to_device(batch, self.device)
         )
@@ -123,7 +124,8 @@ class GRPOModule(FEAModule):
             weights_NT = self._weights(rollout)
             packs = self._packs(rollout, advantages_NT)
             old_logps, ref_logps = self._old_and_reference(rollout, packs)
-        signal = self._signal(packs, advantages_NT, weights_NT)
+        lessons_N = (weights_NT * (advantages_NT.abs() + self.beta)).sum(dim=1)
+        signal = self.packing.signal(lessons_N, self._total)
         metrics = self._report(rollout, rewards_BGK, advantages_NT, callbacks)
         return Buffer(
             rollout.completions.ids, rollout.completions.mask, advantages_NT, weights_NT, rollout.completions.logps,
@@ -142,7 +144,7 @@ class GRPOModule(FEAModule):
             self.policy.train(was_training)
 
     def _sample(self, prompts: Sequence[Prompt], round: int) -> Rollout:
-        with self._timed("rollout"):
+        with self.clock.timed("rollout"):
             ids = [prompt.example.id for prompt in prompts]
             chance = noise(ids, self.group_size, self.generation.max_tokens, self.seed, round)
             completions = self.policy.rollout(prompts, self.group_size, self.generation, chance)
@@ -150,24 +152,13 @@ class GRPOModule(FEAModule):
 
     def _score(self, rollout: Rollout) -> tuple[Tensor, list[RewardCallback]]:
         callbacks = rewards_of(self.trainer)
-        with self._timed("reward"):
-            rewards_BGK = torch.stack([self._reward(callback, rollout) for callback in callbacks], dim=-1).to(
-                self.device
-            )
+        with self.clock.timed("reward"):
+            rewards_BGK = scored(callbacks, rollout)
         named = {callback.name: rewards_BGK[..., k] for k, callback in enumerate(callbacks)}
         for observer in cast(Any, self.trainer).callbacks:
             if isinstance(observer, RolloutCallback):
                 observer.on_rollout(self.trainer, self, rollout, named)
-        return rewards_BGK, callbacks
-
-    def _reward(self, callback: RewardCallback, rollout: Rollout) -> Tensor:
-        rewards_BG = callback.rewards(rollout)
-        expected = (len(rollout.prompts), rollout.group)
-        if rewards_BG.shape != expected:
-            raise FEAError(
-                f"reward '{callback.name}': rewards(rollout) returned shape {tuple(rewards_BG.shape)}, expected {expected}"
-            )
-        return rewards_BG.float()
+        return rewards_BGK.to(self.device), callbacks
 
     def _advantages(self, rollout: Rollout, rewards_BGK: Tensor, callbacks: Sequence[RewardCallback]) -> Tensor:
         """(N, T), spread over the tokens that each reward credits."""
@@ -184,64 +175,40 @@ class GRPOModule(FEAModule):
         else:
             advantages_NK = normalise_then_sum(rewards_BGK, weights_K).view(len(mask_NT), -1)
             regions = [callback.region for callback in callbacks]
-        spans = self._regions(rollout)
-        return token_advantages(advantages_NK, torch.stack([spans[region] for region in regions], dim=1), mask_NT)
-
-    def _regions(self, rollout: Rollout) -> dict[str, Tensor]:
-        """(N, 2) first token and end of each region; a completion without a closed think block is all thinking."""
-        ids, mask = rollout.completions.ids.cpu(), rollout.completions.mask.cpu().bool()
-        lengths = mask.sum(dim=1)
-        thinks = [
-            self.policy.tokens_until(row[kept], answer.think_span[1]) if answer.think_span else len(row[kept])
-            for row, kept, answer in zip(ids, mask, rollout.answers, strict=True)
-        ]
-        think, start = torch.tensor(thinks), torch.zeros_like(lengths)
-        spans = {"all": (start, lengths), "think": (start, think), "answer": (think, lengths)}
-        return {region: torch.stack(span, dim=1).to(self.device) for region, span in spans.items()}
-
-    # --- its packs ---
-
-    def _chunks(self, prompts: int) -> list[range]:
-        """Groups of each optimiser step of an epoch over the rollout."""
-        size = prompts // self.minibatches
-        return [range(step * size, (step + 1) * size) for step in range(self.minibatches)]
+        spans = rollout.regions(self.policy.tokens_until)
+        regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)
+        return token_advantages(advantages_NK, regions_NK2, mask_NT)
 
     def _weights(self, rollout: Rollout) -> Tensor:
-        """(N, T); groups that are dropped later stay in the normaliser."""
+        """(N, T)."""
         mask_NT, truncated_N = rollout.completions.mask, rollout.completions.truncated
         counted_NT = mask_NT * ~truncated_N[:, None] if self.mask_truncated else mask_NT
-        chunks = []
-        for groups in self._chunks(len(rollout.prompts)):
-            rows = slice(groups.start * self.group_size, groups.stop * self.group_size)
-            tokens = int(self._over_processes(counted_NT[rows].sum()))
-            completions = len(groups) * self.group_size * self.trainer.world_size
-            chunks.append(
-                token_weights(
-                    counted_NT[rows].float(), self.normalizer, completions, tokens, self.generation.max_tokens
-                )
-            )
-        return torch.cat(chunks)
+        return self.packing.weights(
+            counted_NT, self.normalizer, self.generation.max_tokens, self._total, self.trainer.world_size
+        )
+
+    def _total(self, value: Tensor) -> Tensor:
+        """Sum over all processes."""
+        total: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op="sum")
+        return total
 
     def _packs(self, rollout: Rollout, advantages_NT: Tensor) -> list[list[int]]:
         """Group numbers of each pack. Without a KL term a group whose completions all score the same is dropped."""
-        lengths_N = rollout.completions.mask.sum(dim=1)
-        ranks_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.beta > 0)
-        packs = []
-        for groups in self._chunks(len(rollout.prompts)):
-            tokens = {g: self._tokens(rollout, lengths_N, g) for g in groups if ranks_B[g]}
-            packs += balanced(tokens, self.trainer.accumulate_grad_batches)
-        return packs
-
-    def _tokens(self, rollout: Rollout, lengths_N: Tensor, group: int) -> int:
-        written = lengths_N[group * self.group_size : (group + 1) * self.group_size]
-        return self.group_size * len(rollout.prompts[group].ids) + int(written.sum())
+        written_B = rollout.completions.mask.view(len(rollout.prompts), -1).sum(dim=1).tolist()
+        teaches_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.beta > 0)
+        tokens = {
+            number: self.group_size * len(prompt.ids) + written
+            for number, (prompt, written) in enumerate(zip(rollout.prompts, written_B, strict=True))
+            if teaches_B[number]
+        }
+        return self.packing.split(tokens)
 
     def _old_and_reference(self, rollout: Rollout, packs: list[list[int]]) -> tuple[Tensor | None, Tensor | None]:
         """Log-probabilities under the sampling and the reference policy, pack by pack as the update will compute them.
 
         With a single optimiser step a rollout the first of these are the update's own.
         """
-        with self._timed("old_and_reference"):
+        with self.clock.timed("old_and_reference"):
             old = self._logps(rollout, packs) if self.mu * self.minibatches > 1 else None
             if not self.beta:
                 return old, None
@@ -252,29 +219,13 @@ class GRPOModule(FEAModule):
         ids, mask = rollout.completions.ids, rollout.completions.mask
         logps_NT = torch.zeros_like(mask, dtype=torch.float32)
         for groups in filter(None, packs):
-            rows = torch.tensor(
-                [g * self.group_size + i for g in groups for i in range(self.group_size)], device=self.device
-            )
+            rows = rollout.rows(groups)
             used = int(mask[rows].sum(dim=1).max())
-            prompts = [rollout.prompts[g] for g in groups]
+            prompts = [rollout.prompts[group] for group in groups]
             logps_NT[rows, :used] = self.policy.logps(
                 prompts, ids[rows, :used], mask[rows, :used], self.generation.temperature
             )[0]
         return logps_NT
-
-    def _signal(self, packs: list[list[int]], advantages_NT: Tensor, weights_NT: Tensor) -> list[bool]:
-        """For each pack, whether its optimiser step can teach anything on any process."""
-        useful_N = (weights_NT * (advantages_NT.abs() + self.beta)).sum(dim=1)
-        size = self.trainer.accumulate_grad_batches
-        signal = []
-        for groups in self._chunks(len(useful_N) // self.group_size):
-            rows = slice(groups.start * self.group_size, groups.stop * self.group_size)
-            signal += [bool(self._over_processes(useful_N[rows].sum()) > 0)] * size
-        return signal
-
-    def _over_processes(self, value: Tensor) -> Tensor:
-        total: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op="sum")
-        return total
 
     # --- update ---
 
@@ -311,6 +262,24 @@ class GRPOModule(FEAModule):
 
     # --- around it ---
 
+    def count(self, rollout: Rollout) -> None:
+        """Counts validation answers; during training their rewards too."""
+        super().count(rollout)
+        if self.trainer.state.fn == "fit":
+            callbacks = rewards_of(self.trainer)
+            weights_K = torch.tensor([callback.weight for callback in callbacks])
+            self.val_reward.update((scored(callbacks, rollout).nan_to_num() * weights_K).sum(dim=-1))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the numbers, and how far the reward of training samples is above that of greedy answers to unseen faces."""
+        super().on_validation_epoch_end()
+        if self.val_reward.update_called:
+            self.log("val/reward", self.val_reward.compute())
+            if self.train_reward.update_called:
+                self.log("val/reward_gap", self.train_reward.compute() - self.val_reward.compute())
+        self.train_reward.reset()
+        self.val_reward.reset()
+
     def on_fit_start(self) -> None:
         """Checks the rewards; the reference policy is the one that this fit starts from."""
         rewards_of(self.trainer)
@@ -327,31 +296,17 @@ class GRPOModule(FEAModule):
         super().on_load_checkpoint(checkpoint)
         self.policy.reference_weights = checkpoint["fea"].get("reference", {})
 
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.clock[what] = self.clock.get(what, 0.0) + time.perf_counter() - start
-
     def _report(
         self, rollout: Rollout, rewards_BGK: Tensor, advantages_NT: Tensor, callbacks: Sequence[RewardCallback]
     ) -> dict[str, float]:
         weights_K = torch.tensor([callback.weight for callback in callbacks], device=self.device)
-        numbers = monitor.reward_numbers(rewards_BGK, weights_K, [callback.name for callback in callbacks])
-        numbers |= monitor.completion_numbers(rollout)
-        numbers |= monitor.answer_numbers(rollout, cast(Any, self.trainer).datamodule.all_emotions)
-        mask = rollout.completions.mask.bool()
-        numbers |= {
-            "advantage/abs_mean": float(advantages_NT[mask].abs().mean()),
-            "advantage/max": float(advantages_NT[mask].max()),
+        numbers = {
+            **monitor.reward_numbers(rewards_BGK, weights_K, [callback.name for callback in callbacks]),
+            **monitor.advantage_numbers(advantages_NT, rollout.completions.mask),
+            **monitor.completion_numbers(rollout),
+            **monitor.answer_numbers(rollout, cast(Any, self.trainer).datamodule.all_emotions),
+            **self.clock.lap(int(rollout.completions.mask.sum())),
+            "memory/peak_gib": monitor.peak_memory(),
         }
-        now = time.perf_counter()
-        if "since" in self.clock:
-            between = now - self.clock.pop("since")
-            numbers["time/train"] = between - sum(self.clock.values())
-            numbers["time/tokens_per_second"] = float(mask.sum()) / between
-        numbers |= {f"time/{name}": seconds for name, seconds in self.clock.items()}
-        self.clock = {"since": now}
-        numbers["memory/peak_gib"] = monitor.peak_memory()
-        self.train_reward = numbers["reward/total"]
+        self.train_reward.update(numbers["reward/total"])
         return numbers

@@ -21,7 +21,8 @@ from fea.errors import FEAError
 from fea.metrics import AUScores, EmotionScores
 from fea.policy import Policy
 from fea.prompts import Answer, parse
-from fea.sampling import Completions, Generation
+from fea.rollout import Rollout
+from fea.sampling import Generation
 
 
 @dataclass
@@ -124,31 +125,29 @@ class FEAModule(L.LightningModule):
         datamodule = cast(Any, self.trainer).datamodule
         self.au_scores, self.emotion_scores = AUScores(), EmotionScores(datamodule.all_emotions)
 
-    def answer(self, prompts: Sequence[Prompt]) -> tuple[Completions, list[Answer]]:
-        """Greedy answers."""
+    def answer(self, prompts: Sequence[Prompt]) -> Rollout:
+        """Greedy answers, one a prompt."""
         completions = self.policy.rollout(prompts, 1, self.generation, None)
-        return completions, parse_all(completions.texts, prompts)
+        return Rollout(prompts, 1, completions, parse_all(completions.texts, prompts))
+
+    def count(self, rollout: Rollout) -> None:
+        """Counts the answers of a batch."""
+        examples = [prompt.example for prompt in rollout.prompts]
+        self.au_scores.update(rollout.answers, examples)
+        self.emotion_scores.update(rollout.answers, examples)
 
     def validation_step(self, batch: list[Prompt], index: int) -> None:
         """Answers a batch and counts."""
-        self._evaluate(batch)
+        if batch:  # all of its images may have been unreadable
+            self.count(self.answer(batch))
 
     def test_step(self, batch: list[Prompt], index: int) -> None:
         """Answers a batch and counts."""
-        self._evaluate(batch)
+        self.validation_step(batch, index)
 
     def predict_step(self, batch: list[Prompt], index: int) -> list[tuple[Example, Answer]]:
         """Answers a batch."""
-        if not batch:
-            return []
-        return [(prompt.example, answer) for prompt, answer in zip(batch, self.answer(batch)[1], strict=True)]
-
-    def _evaluate(self, batch: list[Prompt]) -> None:
-        if batch:  # all of its images may have been unreadable
-            _, answers = self.answer(batch)
-            examples = [prompt.example for prompt in batch]
-            self.au_scores.update(answers, examples)
-            self.emotion_scores.update(answers, examples)
+        return list(zip((p.example for p in batch), self.answer(batch).answers, strict=True)) if batch else []
 
     def on_validation_epoch_end(self) -> None:
         """Logs the numbers; `val/score` is what the best checkpoint is chosen by."""

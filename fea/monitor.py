@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -38,6 +40,12 @@ def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str])
     return numbers
 
 
+def advantage_numbers(advantages_NT: Tensor, mask_NT: Tensor) -> dict[str, float]:
+    """Size of the advantages over all written tokens."""
+    written = advantages_NT[mask_NT.bool()]
+    return {"advantage/abs_mean": float(written.abs().mean()), "advantage/max": float(written.max())}
+
+
 def completion_numbers(rollout: Rollout) -> dict[str, float]:
     """Lengths, truncation, variety, and what a shared prompt would save."""
     lengths_N = rollout.completions.mask.sum(dim=1).float()
@@ -62,6 +70,31 @@ def answer_numbers(rollout: Rollout, emotions: Sequence[str]) -> dict[str, float
         metric.update(rollout.answers, examples)
         scores |= metric.compute()
     return {f"rollout/{name}": float(value) for name, value in scores.items()}
+
+
+class Clock:
+    """Seconds spent in the parts of a rollout, and between one rollout and the next."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.last: float | None = None
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Counts what happens inside."""
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+
+    def lap(self, tokens: int) -> dict[str, float]:
+        """What to report of a round in which so many tokens were written; the rest of its time went into training."""
+        now = time.perf_counter()
+        numbers = {f"time/{part}": seconds for part, seconds in self.seconds.items()}
+        if self.last is not None:
+            whole = now - self.last
+            numbers |= {"time/train": whole - sum(self.seconds.values()), "time/tokens_per_second": tokens / whole}
+        self.seconds, self.last = {}, now
+        return numbers
 
 
 def peak_memory() -> float:

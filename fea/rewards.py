@@ -6,6 +6,7 @@ Source: Facial-R1, arXiv 2511.10254v1, "Reinforcement learning": R = R_AU + R_ac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -108,3 +109,21 @@ def rewards_of(trainer: L.Trainer) -> list[RewardCallback]:
     if twice:
         raise FEAError(f"trainer.callbacks: two rewards are named '{twice[0]}'; give one of them another 'name'")
     return found
+
+
+def scored(callbacks: Sequence[RewardCallback], rollout: Rollout) -> Tensor:
+    """The scores of all rewards, (B, G, K); NaN where one does not apply.
+
+    Raises:
+        FEAError: a reward's own `rewards` returns another shape than (B, G).
+    """
+    expected = (len(rollout.prompts), rollout.group)
+    columns = []
+    for callback in callbacks:
+        rewards_BG = callback.rewards(rollout)
+        if rewards_BG.shape != expected:
+            raise FEAError(
+                f"reward '{callback.name}': rewards(rollout) returned shape {tuple(rewards_BG.shape)}, expected {expected}"
+            )
+        columns.append(rewards_BG.float().cpu())
+    return torch.stack(columns, dim=-1)

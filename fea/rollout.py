@@ -40,6 +40,28 @@ class Rollout(NamedTuple):
     completions: Completions
     answers: list[Answer]
 
+    def rows(self, groups: Sequence[int]) -> Tensor:
+        """Numbers of the completions that belong to these groups."""
+        return rows_of(groups, self.group, self.completions.ids.device)
+
+    def regions(self, tokens_until: Callable[[Tensor, int], int]) -> dict[str, Tensor]:
+        """First token and end of each region of each completion; without a closed think block all of it is thinking.
+
+        Args:
+            tokens_until: how many of given ids it takes to write so many characters.
+
+        Returns:
+            By region an (N, 2) tensor.
+        """
+        lengths_N = self.completions.mask.sum(dim=1).cpu()
+        thinks = [
+            tokens_until(ids[:length], answer.think_span[1]) if answer.think_span else length
+            for ids, length, answer in zip(self.completions.ids.cpu(), lengths_N.tolist(), self.answers, strict=True)
+        ]
+        think_N, start_N = torch.tensor(thinks), torch.zeros_like(lengths_N)
+        spans = {"all": (start_N, lengths_N), "think": (start_N, think_N), "answer": (think_N, lengths_N)}
+        return {region: torch.stack(span, dim=1) for region, span in spans.items()}
+
 
 class RolloutCallback(Callback):
     """A callback that looks at rollouts."""
@@ -84,7 +106,7 @@ class Buffer(NamedTuple):
         """
         group = len(self.ids) // len(prompts)
         groups = self.packs[number] or [0]
-        rows = torch.tensor([g * group + i for g in groups for i in range(group)], device=self.ids.device)
+        rows = rows_of(groups, group, self.ids.device)
         used = int(self.mask[rows].sum(dim=1).max())
 
         def part(tensor: Tensor) -> Tensor:
@@ -119,23 +141,9 @@ class Pack(NamedTuple):
     metrics: dict[str, float]
 
 
-def balanced(tokens: dict[int, int], packs: int) -> list[list[int]]:
-    """Spreads groups over a fixed number of packs so that these hold about equally many tokens.
-
-    Args:
-        tokens: by group number, its tokens.
-        packs: how many packs; some stay empty if there are fewer groups.
-
-    Returns:
-        Group numbers of each pack, ascending.
-    """
-    contents: list[list[int]] = [[] for _ in range(packs)]
-    loads = [0] * packs
-    for group in sorted(tokens, key=lambda g: (-tokens[g], g)):  # the largest first, into the lightest
-        lightest = loads.index(min(loads))
-        contents[lightest].append(group)
-        loads[lightest] += tokens[group]
-    return [sorted(content) for content in contents]
+def rows_of(groups: Sequence[int], group: int, device: torch.device) -> Tensor:
+    """Numbers of the completions of some groups, each of `group` completions."""
+    return torch.tensor([number * group + i for number in groups for i in range(group)], device=device)
 
 
 class RolloutLoader:

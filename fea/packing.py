@@ -1,0 +1,96 @@
+"""How the groups of a rollout are spread over packs, and what each token weighs in the loss of its optimiser step.
+
+A rollout is used for `steps` optimiser steps an epoch, each of `packs` packs. A pack is whole groups that go through the model
+together. Weights of an optimiser step add up to its mean over all its packs and processes, so packing changes nothing but time
+and memory.
+
+Shapes in names: B prompts, N completions, T tokens of a completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fea.losses import Normalizer, token_weights
+
+Total = Callable[[Tensor], Tensor]  # sums a number over all processes
+
+
+class Packing:
+    """The split of one rollout.
+
+    Args:
+        prompts: of the rollout, a multiple of `steps`.
+        group: completions of each.
+        steps: optimiser steps an epoch over the rollout.
+        packs: packs of an optimiser step.
+    """
+
+    def __init__(self, prompts: int, group: int, steps: int, packs: int):
+        self.group, self.packs = group, packs
+        size = prompts // steps
+        self.steps = [range(step * size, (step + 1) * size) for step in range(steps)]
+
+    def weights(self, counted_NT: Tensor, normalizer: Normalizer, limit: int, total: Total, processes: int) -> Tensor:
+        """(N, T) weight of each token in the loss of its optimiser step.
+
+        Args:
+            counted_NT: 1 for the tokens that count. Groups that are dropped later count too.
+            normalizer: as in `token_weights`.
+            limit: longest possible completion.
+            total: sums over processes.
+            processes: number of them.
+        """
+        parts = []
+        for groups in self.steps:
+            counted = counted_NT[self._rows(groups)].float()
+            tokens = int(total(counted.sum()))
+            completions = len(groups) * self.group * processes
+            parts.append(token_weights(counted, normalizer, completions, tokens, limit))
+        return torch.cat(parts)
+
+    def split(self, tokens: dict[int, int]) -> list[list[int]]:
+        """Group numbers of each pack of the rollout; groups without an entry are left out.
+
+        Args:
+            tokens: by group number, its tokens.
+        """
+        packs = []
+        for groups in self.steps:
+            packs += balanced({group: tokens[group] for group in groups if group in tokens}, self.packs)
+        return packs
+
+    def signal(self, lessons_N: Tensor, total: Total) -> list[bool]:
+        """For each pack, whether its optimiser step has anything to learn on any process.
+
+        Args:
+            lessons_N: how much each completion teaches; 0 for nothing.
+            total: sums over processes.
+        """
+        taught = [bool(total(lessons_N[self._rows(groups)].sum()) > 0) for groups in self.steps]
+        return [any_lesson for any_lesson in taught for _ in range(self.packs)]
+
+    def _rows(self, groups: range) -> slice:
+        return slice(groups.start * self.group, groups.stop * self.group)
+
+
+def balanced(tokens: dict[int, int], packs: int) -> list[list[int]]:
+    """Spreads groups over a fixed number of packs so that these hold about equally many tokens.
+
+    Args:
+        tokens: by group number, its tokens.
+        packs: how many packs; some stay empty if there are fewer groups.
+
+    Returns:
+        Group numbers of each pack, ascending.
+    """
+    contents: list[list[int]] = [[] for _ in range(packs)]
+    loads = [0] * packs
+    for group in sorted(tokens, key=lambda g: (-tokens[g], g)):  # the largest first, into the lightest
+        lightest = loads.index(min(loads))
+        contents[lightest].append(group)
+        loads[lightest] += tokens[group]
+    return [sorted(content) for content in contents]

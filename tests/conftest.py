@@ -1,0 +1,105 @@
+"""What all tests share: a cache of their own, a few drawn faces, and tiny policies."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a network
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch.distributed as dist
+
+from fea.backbone import PolicyConfig
+from fea.data.encoding import Prompt
+from fea.data.example import Example
+from fea.data.faces import EMOTIONS, write_faces
+from fea.data.jsonl import open_jsonl
+from fea.data.record import Rules
+from fea.policy import Policy
+from fea.tiny import TinySize
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SMALL = TinySize(hidden=64, layers=2, heads=4, vision_hidden=64, vision_layers=2)
+FACE_PIXELS = 112 * 112  # 16 visual tokens
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No arguments of pytest, no shared cache, no process group left over."""
+    monkeypatch.setattr("sys.argv", ["fea"])
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
+    yield
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def faces_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 drawn faces with true analyses."""
+    return write_faces(tmp_path_factory.mktemp("faces"), 24, seed=5, text="analysis")
+
+
+@pytest.fixture
+def examples(faces_file: Path) -> list[Example]:
+    """The examples of these faces."""
+    table = open_jsonl(faces_file, faces_file.parent, Rules(EMOTIONS, "raise", True), "raise")
+    return [table[number] for number in range(len(table))]
+
+
+def small_config(**changes: object) -> PolicyConfig:
+    """A policy of 0.3 M parameters that reads the faces at their own size."""
+    settings = {"tiny": SMALL, "min_pixels": FACE_PIXELS, "max_pixels": FACE_PIXELS, "knowledge": "brief"}
+    return PolicyConfig(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def make_policy() -> Callable[..., Policy]:
+    """Builds a small policy in eval mode; keyword arguments change its `PolicyConfig`."""
+    return lambda **changes: Policy(small_config(**changes), {}).eval()
+
+
+@pytest.fixture
+def prompts(make_policy: Callable[..., Policy], examples: list[Example]) -> list[Prompt]:
+    """Prompts of the first four faces; all small policies encode alike."""
+    encoder = make_policy().encoder
+    return [encoder(example) for example in examples[:4]]
+
+
+def fit_arguments(config: str, out: Path, **settings: object) -> list[str]:
+    """`fea fit` with a shipped config, the demo overlay and a small policy, on a few drawn faces and with short completions.
+
+    Args:
+        config: "sft" or "grpo".
+        out: folder of the run.
+        settings: further options, with `__` for the dot.
+    """
+    options = {
+        **{f"model.policy.tiny.{name}": value for name, value in vars(SMALL).items()},
+        "model.generation.max_tokens": 12,
+        "data.folder": out.parent / "faces",
+        "data.train_faces": 32,
+        "data.val_faces": 4,
+        "data.text": "analysis",
+        "data.batch_size": 4,
+        "data.num_workers": 0,
+        "trainer.max_steps": 4,
+        "trainer.limit_val_batches": 0,
+        "trainer.enable_progress_bar": "false",
+        "trainer.enable_model_summary": "false",
+        "trainer.logger.init_args.save_dir": out.parent,
+        "trainer.logger.init_args.name": out.name,
+    } | {key.replace("__", "."): value for key, value in settings.items()}
+    files = [word for name in (config, "demo") for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
+    return ["fit", *files, *(f"--{key}={value}" for key, value in options.items())]
+
+
+def fit(config: str, out: Path, **settings: object) -> Any:
+    """Runs it in this process; returns the LightningCLI, with its `model` and `trainer`."""
+    from fea.trainer_cli import run
+
+    return run(fit_arguments(config, out, **settings))

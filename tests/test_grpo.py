@@ -1,0 +1,231 @@
+"""Stage 2 through the real entry point: what an update does, what it leaves alone, and what is reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from conftest import fit
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from fea.data.example import Example
+from fea.errors import FEAError
+from fea.prompts import Answer
+from fea.rewards import RewardCallback
+from fea.rollout import Rollout, RolloutCallback
+
+REWARDS = '--trainer.callbacks=[{"class_path": "test_grpo.%s"}]'
+
+
+class Vowels(RewardCallback):
+    """The share of vowels: something that a random model can learn within seconds."""
+
+    def reward(self, answer: Answer, example: Example, text: str) -> float | None:
+        return sum(letter in "aeiou" for letter in text.lower()) / max(1, len(text))
+
+
+class Constant(RewardCallback):
+    """The same for all."""
+
+    def reward(self, answer: Answer, example: Example, text: str) -> float | None:
+        return 0.5
+
+
+class Recorder(RolloutCallback):
+    """Keeps rollouts and rewards."""
+
+    rollouts: ClassVar[list[tuple[Rollout, dict[str, Tensor]]]] = []
+
+    def on_rollout(self, trainer: Any, module: Any, rollout: Rollout, rewards: dict[str, Tensor]) -> None:
+        Recorder.rollouts.append((rollout, {name: scores.clone() for name, scores in rewards.items()}))
+
+
+def callbacks(*names: str) -> str:
+    listed = ", ".join(f'{{"class_path": "test_grpo.{name}"}}' for name in names)
+    return f"[{listed}]"
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    Recorder.rollouts = []
+
+
+def scalars(folder: Path) -> dict[str, list[float]]:
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def weights(run: Any) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in run.model.policy.named_parameters()}
+
+
+def test_a_reward_that_can_be_earned_is_earned(tmp_path: Path) -> None:
+    fit(
+        "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=40, data__train_faces=160,
+        model__optimization__lr=1e-2, model__beta=0.0,
+    )  # fmt: skip
+    rewards = scalars(tmp_path / "run")["reward/Vowels"]
+    assert sum(rewards[:5]) / 5 < 0.4
+    assert sum(rewards[-5:]) / 5 > 0.8
+
+
+def test_constant_rewards_change_nothing_not_even_adams_moments(tmp_path: Path) -> None:
+    run = fit("grpo", tmp_path / "run", trainer__callbacks=callbacks("Constant"), trainer__max_steps=3, model__beta=0.0)
+    start = fit("grpo", tmp_path / "start", trainer__callbacks=callbacks("Constant"), trainer__max_steps=0)
+    before, after = weights(start), weights(run)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not run.trainer.optimizers[0].state
+    assert run.trainer.global_step == 3
+
+
+def test_truncated_completions_can_be_left_out_and_then_teach_nothing(tmp_path: Path) -> None:
+    common = {"trainer__callbacks": callbacks("Vowels", "Recorder"), "trainer__max_steps": 1, "model__beta": 0.0}
+    common |= {"model__generation__max_tokens": 3}  # random models do not end within three tokens
+    masked = fit("grpo", tmp_path / "masked", model__mask_truncated="true", **common)
+    counted = fit("grpo", tmp_path / "counted", **common)
+    assert all(rollout.completions.truncated.all() for rollout, _ in Recorder.rollouts)
+    assert not masked.trainer.optimizers[0].state
+    assert counted.trainer.optimizers[0].state
+
+
+@pytest.mark.parametrize("normalizer", ["grpo", "dapo", "dr_grpo"])
+def test_packs_change_nothing_but_time_and_memory(tmp_path: Path, normalizer: str) -> None:
+    common = {"trainer__callbacks": callbacks("Vowels", "Gradients"), "trainer__gradient_clip_val": "null"}
+    common |= {"trainer__max_steps": 1, "model__normalizer": normalizer}
+    fit("grpo", tmp_path / "whole", **common)
+    whole = Gradients.seen
+    fit("grpo", tmp_path / "packed", trainer__accumulate_grad_batches=4, **common)
+    largest = max(float(gradient.abs().max()) for gradient in whole.values())
+    assert largest > 0
+    for name, gradient in whole.items():
+        torch.testing.assert_close(Gradients.seen[name], gradient, rtol=0, atol=1e-5 * largest)
+
+
+def test_the_first_update_is_that_of_the_policy_gradient(tmp_path: Path) -> None:
+    """One step of SGD on hand-computed REINFORCE with the group as baseline, against the fit's gradient."""
+    run = fit(
+        "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels", "Recorder", "Gradients"), trainer__max_steps=1,
+        model__beta=0.0, trainer__gradient_clip_val="null", model__group_size=3, model__normalizer="dapo",
+    )  # fmt: skip
+    start = fit("grpo", tmp_path / "start", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=0)
+    rollout, rewards = Recorder.rollouts[0]
+    policy = start.model.policy.train()
+    ids, mask = rollout.completions.ids, rollout.completions.mask
+    logps = policy.logps(rollout.prompts, ids, mask)[0]
+    scores = rewards["Vowels"]
+    advantages = (scores - scores.mean(dim=1, keepdim=True)) / (scores.std(dim=1, keepdim=True) + 1e-4)
+    loss = -(logps * advantages.reshape(-1, 1) * mask).sum() / mask.sum()
+    loss.backward()
+    assert run.trainer.global_step == 1
+    for name, parameter in policy.trainable().items():
+        torch.testing.assert_close(Gradients.seen[name], parameter.grad, rtol=1e-3, atol=1e-6)
+
+
+class Gradients(RolloutCallback):
+    """Keeps the gradients of the latest optimiser step."""
+
+    seen: ClassVar[dict[str, Tensor]] = {}
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        Gradients.seen = {name: p.grad.clone() for name, p in module.policy.trainable().items()}
+
+
+class PoisonOnce(RolloutCallback):
+    """Puts a NaN into the gradient of the second step."""
+
+    def on_after_backward(self, trainer: Any, module: Any) -> None:
+        if trainer.global_step == 1:
+            next(iter(module.policy.trainable().values())).grad.view(-1)[0] = torch.nan
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient is not finite.*")
+def test_a_gradient_that_is_not_finite_costs_its_step_only(tmp_path: Path) -> None:
+    common = {"trainer__callbacks": callbacks("Vowels", "PoisonOnce"), "model__beta": 0.0, "data__train_faces": 8}
+    one = fit("grpo", tmp_path / "one", trainer__max_steps=1, **common)
+    two = fit("grpo", tmp_path / "two", trainer__max_steps=2, **common)
+    assert all(
+        torch.equal(one_w, two_w) for one_w, two_w in zip(weights(one).values(), weights(two).values(), strict=True)
+    )
+    states = zip(one.trainer.optimizers[0].state.values(), two.trainer.optimizers[0].state.values(), strict=True)
+    assert all(
+        torch.equal(a["exp_avg"], b["exp_avg"]) and torch.equal(a["exp_avg_sq"], b["exp_avg_sq"]) for a, b in states
+    )
+    assert scalars(tmp_path / "two")["train/skipped"][-1] == 1
+
+
+def test_an_adapter_learns_and_the_base_stays_as_it_is(tmp_path: Path) -> None:
+    common = {"trainer__callbacks": callbacks("Vowels"), "model__policy__lora": '{"rank": 4, "alpha": 8}'}
+    start, end = (
+        weights(fit("grpo", tmp_path / f"run{steps}", trainer__max_steps=steps, **common)) for steps in (0, 3)
+    )
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
+    assert moved
+    assert all("lora_" in name for name in moved)
+    assert any("lora_A" in name for name in moved)
+    assert any("lora_B" in name for name in moved)
+
+
+@pytest.mark.parametrize("adapter", [{}, {"model__policy__lora": '{"rank": 4, "alpha": 8}'}], ids=["full", "adapter"])
+def test_stage_2_starts_where_stage_1_ended_with_a_kl_of_exactly_zero(tmp_path: Path, adapter: dict[str, str]) -> None:
+    sft = fit("sft", tmp_path / "sft", **adapter, model__optimization__lr=1e-2)
+    grpo = fit(
+        "grpo", tmp_path / "grpo", **adapter, model__init_from=tmp_path / "sft",
+        model__optimization__lr=1e-2, model__beta=0.1, trainer__callbacks=callbacks("Vowels"), trainer__max_steps=3,
+        model__optimization__warmup=1,
+    )  # fmt: skip
+    reference = grpo.model.policy.reference_weights
+    assert all(torch.equal(reference[name], weight) for name, weight in sft.model.policy.trainable().items())
+    kl = scalars(tmp_path / "grpo")["train/kl"]
+    assert kl[0] == 0.0
+    assert kl[-1] > 0.0
+
+
+def test_several_epochs_and_minibatches_of_a_rollout_recompute_what_the_sampling_policy_thought(tmp_path: Path) -> None:
+    fit(
+        "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels"), model__mu=2, model__minibatches=2,
+        trainer__max_steps=8, model__optimization__lr=1e-2, model__optimization__warmup=1, model__clip_high=0.05,
+    )  # fmt: skip
+    logged = scalars(tmp_path / "run")
+    assert max(logged["train/clipped_high"]) > 0  # the ratio left 1 within a rollout
+    assert len(set(logged["reward/Vowels"])) == 2  # eight steps, two rollouts
+
+
+def test_everything_worth_watching_is_logged(tmp_path: Path) -> None:
+    fit("grpo", tmp_path / "run", trainer__limit_val_batches=1, trainer__val_check_interval=2, trainer__max_steps=4)
+    logged = set(scalars(tmp_path / "run"))
+    parts = [
+        f"reward/{name}{part}"
+        for name in ("AUReward", "EmotionReward", "FormatReward", "total")
+        for part in ("", "_std", "_group_std")
+    ]
+    assert logged >= {
+        *parts, "groups/same_best", "groups/same_worst", "groups/same_other", "advantage/abs_mean", "advantage/max",
+        "completions/length", "completions/length_min", "completions/length_max", "completions/truncated",
+        "completions/unique", "completions/prefix_saving", "rollout/format", "rollout/au_f1", "rollout/au_micro_f1",
+        "rollout/accuracy", "rollout/answers/happiness", "train/entropy", "train/kl", "train/clipped_low",
+        "train/clipped_high", "train/sampling_gap", "train/grad_norm", "train/skipped", "lr-AdamW", "time/rollout",
+        "time/old_and_reference", "time/reward", "time/train", "time/tokens_per_second", "memory/peak_gib",
+        "val/au_f1", "val/accuracy", "val/reward", "val/reward_gap",
+    }  # fmt: skip
+
+
+def test_the_sampling_sees_what_the_update_sees(tmp_path: Path) -> None:
+    fit("grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=2)
+    assert max(scalars(tmp_path / "run")["train/sampling_gap"]) < 1e-5
+
+
+class Broken(RewardCallback):
+    """Returns one row for all faces."""
+
+    def rewards(self, rollout: Rollout) -> Tensor:
+        return torch.zeros(1, rollout.group)
+
+
+def test_a_reward_of_another_shape_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        FEAError, match=r"reward 'Broken': rewards\(rollout\) returned shape \(1, 8\), expected \(4, 8\)"
+    ):
+        fit("grpo", tmp_path / "run", trainer__callbacks=callbacks("Broken"))

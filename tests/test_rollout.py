@@ -1,0 +1,143 @@
+"""Records of a rollout, their packs, and the loader that serves them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from fea.packing import Packing, balanced
+from fea.prompts import parse
+from fea.rollout import Buffer, Rollout, RolloutLoader
+from fea.sampling import Completions
+
+EMOTIONS = ("happiness", "sadness")
+
+
+class Batches:
+    """Stands for a loader of prompts: three batches of four."""
+
+    sampler = SimpleNamespace(epoch=0)
+
+    def __init__(self) -> None:
+        self.start = 0
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self) -> Any:
+        yield from [[f"{batch}.{prompt}" for prompt in range(4)] for batch in range(self.start, 3)]
+        self.start = 0
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.start = state["position"]
+
+
+def buffer_of(prompts: list[str], round: int) -> Buffer:
+    """Four groups of two completions in two packs; every number tells its round and row."""
+    rows = torch.arange(8.0)[:, None] + 100 * round
+    mask = torch.ones(8, 3, dtype=torch.long)
+    mask[2:, 2] = 0
+    values = rows.expand(8, 3)
+    return Buffer(
+        values.long(),
+        mask,
+        values,
+        torch.ones(8, 3),
+        values,
+        None,
+        None,
+        [[0, 3], [1, 2]],
+        [True, False],
+        {"round": round},
+    )
+
+
+def loader(rounds: list[int] | None = None) -> RolloutLoader:
+    def roll(prompts: list[str], round: int) -> Buffer:
+        if rounds is not None:
+            rounds.append(round)
+        return buffer_of(prompts, round)
+
+    return RolloutLoader(Batches(), roll, packs=2, epochs=2, place=lambda batch: batch)  # type: ignore[arg-type]
+
+
+def test_each_rollout_is_served_mu_times_in_packs_of_whole_groups() -> None:
+    rounds: list[int] = []
+    served = list(loader(rounds))
+    assert rounds == [0, 1, 2]
+    assert len(served) == len(loader()) == 12
+    assert [pack.ids[:, 0].tolist() for pack in served[:4]] == [[0, 1, 6, 7], [2, 3, 4, 5]] * 2
+    assert [pack.prompts for pack in served[4:6]] == [["1.0", "1.3"], ["1.1", "1.2"]]
+    assert [pack.metrics for pack in served[:4]] == [{"round": 0}, {}, {}, {}]
+    assert [pack.signal for pack in served[:2]] == [True, False]
+
+
+def test_a_pack_is_cut_to_its_longest_completion() -> None:
+    first, second = list(loader())[:2]
+    assert first.ids.shape == (4, 3)  # completions 0 and 1 have three tokens
+    assert second.ids.shape == (4, 2)
+
+
+@pytest.mark.parametrize("stop", range(1, 12))
+def test_a_loader_goes_on_exactly_where_it_stopped(stop: int) -> None:
+    whole = [pack.ids[:, 0].tolist() for pack in loader()]
+    first = loader()
+    begun = iter(first)
+    served = [next(begun).ids[:, 0].tolist() for _ in range(stop)]
+    rounds: list[int] = []
+    second = loader(rounds)
+    second.load_state_dict(first.state_dict())
+    served += [pack.ids[:, 0].tolist() for pack in second]
+    assert served == whole
+    assert rounds == list(range(-(-stop // 4), 3))  # a rollout that was begun is kept, not sampled again
+
+
+def test_an_empty_pack_runs_without_weight() -> None:
+    buffer = buffer_of([], 0)._replace(packs=[[], [0, 1, 2, 3]])
+    pack = buffer.pack(0, ["a", "b", "c", "d"], first=False)  # type: ignore[arg-type]
+    assert pack.prompts == ["a"]
+    assert not pack.weights.any()
+
+
+def test_groups_are_spread_evenly_and_never_split() -> None:
+    tokens = {0: 50, 1: 10, 2: 40, 3: 20, 4: 30, 7: 10}
+    packs = balanced(tokens, 2)
+    assert sorted(group for pack in packs for group in pack) == sorted(tokens)
+    assert [sum(tokens[group] for group in pack) for pack in packs] == [80, 80]
+    assert balanced({5: 1}, 3) == [[5], [], []]
+
+
+def test_groups_stay_within_their_optimiser_step() -> None:
+    packing = Packing(prompts=8, group=2, steps=2, packs=2)
+    packs = packing.split({group: 10 + group for group in range(8) if group != 5})
+    assert [set(packs[0] + packs[1]), set(packs[2] + packs[3])] == [{0, 1, 2, 3}, {4, 6, 7}]
+
+
+@pytest.mark.parametrize("normalizer", ["grpo", "dapo"])
+def test_the_weights_of_each_optimiser_step_add_up_to_one(normalizer: Any) -> None:
+    counted = (torch.arange(6) < torch.tensor([1, 6, 3, 2, 5, 4, 1, 2])[:, None]).long()
+    weights = Packing(4, 2, steps=2, packs=1).weights(counted, normalizer, 6, lambda value: value, 1)
+    torch.testing.assert_close(weights.view(2, -1).sum(dim=1), torch.ones(2))
+
+
+def test_a_step_has_a_signal_if_any_process_has_one() -> None:
+    packing = Packing(4, 1, steps=2, packs=2)
+    lessons = torch.tensor([0.0, 0.0, 0.0, 0.5])
+    assert packing.signal(lessons, lambda value: value) == [False, False, True, True]
+    assert packing.signal(lessons, lambda value: value + 1) == [True] * 4
+
+
+def test_regions_end_with_the_think_block() -> None:
+    texts = ["<think>a</think><answer>happiness</answer>", "no tags at all"]
+    mask = torch.zeros(2, 50, dtype=torch.long)
+    mask[0, : len(texts[0])] = 1
+    mask[1, : len(texts[1])] = 1
+    completions = Completions(torch.zeros(2, 50, dtype=torch.long), mask, mask.float(), mask[:, 0] > 1, texts)
+    rollout = Rollout([], 2, completions, [parse(text, EMOTIONS) for text in texts])
+    spans = rollout.regions(lambda ids, characters: characters)  # a token a character
+    assert spans["all"].tolist() == [[0, 42], [0, 14]]
+    assert spans["think"].tolist() == [[0, 16], [0, 14]]
+    assert spans["answer"].tolist() == [[16, 42], [14, 14]]
