@@ -3,9 +3,10 @@
 if __name__ != "fea.callbacks":
     raise ImportError(f"import this package as fea.callbacks, not as {__name__}")
 
+from fea.callbacks.answer_writer import AnswerWriter
 from fea.callbacks.au_reward import AUReward
 from fea.callbacks.emotion_reward import EmotionReward
 from fea.callbacks.format_reward import FormatReward
 from fea.callbacks.sample_table import SampleTable
 
-__all__ = ["AUReward", "EmotionReward", "FormatReward", "SampleTable"]
+__all__ = ["AUReward", "AnswerWriter", "EmotionReward", "FormatReward", "SampleTable"]

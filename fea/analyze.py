@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -23,11 +23,13 @@ from fea.policy import Policy
 from fea.prompts import Answer, parse
 from fea.sampling import Generation, noise
 
+Device = Literal["auto", "cpu", "cuda"]
+
 _COLUMNS = ("image", "AUs", "emotion", "reasoning", "valid", "text", "error")
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
-def load_policy(run: str, device: str = "auto") -> tuple[Policy, dict[str, Any]]:
+def load_policy(run: str, device: Device = "auto") -> tuple[Policy, dict[str, Any]]:
     """The trained policy of a run, ready to answer, and what its checkpoint says about it.
 
     Args:
@@ -35,8 +37,10 @@ def load_policy(run: str, device: str = "auto") -> tuple[Policy, dict[str, Any]]
         device: "cpu", "cuda", or "auto".
 
     Raises:
-        FEAError: the run cannot be read.
+        FEAError: the run cannot be read, or there is no such device.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise FEAError("device: 'cuda' is not available here; choose cpu")
     checkpoint = checkpoints.read(checkpoints.find(run))
     policy = Policy(checkpoints.config_of(checkpoint), checkpoints.weights(run)).eval()
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -75,7 +79,7 @@ def analyze(
     emotions: str | list[str] | None = None,
     batch_size: int = 16,
     max_tokens: int = 256,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> int:
     """Names the Action Units and the emotion of faces, with the reasoning; one row an image.
 
@@ -93,9 +97,12 @@ def analyze(
         0, or 2 if an image could not be read; it has a row too, which says why.
 
     Raises:
-        FEAError: there is no image or no such run, or `out` has another ending.
+        FEAError: there is no image or no such run, `out` has another ending, or a number is below 1.
     """
     files = _files(images)
+    for name, number in {"batch_size": batch_size, "max_tokens": max_tokens}.items():
+        if number < 1:
+            raise FEAError(f"{name}: {number}; give at least 1")
     if out and Path(out).suffix not in (".csv", ".jsonl"):
         raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl")
     policy, trained = load_policy(model, device)
@@ -140,18 +147,17 @@ def _rows(
         try:
             prompts[file] = policy.encoder(example)
         except FEAError as error:
-            errors[file] = str(error)
+            errors[file] = str(error).removeprefix(f"{file}: ").rpartition("; ")[0]  # the advice is for data files
     written = answers(policy, list(prompts.values()), generation) if prompts else []
     read = {file: found[0] for file, found in zip(prompts, written, strict=True)}
     for file in files:
-        yield _row(file, read.get(file), errors.get(file, ""))
+        yield answer_row(str(file), read[file]) if file in read else _failed_row(str(file), errors[file])
 
 
-def _row(file: Path, answer: Answer | None, error: str) -> dict[str, Any]:
-    if answer is None:
-        return dict.fromkeys(_COLUMNS, "") | {"image": str(file), "valid": False, "error": error}
+def answer_row(image: str, answer: Answer) -> dict[str, Any]:
+    """One answer as a row of a table."""
     return {
-        "image": str(file),
+        "image": image,
         "AUs": [f"AU{number}" for number in sorted(answer.aus)],
         "emotion": answer.emotion or "",
         "reasoning": (answer.think or "").strip(),
@@ -159,6 +165,10 @@ def _row(file: Path, answer: Answer | None, error: str) -> dict[str, Any]:
         "text": answer.text,
         "error": "",
     }
+
+
+def _failed_row(image: str, error: str) -> dict[str, Any]:
+    return dict.fromkeys(_COLUMNS, "") | {"image": image, "AUs": [], "valid": False, "error": error}
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -1,0 +1,44 @@
+"""Answers of `fea predict` as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+
+from fea.analyze import answer_row
+from fea.data.jsonl import write_jsonl
+
+
+class AnswerWriter(BasePredictionWriter):
+    """Writes the answers to the files under `data.predict`, one JSON object an image, with the example's id.
+
+    Args:
+        file: where; by default `answers.jsonl` in the folder of the run.
+    """
+
+    def __init__(self, file: str | None = None):
+        super().__init__("epoch")
+        self.file = file
+
+    def write_on_epoch_end(
+        self, trainer: Trainer, module: LightningModule, predictions: Sequence[Any], batch_indices: Sequence[Any]
+    ) -> None:
+        """Gathers the answers of all processes, one after the other, and writes them."""
+        rows = [
+            {"id": example.id, **answer_row(example.image, answer)}
+            for batch in predictions
+            for example, answer in batch
+        ]
+        if trainer.world_size > 1:
+            parts: list[list[dict[str, Any]]] = [[] for _ in range(trainer.world_size)]
+            dist.all_gather_object(parts, rows)
+            rows = [row for part in parts for row in part]
+        if trainer.is_global_zero:
+            file = Path(self.file or Path(trainer.log_dir or ".") / "answers.jsonl")
+            write_jsonl(file, rows)
+            print(f"answers: {file}")

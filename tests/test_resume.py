@@ -1,0 +1,104 @@
+"""A run that is killed at any moment goes on to the weights of the run that was not, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import fit, fit_arguments
+
+SAVE_EACH_STEP = (
+    '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '
+)
+SAVE_EACH_STEP += '"every_n_train_steps": 1, "save_top_k": -1, "auto_insert_metric_name": false, "save_last": true}}'
+REWARDS = ", ".join(f'{{"class_path": "fea.callbacks.{name}"}}' for name in ("AUReward", "FormatReward"))
+
+STAGES: dict[str, dict[str, Any]] = {
+    "sft": {
+        "trainer__callbacks": f"[{SAVE_EACH_STEP}]", "trainer__accumulate_grad_batches": 2, "data__num_workers": 1,
+        "data__mirror": "true", "model__optimization__decay": "linear",
+    },
+    "grpo": {
+        "trainer__callbacks": f'[{SAVE_EACH_STEP}, {REWARDS}, {{"class_path": "test_grpo.Vowels"}}]', "model__mu": 2,
+        "trainer__accumulate_grad_batches": 2, "model__beta": 0.1, "model__minibatches": 2, "data__num_workers": 1,
+    },
+}  # fmt: skip
+
+
+def settings(stage: str) -> dict[str, Any]:
+    return {**STAGES[stage], "trainer__max_steps": 10, "model__optimization__lr": 5e-3, "data__train_faces": 20}
+
+
+def kill_at_random(arguments: list[str], checkpoints: Path, seed: int) -> None:
+    """Starts the command as a process of its own and kills it some time after its first checkpoint."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fea", *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("step*.ckpt")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.Random(seed).uniform(0, 1.0))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL  # it was still running
+
+
+def newest(checkpoints: Path) -> Path:
+    """The newest checkpoint that was written whole."""
+    for file in sorted(
+        checkpoints.glob("step*.ckpt"), key=lambda f: int(f.stem.removeprefix("step").split("-")[0]), reverse=True
+    ):
+        try:
+            torch.load(file, weights_only=True)
+        except Exception:  # the one that was being written
+            continue
+        return file
+    raise AssertionError("nothing was saved")
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, stage: str) -> None:
+    whole = fit(stage, tmp_path / "whole", **settings(stage))
+    arguments = fit_arguments(stage, tmp_path / "killed", **settings(stage))
+    kill_at_random(arguments, tmp_path / "killed" / "checkpoints", seed=len(stage))
+    resumed = fit(stage, tmp_path / "killed", ckpt_path=newest(tmp_path / "killed" / "checkpoints"), **settings(stage))
+    assert resumed.trainer.global_step == whole.trainer.global_step == 10
+    ours = dict(resumed.model.policy.named_parameters())
+    start = dict(
+        fit(stage, tmp_path / "start", **{**settings(stage), "trainer__max_steps": 0}).model.policy.named_parameters()
+    )
+    assert any(not torch.equal(start[name], weight) for name, weight in ours.items())
+    for name, weight in whole.model.policy.named_parameters():
+        assert torch.equal(ours[name], weight), name
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 8])
+def test_resuming_inside_a_rollout_changes_nothing(tmp_path: Path, step: int) -> None:
+    """Four optimiser steps use one rollout: most of these checkpoints lie inside one."""
+    whole = fit("grpo", tmp_path / "whole", **settings("grpo"))
+    saved = next((tmp_path / "whole" / "checkpoints").glob(f"step{step}.ckpt"))
+    resumed = fit("grpo", tmp_path / "resumed", ckpt_path=saved, **settings("grpo"))
+    for (name, weight), other in zip(
+        whole.model.policy.named_parameters(), resumed.model.policy.parameters(), strict=True
+    ):
+        assert torch.equal(weight, other), name
+    moments = zip(whole.trainer.optimizers[0].state.values(), resumed.trainer.optimizers[0].state.values(), strict=True)
+    assert all(torch.equal(a["exp_avg_sq"], b["exp_avg_sq"]) for a, b in moments)
+
+
+def test_a_checkpoint_holds_the_trainable_weights_only(tmp_path: Path) -> None:
+    fit("sft", tmp_path / "run", model__policy__lora='{"rank": 2, "alpha": 4}', trainer__max_steps=1)
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["state_dict"]
+    assert all("lora_" in name for name in checkpoint["state_dict"])
