@@ -5,6 +5,7 @@ The heavy libraries are imported inside the functions, so that a mistake in a co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,11 +104,28 @@ def check(config: PolicyConfig) -> None:
         raise FEAError(
             "policy.dtype: weights trained in bfloat16 lose small steps; set float32, or train an adapter (policy.lora)"
         )
+    if config.base == "tiny":
+        _check_tiny(config)
     if not 28 * 28 <= config.min_pixels <= config.max_pixels:
         raise FEAError(
             f"policy.min_pixels: {config.min_pixels} with max_pixels {config.max_pixels}; one visual token needs 784 pixels, "
             "and the smaller bound comes first"
         )
+
+
+def _check_tiny(config: PolicyConfig) -> None:
+    size = config.tiny
+    if config.four_bit:
+        raise FEAError(
+            "policy.four_bit: with policy.base 'tiny' there is no file to load in 4 bits; name a saved model, or set it false"
+        )
+    if size.heads < 2 or size.heads % 2 or size.hidden < 1 or size.hidden % (16 * size.heads):
+        raise FEAError(
+            f"policy.tiny.hidden: {size.hidden} with heads {size.heads}; the number of heads is even, and hidden a multiple "
+            "of 16 x heads"
+        )
+    if size.vision_hidden < 16 or size.vision_hidden % 16:
+        raise FEAError(f"policy.tiny.vision_hidden: {size.vision_hidden}; use a multiple of 16")
 
 
 def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Backbone:
@@ -122,8 +140,10 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Backbone:
     """
     check(config)
     tokenizer, image_processor = _processors(config)
-    model = build_model(tokenizer, config.tiny) if config.base == "tiny" else _pretrained(config)
-    model.set_attn_implementation({"text_config": config.attention, "vision_config": config.vision_attention})
+    model = build_model(tokenizer, config.tiny) if config.base == "tiny" else _pretrained(config, tokenizer)
+    if config.base == "tiny":
+        model.to(getattr(torch, config.dtype))
+    _choose_attention(model, config)
     model.requires_grad_(False)
     whole = {name: weight for name, weight in start.items() if "lora_" not in name}
     adapter = {name: weight for name, weight in start.items() if "lora_" in name}
@@ -139,6 +159,16 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Backbone:
     if config.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return Backbone(model.train(), tokenizer, image_processor)  # from_pretrained leaves it in eval mode
+
+
+def _choose_attention(model: Any, config: PolicyConfig) -> None:
+    try:
+        model.set_attn_implementation({"text_config": config.attention, "vision_config": config.vision_attention})
+    except ImportError as error:
+        raise FEAError(
+            f"policy.attention: {config.attention} with vision_attention {config.vision_attention}; flash_attention_2 needs a "
+            "GPU and the package flash-attn (pip install 'fea[flash]'); sdpa works everywhere"
+        ) from error
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -167,13 +197,22 @@ def _processors(config: PolicyConfig) -> tuple[Any, Any]:
     else:
         from transformers import AutoImageProcessor, AutoTokenizer
 
+        _check_family(config.base)
         tokenizer = _from(AutoTokenizer.from_pretrained, config.base)
         image_processor = _from(AutoImageProcessor.from_pretrained, config.base)
     image_processor.size = {"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels}
     return tokenizer, image_processor
 
 
-def _pretrained(config: PolicyConfig) -> Any:
+def _check_family(base: str) -> None:
+    from transformers import AutoConfig
+
+    family = _from(AutoConfig.from_pretrained, base).model_type
+    if family != "qwen2_5_vl":
+        raise FEAError(f"policy.base: '{base}' is a {family} model; name one of the Qwen2.5-VL family")
+
+
+def _pretrained(config: PolicyConfig, tokenizer: Any) -> Any:
     from transformers import AutoModelForImageTextToText
 
     options: dict[str, Any] = {"dtype": getattr(torch, config.dtype)}
@@ -182,6 +221,11 @@ def _pretrained(config: PolicyConfig) -> Any:
         if torch.cuda.is_available():  # straight to the card: a copy in host memory may not fit
             options |= {"device_map": {"": torch.cuda.current_device()}}
     model = _from(AutoModelForImageTextToText.from_pretrained, config.base, **options)
+    if model.config.image_token_id != tokenizer.convert_tokens_to_ids("<|image_pad|>") or not tokenizer.chat_template:
+        raise FEAError(
+            f"policy.base: '{config.base}' lacks its own tokenizer or chat template; copy these files from the model it was "
+            "made from"
+        )
     for module in model.modules():
         # On a CPU with AVX512-BF16, bitsandbytes repacks 4-bit weights for inference and then gives no gradient.
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -204,11 +248,13 @@ def _four_bit() -> Any:
 
 def _from(load: Any, base: str, **options: Any) -> Any:
     """Loads from a folder or the hub, with one sentence if there is nothing."""
+    from safetensors import SafetensorError
+
     if Path(base).exists() and not (Path(base) / "config.json").exists():
         raise FEAError(f"policy.base: '{base}' holds no model (no config.json in it)")
     try:
         return load(base, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         why = str(error).strip().splitlines()[0]
         raise FEAError(f"policy.base: cannot load '{base}' from a folder or the hub ({why})") from error
 
@@ -219,7 +265,7 @@ def _add_adapter(model: nn.Module, lora: LoRA) -> None:
     adapter = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora.targets)
     try:
         inject_adapter_in_model(adapter, model)
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise FEAError(f"policy.lora.targets: no layer matches '{lora.targets}'") from error
     for name, parameter in model.named_parameters():
         if "lora_" in name:

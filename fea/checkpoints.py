@@ -33,7 +33,7 @@ def find(run: str) -> Path:
     """
     path = Path(run)
     if (path / RESULT).is_file():
-        return find(str(path / (path / RESULT).read_text().strip()))
+        path /= (path / RESULT).read_text().strip()
     for candidate in (path, path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"):
         if candidate.is_file():
             return candidate
@@ -43,32 +43,43 @@ def find(run: str) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Loads a checkpoint into host memory.
+    """Opens a checkpoint; its tensors are read from the file when they are used.
 
     Raises:
-        FEAError: it is damaged, or holds anything but tensors and plain values, or was not written by fea.
+        FEAError: there is none, it is damaged, holds anything but tensors and plain values, or was not written by fea.
     """
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if not path.is_file():
+        raise FEAError(f"checkpoint '{path}' does not exist; name a .ckpt file from the checkpoints/ folder of a run")
+    try:  # mapped, so that an optimiser that nobody asks for costs no memory
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # damaged files raise a dozen different kinds
-        why = str(error).strip().splitlines()[0][:120]
-        raise FEAError(f"checkpoint '{path}' cannot be read: {why}") from error
-    if "fea" not in checkpoint:
-        raise FEAError(f"checkpoint '{path}' was not written by fea")
-    return checkpoint
+        raise FEAError(
+            f"checkpoint '{path}' cannot be read: it is damaged, or holds more than tensors and plain values; take another"
+        ) from error
+    if not isinstance(checkpoint, dict) or "fea" not in checkpoint:
+        raise FEAError(f"checkpoint '{path}' was not written by fea; name one from the checkpoints/ folder of a run")
+    return dict(checkpoint)
 
 
 def describe(
     config: PolicyConfig, init_from: str | None, emotions: Iterable[str], datasets: Iterable[str]
 ) -> dict[str, Any]:
-    """What is stored under "fea": the policy, where it came from, what it may answer and what it has seen."""
+    """What is stored under "fea": the policy, where it came from, what it may answer and what it has seen.
+
+    Folders are stored as absolute paths, so that the run can be read from any working directory.
+    """
     return {
-        "policy": asdict(config),
-        "init_from": init_from,
+        "policy": {**asdict(config), "base": _absolute(config.base)},
+        "init_from": None if init_from is None else _absolute(init_from),
         "prompt": PROMPT_VERSION,
         "emotions": list(emotions),
         "datasets": sorted(datasets),
     }
+
+
+def _absolute(name: str) -> str:
+    """A path; names of the hub stay as they are."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def config_of(checkpoint: dict[str, Any]) -> PolicyConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ use
 fea COMMAND --help shows the options of one command.
 """
 
+_PATH_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -46,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(argv)
     except FEAError as error:
         print(f"fea: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _PATH_ERRORS:
+            raise
+        print(f"fea: error: '{error.filename}': {error.strerror}; check the path", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -110,29 +117,40 @@ def _demo(argv: list[str]) -> int:
 
 
 def _call(function: Callable[..., Any], argv: list[str], program: str) -> Any:
-    """Calls a function with the command line's arguments: its signature is the command's, its docstring the help."""
+    """Calls a function with the command line's arguments: its signature is the command's, its docstring the help.
+
+    Its first parameter stands by itself if it has no default, all others are options.
+    """
     import inspect
+    from typing import get_type_hints
 
     import docstring_parser
     from jsonargparse import ArgumentParser
 
+    from fea.refusals import sentence
+
+    parameters = inspect.signature(function).parameters
+
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-            raise FEAError(f"{message.strip()} ({program} --help shows the options)")
+            raise FEAError(sentence(message, parameters, f"see {program} --help"))
 
     told = docstring_parser.parse(inspect.getdoc(function) or "")
     help_of = {entry.arg_name: entry.description for entry in told.params}
-    parser = Parser(prog=program, description=told.short_description)
+    kind_of = get_type_hints(function)
+    parser = Parser(prog=program, description=told.short_description, allow_abbrev=False)
     special: set[str | int] = set()
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.annotation == "list[str]":
+    for position, (name, parameter) in enumerate(parameters.items()):
+        needed = parameter.default is parameter.empty
+        if kind_of[name] == list[str]:
             parser.add_argument(name, nargs="+", type=str, help=help_of[name])
-        elif parameter.annotation == "bool":
+        elif kind_of[name] is bool and not parameter.default:
             parser.add_argument(f"--{name}", action="store_true", help=help_of[name])
-        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
-            parser.add_argument(f"--{name}", required=True, type=str, help=help_of[name])
+        elif needed:
+            option = {"required": True} if position else {}
+            parser.add_argument(f"--{name}" if position else name, type=kind_of[name], help=help_of[name], **option)
         else:
             continue
         special.add(name)
-    parser.add_function_arguments(function, as_positional=True, skip=special, fail_untyped=True)
+    parser.add_function_arguments(function, skip=special, fail_untyped=True)
     return function(**vars(parser.parse_args(argv)))

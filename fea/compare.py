@@ -57,11 +57,11 @@ def judge(examples: Sequence[Example], answers: Sequence[Sequence[Answer]]) -> T
     for face, (example, said) in enumerate(zip(examples, answers, strict=True)):
         there = np.array([number in example.present for number in numbers])
         for answer in said:
-            named = np.array([number in answer.aus for number in numbers])
+            named = np.array([number in answer.aus & example.coded for number in numbers])
             hits[face] += named & there
             claimed[face] += named
             present[face] += there
-            aligned = answer.emotion in nearest_emotions(answer.aus, example.emotions)
+            aligned = bool(answer.think) and answer.emotion in nearest_emotions(answer.aus, example.emotions)
             marks[face] += (answer.emotion in example.labels, answer.well_formed, aligned)
     return Tally(hits, claimed, present, marks, np.array([float(len(said)) for said in answers]))
 
@@ -74,15 +74,17 @@ def scores(tally: Tally, draws: Floats | None = None) -> dict[str, Floats]:
         draws: (D, F) how often each face is drawn; None for every face once.
 
     Returns:
-        By name an array of D scores: "au_f1" is the macro F1, "invented" the claimed units that are not there, per answer.
+        By name an array of D scores: "au_f1" is the macro F1 over units that occur, "invented" the claimed units that are not
+        there, per answer.
     """
     times = np.ones((1, len(tally.answers))) if draws is None else draws
     hits, claimed, present = times @ tally.hits, times @ tally.claimed, times @ tally.present
     answers = times @ tally.answers
     f1 = 2 * hits / np.maximum(claimed + present, 1)
+    occurring = np.maximum((present > 0).sum(axis=1), 1)  # the F1 of the other units is 0
     shares = times @ tally.marks / answers[:, None]
     return {
-        "au_f1": f1.mean(axis=1),
+        "au_f1": f1.sum(axis=1) / occurring,
         "invented": (claimed - hits).sum(axis=1) / answers,
         **{name: shares[:, column] for column, name in enumerate(MARKS)},
     }

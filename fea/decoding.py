@@ -15,11 +15,14 @@ from fea.sampling import Completions, Generation, choose
 if TYPE_CHECKING:
     from fea.policy import Policy
 
+_FINISHED = 0.25  # share of finished rows from which on they are dropped
+
 
 class Decoding:
     """The state between two tokens. `Policy.rollout` is its public face and documents the arguments.
 
-    Shapes in names: B prompts, G completions of each, N = B * G.
+    Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion, R rows in the model: completions
+    that are finished are dropped from it now and then.
     """
 
     def __init__(
@@ -34,10 +37,13 @@ class Decoding:
         self.cache.batch_repeat_interleave(group)
         self.seen = self.seen.repeat_interleave(group, dim=0)
         self.hidden = hidden.repeat_interleave(group, dim=0)
-        self.finished = torch.zeros(len(self.hidden), dtype=torch.bool, device=device)
-        self.ids: list[Tensor] = []
-        self.masks: list[Tensor] = []
-        self.logps: list[Tensor] = []
+        rows, length = len(self.hidden), generation.max_tokens
+        self.rows = torch.arange(rows, device=device)  # (R,) which completion each row is
+        self.finished = torch.zeros(rows, dtype=torch.bool, device=device)  # (R,)
+        self.written = 0
+        self.ids = torch.zeros(rows, length, dtype=torch.long, device=device)
+        self.mask = torch.zeros_like(self.ids)
+        self.logps = torch.zeros(rows, length, device=device)
 
     def _prefill(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Any, Tensor]:
         """Reads the prompts, padded on the left: which tokens were seen (B, P), the cache, the last hidden states (B, D)."""
@@ -68,26 +74,39 @@ class Decoding:
 
     def running(self) -> bool:
         """Whether a completion is unfinished and has room left."""
-        return len(self.ids) < self.generation.max_tokens and not bool(self.finished.all())
+        return self.written < self.generation.max_tokens and not bool(self.finished.all())
 
     def step(self) -> None:
         """Chooses one token a row and reads it."""
-        policy, at = self.policy, len(self.ids)
+        policy, at, running = self.policy, self.written, ~self.finished
         log_p = log_distribution(policy.model.lm_head(self.hidden), policy.forbidden, self.generation.temperature)
-        chosen = choose(log_p, None if self.noise is None else self.noise[:, at])
-        running = ~self.finished
-        self.ids.append(chosen * running)
-        self.masks.append(running)
-        self.logps.append(log_p.gather(-1, chosen[:, None])[:, 0] * running)
+        chosen = choose(log_p, None if self.noise is None else self.noise[self.rows, at])
+        self.ids[self.rows, at] = chosen * running
+        self.mask[self.rows, at] = running.long()
+        self.logps[self.rows, at] = log_p.gather(-1, chosen[:, None])[:, 0] * running
         self.finished = self.finished | torch.isin(chosen, self.ends)
+        self.written += 1
         if self.running():
+            chosen = chosen[self._drop_finished()]
             self.seen = torch.cat([self.seen, self.seen.new_ones(len(self.seen), 1)], dim=1)
             positions = self.next.add(at).expand(3, -1)[..., None]
             embeddings = policy.language_model.embed_tokens(chosen[:, None])
             self.hidden = self._read(embeddings, positions, self.seen, self.cache)
 
+    def _drop_finished(self) -> Tensor:
+        """Takes finished rows out of the model when they are many; returns the numbers of those that stay."""
+        stay = (~self.finished).nonzero()[:, 0]
+        if len(stay) > (1 - _FINISHED) * len(self.finished):
+            return torch.arange(len(self.finished), device=stay.device)
+        self.cache.batch_select_indices(stay)
+        self.rows, self.finished, self.seen, self.next = (
+            tensor[stay] for tensor in (self.rows, self.finished, self.seen, self.next)
+        )
+        return stay
+
     def completions(self) -> Completions:
         """What was written."""
-        ids, mask = torch.stack(self.ids, dim=1), torch.stack(self.masks, dim=1)
-        texts = [self.policy.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.cpu(), strict=True)]
-        return Completions(ids, mask.long(), torch.stack(self.logps, dim=1), ~self.finished, texts)
+        ids, mask, logps = (tensor[:, : self.written] for tensor in (self.ids, self.mask, self.logps))
+        ended = torch.isin(ids, self.ends).logical_and(mask.bool()).any(dim=1)
+        texts = [self.policy.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
+        return Completions(ids, mask, logps, ~ended, texts)

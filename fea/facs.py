@@ -130,9 +130,20 @@ def au_number(code: str) -> int:
     return int(code.lstrip("AULR"))
 
 
+# Units of the whole head or both eyes that have a side in their number: turned, tilted, looking left and right.
+_MIRRORED = {51: 52, 52: 51, 55: 56, 56: 55, 61: 62, 62: 61}
+
+
 def mirrored(code: str) -> str:
-    """The code after the image was flipped left to right: "AUL12" and "AUR12" change places."""
-    return code.translate(str.maketrans("LR", "RL"))
+    """The code after the image was flipped: "AUL12" and "AUR12" change places, and so do "AU51" and "AU52"."""
+    number = au_number(code)
+    side = code.removeprefix("AU").removesuffix(str(number))
+    return f"AU{side.translate(str.maketrans('LR', 'RL'))}{mirrored_number(number)}"
+
+
+def mirrored_number(number: int) -> int:
+    """The unit that a unit becomes when the image is flipped: 52 for 51, and 12 for 12."""
+    return _MIRRORED.get(number, number)
 
 
 # --- emotions ---------------------------------------------------------------------------------------------------------
@@ -159,8 +170,14 @@ _SYNONYMS: dict[str, str] = {
     "surprise": "surprised surprising astonished astonishment amazed amazement",
 }
 _CANONICAL: dict[str, str] = {word: noun for noun, words in _SYNONYMS.items() for word in words.split()}
-_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
+_CORE = re.compile(r"[^\W_](?:.*[^\W_])?", re.DOTALL)  # from the first letter or digit to the last
 _GAPS = re.compile(r"[\s_-]+")
+
+
+def plain_word(text: str) -> str:
+    """A word as it is compared: without case, surrounding punctuation, hyphens and line breaks."""
+    core = _CORE.search(text)
+    return _GAPS.sub(" ", core[0]).casefold() if core else ""
 
 
 def emotion_name(text: str, vocabulary: Collection[str] = ()) -> str:
@@ -171,12 +188,13 @@ def emotion_name(text: str, vocabulary: Collection[str] = ()) -> str:
 
     Args:
         text: an answer or a label.
-        vocabulary: the allowed emotions; a noun outside a non-empty vocabulary is not used for a synonym.
+        vocabulary: the allowed emotions, as `plain_word` leaves them; a noun outside a non-empty vocabulary is not used for a
+            synonym.
 
     Returns:
         The canonical name; the cleaned text itself if it is no known word; "" if nothing is left.
     """
-    word = _GAPS.sub(" ", _EDGES.sub("", text)).casefold()
+    word = plain_word(text)
     if word in vocabulary:
         return word
     noun = _CANONICAL.get(word, word)

@@ -45,8 +45,8 @@ _WINDOW = 100  # characters around a list that can change what it says: about on
 _CLAUSE_START = re.compile(r"[.;!?\n,]|\b(?:and|but|however|although|though|while|whereas|yet)\b", re.IGNORECASE)
 _DENIES = re.compile(
     r"\b(?:no(?! doubt| less)|not(?! only| just| merely)|without|never|neither|nor|none|lack(?:s|ing)?|absence|absent|missing"
-    r"|free of|cannot|can't|isn't|aren't|doesn't|don't|didn't|rather than|instead of|rul(?:es?|ed|ing) out|exclud(?:es?|ed|ing)"
-    r"|unlikely)\b",
+    r"|free of|cannot|can['\u2019]t|(?:is|are|was|were|does|do|did)n['\u2019]t|rather than|instead of|rul(?:es?|ed|ing) out"
+    r"|exclud(?:es?|ed|ing)|unlikely)\b",
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(
@@ -56,21 +56,26 @@ _SUPPOSES = re.compile(
 )
 _IS = (
     r"(?:(?:,\s{0,2})?(?:which|that)\s)?(?:is|are|was|were|seems?|appears?|remains?|looks?)?\s{0,2}"
-    r"(?:\w{1,12}ly\s)?(?:both\s|all\s)?"
+    r"(?:to\sbe\s)?(?:\w{1,12}ly\s)?(?:both\s|all\s)?"
 )
 _SHOWN = (
     r"(?:present|visible|active|activated|seen|observed|detected|evident|apparent|there|shown|engaged|involved|found"
     r"|discernible|noticeable)"
 )
 _THEN_DENIED = re.compile(
-    rf"(?:\s{{0,2}}\([^()]{{0,60}}\))?[\s,:(]{{0,3}}{_IS}"
+    rf"(?:\s{{0,2}}\([^()]{{0,60}}\))?[\s,:(\u2013\u2014-]{{0,3}}{_IS}"
     r"(?:absent|missing|lacking|inactive|undetected"
-    rf"|(?:not|isn't|aren't|cannot be|can't be|never)\s{{1,2}}(?:\w{{1,12}}ly\s)?{_SHOWN})\b",
+    r"|(?:do|does|did)(?:\snot|n['\u2019]t)\s(?:\w{1,12}ly\s)?(?:appear|show|occur|seem)"
+    r"|(?:not|no\slonger|(?:is|are|was|were)n['\u2019]t|cannot\sbe|can['\u2019]t\sbe|never)\s{1,2}"
+    rf"(?:to\sbe\s)?(?:\w{{1,12}}ly\s)?{_SHOWN})\b",
     re.IGNORECASE,
 )
 _THEN_SUPPOSED = re.compile(
     rf"(?:\s{{0,2}}\([^()]{{0,60}}\))?\s{{0,2}}(?:\?|\(\s{{0,2}}(?:\?|possibl[ey]|maybe|perhaps|probabl[ey])"
-    rf"|(?:might|may|could)\s(?:also\s|well\s)?be\s{_SHOWN}|{_IS}(?:possible|uncertain|unclear|questionable|doubtful)\b)",
+    rf"|(?:might|may|could)\s(?:also\s|well\s)?be\s{_SHOWN}|{_IS}(?:possible|uncertain|unclear|questionable|doubtful)\b"
+    # "AU4 is probably present" and "AU4, perhaps." suppose the unit; "AU12 probably means joy" supposes what it means.
+    rf"|,?\s{{0,2}}{_IS}(?:possibly|probably|likely|maybe|perhaps|potentially|presumably)"
+    rf"(?:\s(?:also\s)?{_SHOWN}\b|\s{{0,2}}(?:[.,;:)!?\n]|$)))",
     re.IGNORECASE,
 )
 

@@ -51,7 +51,7 @@ class AUScores(Metric):
                 self.hits += _marks(claimed & example.present, self.hits)
                 self.claimed += _marks(claimed, self.hits)
                 self.present += _marks(example.present, self.hits)
-                self.exact += claimed == example.present and bool(answer.think)
+                self.exact += claimed == example.present and bool((answer.think or "").strip())
                 self.uncoded += len(answer.aus - example.coded)
                 self.answers += 1
 
@@ -61,7 +61,7 @@ class AUScores(Metric):
             return {}
         f1 = _f1(self.hits, self.claimed, self.present)
         return {
-            "au_f1": f1[self.present > 0].mean() if bool((self.present > 0).any()) else f1.mean(),
+            "au_f1": f1.sum() / (self.present > 0).sum().clamp(min=1),  # units that never occur have an F1 of 0
             "au_micro_f1": _f1(self.hits.sum(), self.claimed.sum(), self.present.sum()),
             "au_precision": self.hits.sum() / self.claimed.sum().clamp(min=1),
             "au_recall": self.hits.sum() / self.present.sum().clamp(min=1),

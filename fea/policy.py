@@ -200,6 +200,7 @@ class Policy(nn.Module):
             present = parameter.detach().to("cpu", copy=True)
             parameter.copy_(self._reference[name])
             self._reference[name] = present
+        torch.clear_autocast_cache()  # mixed precision keeps a cast copy of every weight, which would outlive the swap
 
 
 def _without(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

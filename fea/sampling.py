@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fea.errors import FEAError
+
 
 @dataclass
 class Generation:
@@ -26,6 +28,19 @@ class Generation:
 
     max_tokens: int = 256
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses what nothing can be sampled with.
+
+        Raises:
+            FEAError: naming the setting.
+        """
+        if self.max_tokens < 1:
+            raise FEAError(f"generation.max_tokens: {self.max_tokens}; an answer has at least 1 token")
+        if not 0 < self.temperature < float("inf"):
+            raise FEAError(
+                f"generation.temperature: {self.temperature}; it must be above 0 (validation is greedy anyway)"
+            )
 
 
 class Completions(NamedTuple):
@@ -86,4 +101,5 @@ def choose(log_p: Tensor, uniform: Tensor | None) -> Tensor:
     if uniform is None:
         return log_p.argmax(dim=-1)
     cumulative = log_p.double().exp().cumsum(dim=-1)
-    return torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)[:, 0]
+    cumulative = cumulative / cumulative[:, -1:]  # ends at exactly 1, so no number points beyond the possible tokens
+    return torch.searchsorted(cumulative, uniform[:, None].contiguous(), right=True)[:, 0]

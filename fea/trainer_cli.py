@@ -2,70 +2,63 @@
 
 from __future__ import annotations
 
-import difflib
+import inspect
 import logging
 import os
-import re
+import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import NoReturn
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers are forked; the tokenizer warns otherwise
 
 import torch.distributed as dist
+import yaml  # type: ignore[import-untyped]
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from fea.data.module import FEADataModule
+from fea import checkpoints
+from fea.backbone import LoRA, PolicyConfig
+from fea.data.module import FEADataModule, Source
 from fea.data.rendered import RenderedFaces  # noqa: F401
 from fea.errors import FEAError
 from fea.grpo import GRPOModule  # noqa: F401
-from fea.module import FEAModule
+from fea.module import FEAModule, Optimization
+from fea.refusals import sentence
+from fea.sampling import Generation
 from fea.sft import SFTModule  # noqa: F401
+from fea.tiny import TinySize
+
+_CHECKPOINT_WORDS = ("best", "last", "hpc")  # the trainer finds the file by itself
+_BUILDERS = ("lightning", "jsonargparse", "contextlib")  # what stands between a setting and the trainer that refuses it
 
 
 class Parser(LightningArgumentParser):
-    """Reports what is wrong in one sentence, with the nearest known key."""
+    """Reports what is wrong in one sentence, with the nearest known setting."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises FEAError; parsers of nested values must raise their own error, since they are tried one after the other."""
         if not self.exit_on_error:
             super().error(message, ex)
-        raise FEAError(shortened(message, self._known_keys()))
+        raise FEAError(sentence(message, self._names(), "see fea fit --help"))
 
-    def _known_keys(self) -> set[str]:
+    def _names(self) -> set[str]:
         commands = self._subcommands_action._name_parser_map.values() if self._subcommands_action else []
-        keys = {action.dest for parser in (self, *commands) for action in parser._actions}
-        for kind in (FEAModule, FEADataModule):
-            for subclass in (kind, *kind.__subclasses__()):
-                keys |= set(_parameters(subclass))
-        return keys
+        names = {action.dest for parser in (self, *commands) for action in parser._actions}
+        kinds = [kind for base in (FEAModule, FEADataModule, Callback) for kind in _family(base)]
+        for kind in (*kinds, PolicyConfig, TinySize, LoRA, Generation, Optimization, Source):
+            names |= {f".{name}" for name in inspect.signature(kind).parameters}
+        return names
 
 
-def _parameters(kind: type) -> list[str]:
-    import inspect
-
-    return [name for name in inspect.signature(kind).parameters if name != "self"]
-
-
-def shortened(message: str, keys: set[str]) -> str:
-    """The line of a parser's message that names the mistake, and a suggestion."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    telling = (
-        "not accepted",
-        "does not accept",
-        "does not exist",
-        "has no attribute",
-        "No module",
-        "Expected a",
-        "is required",
-    )
-    found = [line for line in lines if any(words in line for words in telling) and "NoneType" not in line]
-    text = "; ".join(dict.fromkeys([*lines[:1], *found[:2]])) if lines else message
-    wrong = re.search(r"(?:Option '|option '|Key ')([\w.+]+)'", message)
-    if not wrong:
-        return text
-    near = difflib.get_close_matches(wrong[1].split(".")[-1], {key.split(".")[-1] for key in keys}, 1)
-    return f"{text}; did you mean '{near[0]}'?" if near else text
+def _family(kind: type) -> Iterator[type]:
+    yield kind
+    child: type
+    for child in kind.__subclasses__():
+        yield from _family(child)
 
 
 class CLI(LightningCLI):
@@ -73,6 +66,12 @@ class CLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: a checkpoint's settings must not silently win over the config."""
+
+    def before_instantiate_classes(self) -> None:
+        """Looks at the checkpoint before anything is built: the trainer would do so late, and refuse it at length."""
+        path = self.config[self.subcommand].ckpt_path
+        if path and path not in _CHECKPOINT_WORDS:
+            checkpoints.read(Path(path))
 
 
 def run(arguments: Sequence[str]) -> LightningCLI:
@@ -85,6 +84,7 @@ def run(arguments: Sequence[str]) -> LightningCLI:
         FEAError: bad input.
     """
     _quiet()
+    _check_configs(arguments)
     try:
         return CLI(
             FEAModule,
@@ -95,11 +95,45 @@ def run(arguments: Sequence[str]) -> LightningCLI:
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},  # a resumed run writes into its own folder again
             parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False},
             args=list(arguments),
         )
+    except FEAError:
+        raise
+    except (ValueError, MisconfigurationException) as error:
+        mistake = _mistake(error)
+        if not mistake:
+            raise
+        raise FEAError(mistake) from error
     finally:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()  # else a process of several may abort at exit
+
+
+def _check_configs(arguments: Sequence[str]) -> None:
+    """Refuses files that hold no settings; the parser would not say which of them it is."""
+    for word, file in pairwise(arguments):
+        if word == "--config" and Path(file).is_file():
+            try:
+                with open(file, "rb") as content:
+                    settings = yaml.safe_load(content)
+            except yaml.YAMLError as error:
+                raise FEAError(f"config '{file}' is no YAML: {' '.join(str(error).split())}") from error
+            if not isinstance(settings, dict):
+                raise FEAError(f"config '{file}' holds no settings; write lines such as 'seed_everything: 0'")
+
+
+def _mistake(error: BaseException) -> str:
+    """What the user did wrong, if the trainer refuses a setting or a constructor raised FEAError; "" if it is a bug."""
+    chain = [error]
+    while chain[-1].__cause__:
+        chain.append(chain[-1].__cause__)
+    own = [cause for cause in chain if isinstance(cause, FEAError)]
+    if own:
+        return str(own[0])
+    called = [frame.f_globals["__name__"] for cause in chain for frame, _ in traceback.walk_tb(cause.__traceback__)]
+    refused = all(name == __name__ or name.partition(".")[0] in _BUILDERS for name in called)
+    return f"trainer: {' '.join(str(error).split())}" if refused else ""
 
 
 def _quiet() -> None:
@@ -111,4 +145,9 @@ def _quiet() -> None:
         ".*num_workers.*",
     ):
         warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch").addFilter(lambda record: "Tip:" not in record.getMessage())
+    for handler in logging.getLogger("lightning.pytorch").handlers:  # a filter of the logger misses those below it
+        handler.addFilter(_no_tip)
+
+
+def _no_tip(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

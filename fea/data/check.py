@@ -45,7 +45,7 @@ class _Tally:
 
 
 def check_file(
-    file: Path, image_root: Path | None = None, emotions: str | list[str] = "basic7", wrap: bool = True
+    file: Path, image_root: Path | None = None, emotions: str | list[str] = "basic7", as_is: bool = False
 ) -> int:
     """Counts what is in a data file and lists what is wrong with it.
 
@@ -53,7 +53,7 @@ def check_file(
         file: JSONL in FEA-20K format.
         image_root: folder of its images; by default the folder of the file.
         emotions: allowed emotions: "basic7", "basic8", "compound11" or a list.
-        wrap: descriptions without tags get them.
+        as_is: take descriptions as they stand; otherwise those without think and answer tags get them.
 
     Returns:
         0, or 2 if a line or an image cannot be read.
@@ -63,7 +63,7 @@ def check_file(
     """
     if not file.is_file():
         raise FEAError(f"data file '{file}' does not exist")
-    root, tally, rules = image_root or file.parent, _Tally(), Rules(emotion_set(emotions), "raise", wrap)
+    root, tally, rules = image_root or file.parent, _Tally(), Rules(emotion_set(emotions), "raise", wrap=not as_is)
     for line, raw, record in read_lines(file, rules):
         tally.lines += 1
         if isinstance(record, FEAError):

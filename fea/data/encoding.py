@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fea.data.example import Example
 from fea.data.images import load_image
+from fea.errors import FEAError
 from fea.prompts import Knowledge, system_prompt, user_prompt
 
 
@@ -47,24 +48,35 @@ class Encoder:
     ):
         self.tokenizer, self.image_processor, self.chat_template = tokenizer, image_processor, chat_template
         self.image_token, self.end_token, self.knowledge = image_token, end_token, knowledge
+        self.special_tokens: list[str] = tokenizer.all_special_tokens
         self._texts: dict[tuple[str, tuple[str, ...]], list[int]] = {}
 
     def __call__(self, example: Example, with_target: bool = False) -> Prompt:
         """Reads the image and writes the prompt.
 
         Raises:
-            FEAError: the image cannot be read.
+            FEAError: the image cannot be read, or a text holds one of the model's special tokens.
         """
+        self._refuse_special(example, "question", example.question)
         image = load_image(example.image, example.place, example.flipped)
         features = self.image_processor(images=[image], return_tensors="pt")
         grid = features["image_grid_thw"][0]
         merge = int(self.image_processor.merge_size)
         text = self._text_ids(example.question, example.emotions)
         ids = expand(text, self.image_token, int(grid.prod()) // merge**2)
-        target = self.target(example.analysis) if with_target and example.analysis else torch.empty(0, dtype=torch.long)
-        return Prompt(
-            example, ids, rope_positions(ids, grid, self.image_token, merge), features["pixel_values"], grid, target
-        )
+        positions = rope_positions(ids, grid, self.image_token, merge)
+        target = torch.empty(0, dtype=torch.long)
+        if with_target and example.analysis:
+            self._refuse_special(example, "description", example.analysis)
+            target = self.target(example.analysis)
+        return Prompt(example, ids, positions, features["pixel_values"], grid, target)
+
+    def _refuse_special(self, example: Example, key: str, text: str) -> None:
+        """An image placeholder in a text would stand for an image that is not there; an end token would end the turn."""
+        if found := [token for token in self.special_tokens if token in text]:
+            raise FEAError(
+                f"{example.place}: key '{key}' holds '{found[0]}', a special token of the model; take it out"
+            )
 
     def target(self, text: str) -> Tensor:
         """(T,) ids of an answer, end token included."""

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fea.facs import au_number, mirrored
+from fea.facs import au_number, mirrored, mirrored_number
 
-_SIDE = re.compile(r"\b(?:left|right|(?:AU)?[LR]\d|AU\d+[LR])", re.IGNORECASE)
+_SIDE = re.compile(r"\b(?:left|right|(?:AU\s?)?[LR]\d|AU\s?\d+[LR]|AU\s?(?:5[1256]|6[12])\b)", re.IGNORECASE)
 
 
 class Example(NamedTuple):
@@ -60,12 +60,13 @@ class Example(NamedTuple):
     def mirror(self) -> Example:
         """The same face seen in a mirror: sided units change sides, the image is flipped when it is read.
 
-        A face whose analysis speaks of left and right is returned as it is: its words cannot be mirrored safely.
+        A face whose question or analysis speaks of left and right is returned as it is: words cannot be mirrored safely.
         """
-        if self.analysis and _SIDE.search(self.analysis):
+        if _SIDE.search(self.question) or _SIDE.search(self.analysis or ""):
             return self
         return self._replace(
             aus=None if self.aus is None else frozenset(map(mirrored, self.aus)),
+            coded=frozenset(map(mirrored_number, self.coded)),
             intensities={mirrored(code): grade for code, grade in self.intensities.items()},
             flipped=not self.flipped,
         )

@@ -136,10 +136,13 @@ def write_faces(out: Path, n: int, seed: int = 0, text: Text = "analysis", size:
         The path of the JSONL file.
 
     Raises:
-        FEAError: n or size is too small.
+        FEAError: n or size is too small, or the seed negative.
     """
-    if n < 1 or size < 28:
-        raise FEAError(f"cannot draw {n} faces of {size} pixels; draw at least 1, of at least 28 pixels")
+    if n < 1 or size < 28 or seed < 0:
+        raise FEAError(
+            f"cannot draw {n} faces of {size} pixels with seed {seed}; draw at least 1, of at least 28 pixels, with a seed "
+            "from 0 up"
+        )
     (out / "images").mkdir(parents=True, exist_ok=True)
     file = out / "faces.jsonl"
     write_jsonl(file, [_write_face(out, number, seed, text, size) for number in range(n)])

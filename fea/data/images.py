@@ -24,14 +24,14 @@ def load_image(path: str, place: str, flipped: bool = False) -> Image.Image:
             image = _rgb(ImageOps.exif_transpose(opened))
     except FileNotFoundError:
         raise FEAError(f"{place}: image '{path}' does not exist; check 'image_root', or set 'on_bad: skip'") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # whatever Pillow's decoders stumble over in a damaged file
         raise FEAError(f"{place}: image '{path}' cannot be read ({error}); replace it, or set 'on_bad: skip'") from None
     return ImageOps.mirror(image) if flipped else image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":  # 16-bit grey, which convert() would clip
-        image = image.point(lambda value: value / 256).convert("L")
+    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasets
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fea.data.example import Example
 from fea.data.record import Record, Rules, read_record
@@ -122,6 +124,10 @@ class Table:
         """One field of all records, without building the examples."""
         return list(self.rows.data.column(name).to_pylist())
 
+    def known(self, name: str) -> NDArray[np.bool_]:
+        """Which records have a field, without reading its values: a million analyses need not fit into memory."""
+        return np.asarray(self.rows.data.column(name).is_valid().to_numpy())
+
 
 def open_jsonl(file: Path, image_root: Path, rules: Rules, on_bad: OnBad) -> Table:
     """Opens a data file; validates and converts it first if that has not been done since it last changed.
@@ -217,16 +223,20 @@ def read_lines(file: Path, rules: Rules) -> Iterator[tuple[int, Any, Record | FE
 
 def _read_line(line: bytes, number: int, rules: Rules, file: Path) -> tuple[Any, Record | FEAError | None]:
     try:
-        raw = json.loads(line.decode("utf-8-sig"))
+        raw = json.loads(line.decode("utf-8-sig").rstrip())
+        if b"\\u" in line:  # half of a surrogate pair may be escaped in JSON, but no text holds one
+            json.dumps(raw, ensure_ascii=False).encode()
         return raw, read_record(raw, number, rules)
     except json.JSONDecodeError as error:
         return None, FEAError(f"{file}:{number}: broken JSON, {error.msg} at column {error.colno}")
-    except UnicodeDecodeError:
+    except UnicodeError:
         return None, FEAError(f"{file}:{number}: not UTF-8 text")
     except RecursionError:
         return None, FEAError(f"{file}:{number}: JSON nested too deeply")
     except FEAError as error:
         return None, FEAError(f"{file}:{number}: {error}")
+    except ValueError:
+        return None, FEAError(f"{file}:{number}: a number with too many digits")
 
 
 def _known_coded(dataset: str) -> frozenset[int] | None:

@@ -35,8 +35,7 @@ class Examples(Dataset[Example]):
     def __init__(self, tables: Sequence[Table], analysed: bool = False):
         self.tables = tables
         self._starts = [0, *itertools.accumulate(map(len, tables))]
-        kept = [i for i, text in enumerate(self.column("analysis")) if text] if analysed else None
-        self._kept = None if kept is None else np.array(kept, dtype=np.int64)
+        self._kept = np.flatnonzero(np.concatenate([t.known("analysis") for t in tables])) if analysed else None
 
     def __len__(self) -> int:
         return self._starts[-1] if self._kept is None else len(self._kept)

@@ -14,7 +14,7 @@ from fea.data.jsonl import OnBad, Table, open_jsonl
 from fea.data.loader import Balance, Encode, EpochSampler, Examples, Loader
 from fea.data.record import OnUnknownLabel, Rules
 from fea.errors import FEAError
-from fea.facs import EMOTION_SETS
+from fea.facs import EMOTION_SETS, plain_word
 
 if TYPE_CHECKING:
     from fea.module import FEAModule
@@ -192,7 +192,7 @@ def emotion_set(emotions: Emotions) -> tuple[str, ...]:
     """The words of a preset, or a list as it is.
 
     Raises:
-        FEAError: no such preset, or no word at all.
+        FEAError: no such preset, no word at all, or an empty one.
     """
     if isinstance(emotions, str):
         if emotions not in EMOTION_SETS:
@@ -200,6 +200,7 @@ def emotion_set(emotions: Emotions) -> tuple[str, ...]:
                 f"emotions: '{emotions}' is no preset; presets are {', '.join(EMOTION_SETS)}, or give a list of words"
             )
         return EMOTION_SETS[emotions]
-    if not emotions:
-        raise FEAError("emotions: the list is empty; name the allowed emotions")
-    return tuple(dict.fromkeys(word.strip().lower() for word in emotions))
+    words = tuple(dict.fromkeys(map(plain_word, emotions)))
+    if not words or "" in words:
+        raise FEAError(f"emotions: found {emotions}; name at least one emotion, and none without letters")
+    return words

@@ -69,7 +69,7 @@ def read_record(raw: Any, line: int, rules: Rules) -> Record | None:
         return None
     labels = _labels(raw, rules)
     return Record(
-        id=str(raw.get("id", "")) or str(line),
+        id=_identity(raw, line),
         dataset=_text(raw, "dataset"),
         image=_image(raw),
         question=_text(raw, "question"),
@@ -99,6 +99,11 @@ def _text(raw: dict[str, Any], key: str) -> str:
     return value
 
 
+def _identity(raw: dict[str, Any], line: int) -> str:
+    value = raw.get("id")
+    return str(line) if value is None or value == "" else str(value)
+
+
 def _image(raw: dict[str, Any]) -> str:
     image = raw.get("image")
     if isinstance(image, list) and len(image) == 1:
@@ -107,7 +112,7 @@ def _image(raw: dict[str, Any]) -> str:
         raise FEAError(f"key 'image': expected the path of one image, found {_shown(image)}")
     path = posixpath.normpath(image.replace("\\", "/"))
     if path.startswith(("/", "../")) or path == ".." or path[1:2] == ":":
-        raise FEAError(f"key 'image': '{image}' leaves the image root; give a path relative to it, without '..'")
+        raise FEAError(f"key 'image': {_shown(image)} leaves the image root; give a path relative to it, without '..'")
     return path
 
 
@@ -136,7 +141,7 @@ def _known_code(item: Any, key: str) -> str:
 
 def _labels(raw: dict[str, Any], rules: Rules) -> list[str]:
     value = raw.get("labels")
-    items = [value] if isinstance(value, str) else value or []
+    items = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise FEAError(f"key 'labels': expected a list of emotions, found {_shown(value)}")
     names = [_label(item, rules.emotions) for item in items]
@@ -147,7 +152,7 @@ def _labels(raw: dict[str, Any], rules: Rules) -> list[str]:
             f"key 'labels': unknown emotion {_shown(unknown[0])}; allowed are {allowed} (change 'emotions', or set "
             "'on_unknown_label: unknown')"
         )
-    return [name for name in names if name in rules.emotions]
+    return [name for name in dict.fromkeys(names) if name in rules.emotions]
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,123 @@
+"""Where weights are found, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import small_config
+
+from fea import checkpoints
+from fea.backbone import LoRA
+from fea.errors import FEAError
+from fea.prompts import PROMPT_VERSION
+
+
+def run_of(folder: Path, *names: str) -> Path:
+    (folder / "checkpoints").mkdir(parents=True)
+    for name in names:
+        (folder / "checkpoints" / name).touch()
+    return folder
+
+
+def test_the_best_checkpoint_comes_before_the_last(tmp_path: Path) -> None:
+    assert checkpoints.find(str(run_of(tmp_path / "a", "best.ckpt", "last.ckpt"))).name == "best.ckpt"
+    assert checkpoints.find(str(run_of(tmp_path / "b", "last.ckpt"))).name == "last.ckpt"
+
+
+def test_a_folder_of_runs_names_the_one_with_the_outcome(tmp_path: Path) -> None:
+    run_of(tmp_path / "sft", "best.ckpt")
+    expected = run_of(tmp_path / "grpo", "best.ckpt") / "checkpoints" / "best.ckpt"
+    (tmp_path / checkpoints.RESULT).write_text("grpo\n")
+    assert checkpoints.find(str(tmp_path)) == expected
+
+
+@pytest.mark.parametrize("result", [None, "", "grpo\n"])
+def test_a_folder_without_checkpoints_is_refused(tmp_path: Path, result: str | None) -> None:
+    if result is not None:
+        (tmp_path / checkpoints.RESULT).write_text(result)
+    with pytest.raises(FEAError, match="holds no checkpoint"):
+        checkpoints.find(str(tmp_path))
+
+
+def save(file: Path, init_from: str | None = None, **changes: Any) -> Path:
+    weights = changes.pop("weights", {"policy.model.w": torch.tensor([1.0])})
+    stored = checkpoints.describe(small_config(**changes), init_from, ["fear"], {"b", "a"})
+    torch.save({"state_dict": weights, "fea": stored}, file)
+    return file
+
+
+def test_a_policy_is_described_so_that_it_can_be_built_again(tmp_path: Path) -> None:
+    for changes in ({"lora": LoRA(rank=3), "dtype": "bfloat16"}, {"lora": None, "base": "hub/name"}):
+        stored = checkpoints.read(save(tmp_path / "x.ckpt", **changes))
+        assert checkpoints.config_of(stored) == small_config(**changes)
+        assert stored["fea"]["emotions"] == ["fear"]
+        assert stored["fea"]["datasets"] == ["a", "b"]
+
+
+def test_folders_are_found_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "first.ckpt").touch()
+    monkeypatch.chdir(tmp_path)
+    stored = checkpoints.read(save(tmp_path / "x.ckpt", "first.ckpt", base="base"))["fea"]
+    assert (stored["policy"]["base"], stored["init_from"]) == (str(tmp_path / "base"), str(tmp_path / "first.ckpt"))
+
+
+def test_another_version_of_the_prompt_is_refused(tmp_path: Path) -> None:
+    stored = checkpoints.read(save(tmp_path / "x.ckpt"))
+    stored["fea"]["prompt"] = "0"
+    with pytest.raises(FEAError, match=f"prompt version 0, this is version {PROMPT_VERSION}"):
+        checkpoints.config_of(stored)
+
+
+def test_weights_of_earlier_stages_come_along_and_later_ones_win(tmp_path: Path) -> None:
+    whole = {"policy.model.a": torch.tensor([1.0]), "policy.model.b": torch.tensor([2.0]), "head.x": torch.zeros(1)}
+    first = save(tmp_path / "first.ckpt", weights=whole)
+    later = {"policy.model.b": torch.tensor([3.0]), "policy.model.c": torch.tensor([4.0])}
+    second = save(tmp_path / "second.ckpt", str(first), weights=later)
+    found = {name: float(weight) for name, weight in checkpoints.weights(str(second)).items()}
+    assert found == {"model.a": 1.0, "model.b": 3.0, "model.c": 4.0}
+    assert checkpoints.weights(None) == {}
+
+
+class Code:
+    """Running this on load would be an attack."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return print, ("loaded",)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "cannot be read"),
+        (b"PK\x03\x04 cut short", "cannot be read"),
+        (b"no checkpoint at all", "cannot be read"),
+        ({"fea": {}, "state_dict": Code()}, "cannot be read"),
+        ({"state_dict": {}}, "was not written by fea"),
+        ([1, 2], "was not written by fea"),
+        (None, "does not exist"),
+    ],
+    ids=["empty", "cut", "text", "code", "foreign", "list", "missing"],
+)
+def test_damaged_and_foreign_files_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, told: str
+) -> None:
+    file = tmp_path / "x.ckpt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        torch.save(content, file)
+    with pytest.raises(FEAError, match=f"'{file}' {told}") as error:
+        checkpoints.read(file)
+    assert "\n" not in str(error.value)
+    assert capsys.readouterr().out == ""  # nothing of the file ran
+
+
+def test_a_file_that_was_cut_short_is_damaged(tmp_path: Path) -> None:
+    file = save(tmp_path / "x.ckpt")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(FEAError, match="damaged"):
+        checkpoints.read(file)

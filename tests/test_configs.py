@@ -1,0 +1,76 @@
+"""Every shipped config is accepted by the command line, and says what it needs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import CONFIGS
+
+from fea.cli import main
+
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+STAGES = ("sft", "grpo")
+OVERLAYS = [file.stem for file in FILES if file.stem not in STAGES]
+
+
+def test_no_config_is_forgotten() -> None:
+    assert len(FILES) == 6
+    assert not [file for file in CONFIGS.rglob("*") if file.is_file() and file.suffix != ".yaml"]
+
+
+def leaves(settings: Any, place: str = "") -> dict[str, Any]:
+    """Values by dotted name; lists count as one."""
+    if not isinstance(settings, dict) or not settings:
+        return {place: settings}
+    return {k: v for name, value in settings.items() for k, v in leaves(value, f"{place}.{name}").items()}
+
+
+def printed(capsys: pytest.CaptureFixture[str], *names: str) -> dict[str, Any]:
+    """The settings that a command would use."""
+    with pytest.raises(SystemExit, match="0"):
+        main(
+            ["fit", *(word for name in names for word in ("--config", str(CONFIGS / f"{name}.yaml"))), "--print_config"]
+        )
+    return leaves(yaml.safe_load(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
+def test_every_setting_of_a_config_is_accepted_and_wins(
+    stage: str, overlay: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [name for name in (stage, overlay) if name]
+    settings = printed(capsys, *names)
+    own = leaves(yaml.safe_load((CONFIGS / f"{names[-1]}.yaml").read_text()))
+    own.pop(".trainer.callbacks", None)  # printed with all their settings
+    assert {name: settings.get(name) for name in own} == own
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_keep_their_best_and_their_last_checkpoint(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    callbacks = {c["class_path"].rpartition(".")[2]: c for c in printed(capsys, stage)[".trainer.callbacks"]}
+    kept = callbacks["ModelCheckpoint"]["init_args"]
+    assert (kept["filename"], kept["monitor"], kept["mode"], kept["save_last"]) == ("best", "val/score", "max", True)
+
+
+def test_stage_2_starts_from_stage_1_with_three_equal_rewards(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = printed(capsys, "grpo")
+    rewards = [c for c in settings[".trainer.callbacks"] if c["class_path"].endswith("Reward")]
+    assert [c["class_path"] for c in rewards] == [f"fea.callbacks.{n}Reward" for n in ("AU", "Emotion", "Format")]
+    assert {c["init_args"]["weight"] for c in rewards} == {1.0}
+    first = printed(capsys, "sft")
+    name = "{.trainer.logger.init_args.save_dir}/{.trainer.logger.init_args.name}"
+    assert settings[".model.init_args.init_from"] == re.sub(r"\{(.*?)\}", lambda m: str(first[m[1]]), name)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_config_opens_with_its_command_hardware_and_time(file: Path) -> None:
+    head = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), file.read_text().splitlines()))
+    assert re.search(rf"#   fea fit .*--config configs/{file.name}", head)
+    assert "# Hardware: " in head
+    assert re.search(r"\btime\b", head, re.IGNORECASE) or "Not run on GPUs yet" in head

@@ -1,0 +1,236 @@
+"""`FEADataModule`: several files with their own roots and emotions, and every mixture of labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import small_config
+
+from fea.data.encoding import Prompt
+from fea.data.example import Example
+from fea.data.faces import EMOTIONS, write_faces
+from fea.data.module import FEADataModule, Source, emotion_set
+from fea.data.rendered import RenderedFaces
+from fea.errors import FEAError
+from fea.policy import Policy
+
+
+class Stage:
+    """What the data module asks of a training stage."""
+
+    def __init__(self, needs_analyses: bool = False):
+        self.needs_analyses = needs_analyses
+        self.encode = Policy(small_config(), {}).encoder
+
+    def encode_training(self, example: Example) -> Prompt:
+        return self.encode(example, self.needs_analyses)
+
+    def train_loader(self, prompts: object) -> object:
+        return prompts
+
+
+def attach(data: FEADataModule, command: str = "fit", needs_analyses: bool = False, **ranks: int) -> Any:
+    """Sets the data module up for one command of a trainer."""
+    trainer = SimpleNamespace(
+        state=SimpleNamespace(fn=SimpleNamespace(value=command)),
+        lightning_module=Stage(needs_analyses),
+        **{"global_rank": 0, "world_size": 1, **ranks},
+    )
+    data.trainer = trainer  # type: ignore[assignment]
+    data.prepare_data()
+    data.setup(command)
+    return data
+
+
+def relabelled(faces: Path, file: Path, *changes: dict[str, Any]) -> Path:
+    """Writes the first drawn faces with changed fields; None takes a field away."""
+    rows = [json.loads(line) for line in faces.read_text().splitlines()[: len(changes)]]
+    changed = [{**row, **change} for row, change in zip(rows, changes, strict=True)]
+    kept = [{key: value for key, value in row.items() if value is not None} for row in changed]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return file
+
+
+NO_AUS = {"AUs": None, "AUs_coded": None, "AU_intensities": None}
+
+
+def test_every_mixture_of_labels_is_served(tmp_path: Path, faces_file: Path) -> None:
+    mixture = {
+        "emotion": {**NO_AUS, "description": None},
+        "au": {"labels": [], "description": None},
+        "both": {},
+        "partly": {"AUs": ["AU1"], "AUs_coded": ["AU1", "AU12"], "AU_intensities": None},
+        "unlabelled": {**NO_AUS, "labels": None, "description": None},
+        "text": {**NO_AUS, "description": "The corners rise (AU12).", "labels": ["joy"]},
+    }
+    file = relabelled(faces_file, tmp_path / "mixed.jsonl", *({**row, "id": name} for name, row in mixture.items()))
+    source = Source(str(file), image_root=str(faces_file.parent))
+    data = attach(FEADataModule(train=[source], val=[source], batch_size=3, num_workers=0))
+    served = {prompt.example.id: prompt.example for batch in data.train_dataloader() for prompt in batch}
+    assert served.keys() == mixture.keys()
+    known = {name: (example.aus is not None, bool(example.labels)) for name, example in served.items()}
+    assert known == {
+        "emotion": (False, True),
+        "au": (True, False),
+        "both": (True, True),
+        "partly": (True, True),
+        "unlabelled": (False, False),
+        "text": (False, True),
+    }
+    assert served["partly"].coded == {1, 12}
+    assert served["text"].analysis == "<think>The corners rise (AU12).</think><answer>happiness</answer>"
+    assert [[prompt.example.id for prompt in batch] for batch in data.val_dataloader()[0]] == [list(mixture)]
+
+    taught = attach(FEADataModule(train=[source], val=[source], batch_size=3, num_workers=0), needs_analyses=True)
+    (batch,) = taught.train_dataloader()
+    assert {prompt.example.id for prompt in batch} == {"both", "partly", "text"}
+    assert all(len(prompt.target) for prompt in batch)
+
+
+def test_each_file_keeps_its_own_root_and_emotions(tmp_path: Path, faces_file: Path) -> None:
+    root = str(faces_file.parent)
+    beside = relabelled(faces_file, faces_file.parent / "beside.jsonl", {"id": "a", "labels": ["fear"]})
+    apart = relabelled(faces_file, tmp_path / "x" / "apart.jsonl", {"id": "b", "labels": ["Self-Conscious"]})
+    words = ["pain", "Self-conscious"]
+    data = attach(FEADataModule(test=[str(beside), Source(str(apart), root, words)], num_workers=0), "test")
+    first, second = (prompt for batch in data.test_dataloader()[0] for prompt in batch)
+    assert Path(first.example.image) == Path(second.example.image)
+    assert (first.example.labels, second.example.labels) == (("fear",), ("self conscious",))
+    assert (first.example.emotions, second.example.emotions) == (EMOTIONS, ("pain", "self conscious"))
+    assert not torch.equal(first.ids, second.ids)  # the allowed emotions stand in the prompt
+    assert data.all_emotions == (*EMOTIONS, "pain", "self conscious")
+
+
+def test_only_the_files_of_the_command_are_opened(faces_file: Path) -> None:
+    files = {"train": ["no.jsonl"], "val": [str(faces_file)], "predict": [str(faces_file)]}
+    for command in ("validate", "predict"):
+        attach(FEADataModule(**files, num_workers=0), command)  # type: ignore[arg-type]
+    with pytest.raises(FEAError, match=r"data file 'no\.jsonl' does not exist"):
+        attach(FEADataModule(**files), "fit")  # type: ignore[arg-type]
+    with pytest.raises(FEAError, match=r"data\.test: no file is given; list at least one JSONL file there"):
+        attach(FEADataModule(**files), "test")  # type: ignore[arg-type]
+
+
+def test_training_runs_without_validation_files(faces_file: Path) -> None:
+    data = attach(FEADataModule(train=[str(faces_file)], batch_size=4, num_workers=0))
+    assert data.val_dataloader() == []
+
+
+def test_ranks_share_out_the_faces(faces_file: Path) -> None:
+    seen: list[str] = []
+    judged: list[str] = []
+    for rank in range(5):
+        data = FEADataModule(train=[str(faces_file)], val=[str(faces_file)], batch_size=2, num_workers=0)
+        attach(data, global_rank=rank, world_size=5)
+        own = [prompt.example.id for batch in data.train_dataloader() for prompt in batch]  # type: ignore[attr-defined]
+        assert len(own) == 4
+        seen += own
+        judged += [prompt.example.id for batch in data.val_dataloader()[0] for prompt in batch]
+    assert len(set(seen)) == 20
+    assert len(judged) == len(set(judged)) == 24  # evaluation leaves nobody out and counts nobody twice
+
+
+def test_balance_and_mirror_reach_the_training_order_only(tmp_path: Path, faces_file: Path) -> None:
+    rare = [{"labels": ["fear"], "description": None}] + [{"labels": ["anger"], "description": None}] * 15
+    file = relabelled(faces_file, tmp_path / "f.jsonl", *rare)
+    source = Source(str(file), str(faces_file.parent))
+
+    def options(**settings: Any) -> tuple[int, int]:
+        data = attach(FEADataModule(train=[source], val=[source], batch_size=16, num_workers=0, **settings))
+        (train,), (val,) = data.train_dataloader(), data.val_dataloader()[0]
+        assert [prompt.example.flipped for prompt in val] == [False] * 16
+        return sum(p.example.labels == ("fear",) for p in train), sum(p.example.flipped for p in train)
+
+    assert options() == (1, 0)
+    fear, flipped = options(balance="emotion", mirror=True)
+    assert 4 <= fear <= 12
+    assert 4 <= flipped <= 12
+
+
+def test_descriptions_are_taken_as_they_stand_on_request(tmp_path: Path, faces_file: Path) -> None:
+    file = relabelled(faces_file, tmp_path / "f.jsonl", {"description": "Only words."})
+    source = Source(str(file), str(faces_file.parent), wrap=False)
+    data = attach(FEADataModule(test=[source], num_workers=0), "test")
+    assert data.tables["test"][0][0].analysis == "Only words."
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "world", "needs", "message"),
+    [
+        (25, 1, False, "data.batch_size: 25 on 1 processes, but 'data.train' holds only 24 examples"),
+        (13, 2, False, "data.batch_size: 13 on 2 processes"),
+        (2, 1, True, r"holds only 1 examples with an analysis \(key 'description'\)"),
+    ],
+)
+def test_too_few_examples_for_a_batch_are_refused(
+    tmp_path: Path, faces_file: Path, batch_size: int, world: int, needs: bool, message: str
+) -> None:
+    file = relabelled(faces_file, tmp_path / "f.jsonl", {}, *[{"description": None}] * 4) if needs else faces_file
+    source = Source(str(file), str(faces_file.parent))
+    data = attach(FEADataModule(train=[source], batch_size=batch_size), needs_analyses=needs, world_size=world)
+    with pytest.raises(FEAError, match=message):
+        data.train_dataloader()
+
+
+def test_skipped_lines_and_images_are_told(tmp_path: Path, capsys: Any, caplog: Any, faces_file: Path) -> None:
+    changes = [{}, {"image": "gone.png"}, {"AUs": ["AU99"]}, {}, {}]
+    file = relabelled(faces_file, tmp_path / "f.jsonl", *changes)
+    source = Source(str(file), str(faces_file.parent))
+    with caplog.at_level("INFO"):
+        data = attach(FEADataModule(train=[source], batch_size=4, num_workers=0, on_bad="skip"))
+        (batch,) = data.train_dataloader()
+        data.teardown("fit")
+    assert len(batch) == 4
+    told = "\n".join(caplog.messages)
+    assert f"train: {file}: 4 examples; 1 bad lines skipped, the first: {file}:3: key 'AUs'" in told
+    assert f"skipped 1 unreadable images; the first: {file}:2: image" in told
+
+
+@pytest.mark.parametrize(
+    ("emotions", "words"),
+    [
+        ("basic8", 8),
+        ([" Pain ", "pain", "Self-Conscious"], ("pain", "self conscious")),
+        ("pain", "emotions: 'pain' is no preset; presets are basic7, basic8, compound11"),
+        ([], "emotions: found \\[\\]; name at least one emotion"),
+        (["joy", "?"], "none without letters"),
+    ],
+)
+def test_emotions_are_a_preset_or_own_words(emotions: Any, words: Any) -> None:
+    if isinstance(words, str):
+        with pytest.raises(FEAError, match=words):
+            emotion_set(emotions)
+    else:
+        assert emotion_set(emotions) == words or len(emotion_set(emotions)) == words
+
+
+# --- rendered faces ---
+
+
+def test_rendered_faces_are_drawn_once_and_never_shared_between_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr("fea.data.rendered.write_faces", lambda out, *a: (drawn.append(out), write_faces(out, *a))[1])
+
+    def open_faces(command: str, **settings: Any) -> RenderedFaces:
+        settings = {"train_faces": 6, "val_faces": 3, "test_faces": 4, "batch_size": 2, "num_workers": 0, **settings}
+        return attach(RenderedFaces(str(tmp_path), **settings), command)  # type: ignore[no-any-return]
+
+    data = open_faces("fit", text="analysis")
+    assert [path.name for path in drawn] == ["analysis-0-6", "val-3"]
+    open_faces("fit", text="analysis")
+    assert len(drawn) == 2
+    open_faces("fit", text="none", seed=1)
+    open_faces("test")
+    assert [path.name for path in drawn[2:]] == ["none-1-6", "test-4"]
+    images = [path.read_bytes() for path in tmp_path.rglob("*.png")]
+    assert len(images) == len(set(images)) == 6 + 3 + 6 + 4
+    assert data.all_emotions == EMOTIONS
+    assert [len(batch) for batch in data.train_dataloader()] == [2, 2, 2]  # type: ignore[attr-defined]

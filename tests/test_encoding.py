@@ -1,0 +1,129 @@
+"""From an example to a prompt: the same tokens, positions and pixels as the family's own tools make."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import small_config
+from PIL import Image
+
+from fea.backbone import PolicyConfig
+from fea.data.encoding import Encoder
+from fea.data.example import Example
+from fea.errors import FEAError
+from fea.policy import Policy
+from fea.prompts import system_prompt, user_prompt
+
+
+@pytest.fixture
+def policy(make_policy: Callable[..., Policy]) -> Policy:
+    return make_policy(min_pixels=784, max_pixels=224 * 224)
+
+
+def picture(folder: Path, width: int, height: int) -> str:
+    """A gradient, so that no two patches are alike."""
+    image = Image.linear_gradient("L").resize((width, height)).convert("RGB")
+    image.save(folder / "picture.png")
+    return str(folder / "picture.png")
+
+
+@pytest.mark.parametrize("size", [(112, 112), (140, 196), (196, 84), (30, 30), (101, 57), (640, 480)])
+def test_positions_equal_get_rope_index(
+    policy: Policy, examples: list[Example], tmp_path: Path, size: tuple[int, int]
+) -> None:
+    prompt = policy.encoder(examples[0]._replace(image=picture(tmp_path, *size)))
+    expected, _ = policy.model.model.get_rope_index(
+        prompt.ids[None],
+        (prompt.ids == policy.image_token).int()[None],
+        image_grid_thw=prompt.grid[None],
+    )
+    assert torch.equal(prompt.positions, expected[:, 0])
+    assert int((prompt.ids == policy.image_token).sum()) == len(policy.image_features([prompt])[0])
+
+
+def test_tokens_and_pixels_are_those_of_the_template_and_the_image_processor(
+    policy: Policy, examples: list[Example]
+) -> None:
+    example = examples[0]._replace(question="Is this joy?")
+    prompt = policy.encoder(example)
+    text = (
+        f"<|im_start|>system\n{system_prompt('brief')}<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+        + "<|image_pad|>" * 16
+        + f"<|vision_end|>{user_prompt('Is this joy?', example.emotions)}<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert prompt.ids.tolist() == policy.tokenizer(text)["input_ids"]
+    expected = policy.image_processor(images=Image.open(example.image).convert("RGB"), return_tensors="pt")
+    assert torch.equal(prompt.pixels, expected["pixel_values"])
+    assert prompt.grid.tolist() == [1, 8, 8]
+
+
+def test_the_prompts_of_all_faces_begin_alike_up_to_the_image(policy: Policy, examples: list[Example]) -> None:
+    """Knowledge first, face last: the common prefix can be computed once."""
+    first, second = (
+        policy.encoder(examples[0]),
+        policy.encoder(examples[1]._replace(question="Joy?", emotions=("joy",))),
+    )
+    at = first.ids.tolist().index(policy.image_token)
+    assert torch.equal(first.ids[:at], second.ids[:at])
+    assert policy.tokenizer.decode(first.ids[:at]).startswith(f"<|im_start|>system\n{system_prompt('brief')}<|im_end|>")
+    assert not torch.equal(first.ids, second.ids)
+
+
+def test_the_target_is_the_analysis_and_its_end_token(policy: Policy, examples: list[Example]) -> None:
+    prompt = policy.encoder(examples[0], with_target=True)
+    assert policy.tokenizer.decode(prompt.target[:-1]) == examples[0].analysis
+    assert policy.tokenizer.decode(prompt.target[-1:]) == "<|im_end|>"
+    assert len(policy.encoder(examples[0]).target) == 0
+    assert len(policy.encoder(examples[0]._replace(analysis=None), with_target=True).target) == 0
+
+
+def test_a_flipped_example_is_shown_mirrored(policy: Policy, examples: list[Example], tmp_path: Path) -> None:
+    mirrored = tmp_path / "mirrored.png"
+    Image.open(examples[0].image).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+    flipped = policy.encoder(examples[0]._replace(flipped=True)).pixels
+    assert torch.equal(flipped, policy.encoder(examples[0]._replace(image=str(mirrored))).pixels)
+    assert not torch.equal(flipped, policy.encoder(examples[0]).pixels)
+
+
+@pytest.mark.parametrize(("width", "height"), [(20, 20), (48, 64), (3000, 2000), (1200, 100)])
+def test_faces_of_any_size_get_64_to_256_visual_tokens(
+    examples: list[Example], tmp_path: Path, width: int, height: int
+) -> None:
+    bounds = {name: getattr(PolicyConfig(), name) for name in ("min_pixels", "max_pixels")}
+    encoder = Policy(small_config(**bounds), {}).encoder
+    prompt = encoder(examples[0]._replace(image=picture(tmp_path, width, height)))
+    assert 64 <= int((prompt.ids == encoder.image_token).sum()) <= 256
+
+
+@pytest.mark.parametrize("token", ["<|image_pad|>", "<|im_end|>"])
+def test_special_tokens_in_a_text_are_refused_with_their_place(
+    policy: Policy, examples: list[Example], token: str
+) -> None:
+    """A placeholder would stand for an image that is not there, an end token would end the turn."""
+    with pytest.raises(FEAError, match=rf"faces\.jsonl:1: key 'question' holds '{token}'".replace("|", r"\|")):
+        policy.encoder(examples[0]._replace(question=f"What {token}?"))
+    bad = examples[0]._replace(analysis=f"<think>{token}</think><answer>joy</answer>")
+    with pytest.raises(FEAError, match=r"faces\.jsonl:1: key 'description'"):
+        policy.encoder(bad, with_target=True)
+    assert len(policy.encoder(bad).target) == 0  # not read, not refused
+
+
+def test_an_encoder_can_be_sent_to_a_worker(policy: Policy, examples: list[Example]) -> None:
+    sent: Encoder = pickle.loads(pickle.dumps(policy.encoder))
+    for found, expected in zip(sent(examples[3], True)[1:], policy.encoder(examples[3], True)[1:], strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_a_question_for_every_face_does_not_fill_the_memory(
+    make_policy: Callable[..., Policy], examples: list[Example]
+) -> None:
+    encoder = make_policy().encoder
+    for number in range(1005):
+        encoder._text_ids(f"Question {number}?", ("joy",))
+    assert len(encoder._texts) < 1001
+    again = encoder(examples[0]._replace(question="Question 1004?"))
+    assert torch.equal(again.ids, make_policy().encoder(examples[0]._replace(question="Question 1004?")).ids)

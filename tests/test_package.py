@@ -1,0 +1,94 @@
+"""What is installed, what it is called, and that every setting is explained."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import docstring_parser
+import pytest
+from lightning.pytorch.callbacks import Callback
+
+import fea.callbacks
+from fea.backbone import LoRA, PolicyConfig
+from fea.data.module import FEADataModule, Source
+from fea.data.rendered import RenderedFaces
+from fea.grpo import GRPOModule
+from fea.module import Optimization
+from fea.pretrain import TowerModule
+from fea.sampling import Generation
+from fea.sft import SFTModule
+from fea.tiny import TinySize
+
+ROOT = Path(__file__).parents[1]
+
+CALLBACKS: dict[type, int] = {
+    fea.callbacks.AUReward: 3,
+    fea.callbacks.EmotionReward: 3,
+    fea.callbacks.FormatReward: 3,
+    fea.callbacks.SampleTable: 2,
+    fea.callbacks.AnswerWriter: 1,
+}
+# How many settings each class has: a new one is a decision, not an accident.
+KNOBS: dict[type, int] = {
+    SFTModule: 4,
+    GRPOModule: 14,
+    TowerModule: 4,
+    FEADataModule: 13,
+    RenderedFaces: 10,
+    Source: 4,
+    PolicyConfig: 12,
+    LoRA: 3,
+    TinySize: 7,
+    Generation: 2,
+    Optimization: 4,
+    **CALLBACKS,
+}
+
+
+@pytest.mark.parametrize(("kind", "count"), KNOBS.items(), ids=lambda value: getattr(value, "__name__", None))
+def test_the_number_of_settings_is_pinned_and_small(kind: type, count: int) -> None:
+    assert len(inspect.signature(kind).parameters) == count <= 15
+
+
+@pytest.mark.parametrize("kind", KNOBS, ids=lambda kind: kind.__name__)
+def test_every_setting_is_explained(kind: type) -> None:
+    explained = next(k for k in kind.__mro__ if "__init__" in vars(k))  # a reward may keep the settings of its base
+    told = docstring_parser.parse(inspect.getdoc(explained) or "")
+    assert [entry.arg_name for entry in told.params] == list(inspect.signature(kind).parameters)
+    assert all(entry.description for entry in told.params)
+    assert docstring_parser.parse(inspect.getdoc(kind) or "").short_description
+
+
+def test_every_shipped_callback_is_offered() -> None:
+    offered = [getattr(fea.callbacks, name) for name in fea.callbacks.__all__]
+    assert set(offered) == set(CALLBACKS)
+    assert all(issubclass(kind, Callback) for kind in offered)
+    assert fea.callbacks.__all__ == sorted(fea.callbacks.__all__)
+
+
+def test_callbacks_have_one_name_only() -> None:
+    """The same file under two names would give two classes, and `isinstance` would fail without a word."""
+    tried = subprocess.run([sys.executable, "-c", "import callbacks"], cwd=ROOT, capture_output=True, text=True)
+    assert tried.stderr.splitlines()[-1] == "ImportError: import this package as fea.callbacks, not as callbacks"
+
+
+def test_the_wheel_holds_the_package_and_nothing_beside_it(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", "77", "building the wheel needs setuptools 77 or newer")
+    for name in ("fea", "callbacks", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    code = "from setuptools.build_meta import build_wheel; build_wheel('out')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
+    (wheel,) = (tmp_path / "out").glob("fea-*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    files = [file for pattern in ("*.py", "py.typed") for file in (ROOT / "fea").rglob(pattern)]
+    expected = {str(file.relative_to(ROOT)) for file in files}
+    expected |= {f"fea/callbacks/{file.name}" for file in (ROOT / "callbacks").glob("*.py")}
+    expected |= {f"fea/configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml")}
+    assert held == expected

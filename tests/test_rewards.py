@@ -1,0 +1,149 @@
+"""What texts earn: one table, and the rules of the callback."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fea.callbacks import AUReward, EmotionReward, FormatReward
+from fea.data.example import Example
+from fea.errors import FEAError
+from fea.prompts import parse
+from fea.rewards import RewardCallback, rewards_of, scored
+from fea.rollout import Rollout
+
+BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+
+
+def example(
+    aus: frozenset[str] | None = frozenset({"AU6", "AU12"}),
+    coded: tuple[int, ...] = (1, 4, 6, 12, 25),
+    labels: tuple[str, ...] = ("happiness",),
+) -> Example:
+    return Example("7", "", "", "", "", aus, frozenset(coded), labels, BASIC, None, {}, None, None, "{}")
+
+
+SMILE = example()
+SIDED = example(frozenset({"AUL12", "AU6"}))
+CALM = example(frozenset(), labels=("neutral",))
+UNCODED = example(None, ())
+UNLABELLED = example(labels=())
+PARTLY = example(frozenset({"AU12"}), (12, 25))  # nobody looked at AU6
+EITHER = example(labels=("fear", "surprise"))
+
+
+def said(think: str, answer: str = "happiness") -> str:
+    return f"<think>{think}</think><answer>{answer}</answer>"
+
+
+@pytest.mark.parametrize(
+    ("text", "face", "au", "emotion", "form"),
+    [
+        pytest.param(said("AU6 and AU12"), SMILE, 1.0, 1.0, 1.0, id="all right"),
+        pytest.param(said("AU6, AU12, AU12 again"), SMILE, 1.0, 1.0, 1.0, id="repeating a unit earns nothing more"),
+        pytest.param(said("AU12"), SMILE, 2 / 3, 1.0, 1.0, id="one unit missed"),
+        pytest.param(said("AU1 AU4 AU6 AU12 AU25"), SMILE, 4 / 7, 1.0, 1.0, id="naming everything costs"),
+        pytest.param(said("AU12L and AU06"), SIDED, 1.0, 1.0, 1.0, id="sides and zeros do not matter"),
+        pytest.param(said("no AU6, but AU12"), SMILE, 2 / 3, 1.0, 1.0, id="a denied unit is not claimed"),
+        pytest.param(said("AU12, maybe AU6"), SMILE, 2 / 3, 1.0, 1.0, id="a hedged unit is not claimed"),
+        pytest.param(said("AU6, AU12 and AU9"), SMILE, 1.0, 1.0, 1.0, id="a unit that nobody coded is not judged"),
+        pytest.param(said("AU6 and AU12"), PARTLY, 1.0, 1.0, 1.0, id="partly coded: only coded units count"),
+        pytest.param(said("AU25"), PARTLY, 0.0, 1.0, 1.0, id="partly coded: a coded absent unit is wrong"),
+        pytest.param(said("AU6 and AU12"), UNCODED, None, 1.0, 1.0, id="unknown units earn nothing"),
+        pytest.param(said("AU6 and AU12"), UNLABELLED, 1.0, None, 1.0, id="unknown emotion earns nothing"),
+        pytest.param(said("a calm face", "neutral"), CALM, 1.0, 1.0, 1.0, id="nothing there, nothing claimed"),
+        pytest.param(said("AU1", "neutral"), CALM, 0.0, 1.0, 1.0, id="nothing there, one claimed"),
+        pytest.param(said("a smile"), SMILE, 0.0, 1.0, 1.0, id="no unit claimed"),
+        pytest.param(said("AU6 AU12", "Happy."), SMILE, 1.0, 1.0, 1.0, id="synonyms"),
+        pytest.param(said("AU6 AU12", "sadness"), SMILE, 1.0, 0.0, 1.0, id="wrong emotion"),
+        pytest.param(said("AU6 AU12", "surprise"), EITHER, 1.0, 1.0, 1.0, id="any of several labels"),
+        pytest.param(said("AU6 AU12", "a happy, sad face"), SMILE, 1.0, 0.0, 1.0, id="two emotions are none"),
+        pytest.param("<answer>neutral</answer>", CALM, 0.0, 1.0, 0.0, id="no think block"),
+        pytest.param(said("", "neutral"), CALM, 0.0, 1.0, 0.0, id="empty think block"),
+        pytest.param(said(" \n", "neutral"), CALM, 0.0, 1.0, 0.0, id="blank think block"),
+        pytest.param("<think>calm<answer>neutral</answer>", CALM, 0.0, 1.0, 0.0, id="unclosed think block"),
+        pytest.param("<think>AU6 AU12</think>", SMILE, 1.0, 0.0, 0.0, id="no answer block"),
+        pytest.param(said("AU6 AU12", ""), SMILE, 1.0, 0.0, 0.0, id="empty answer block"),
+        pytest.param("AU6 AU12 happiness", SMILE, 0.0, 0.0, 0.0, id="no tags at all"),
+        pytest.param(said("a smile") + " AU6 AU12", SMILE, 0.0, 1.0, 0.0, id="units outside the think block"),
+        pytest.param("So: " + said("AU6 AU12"), SMILE, 1.0, 1.0, 0.0, id="words before"),
+        pytest.param(said("AU6 AU12") * 2, SMILE, 1.0, 1.0, 0.0, id="everything twice"),
+        pytest.param(
+            "<think>AU6 AU12</think><answer>happiness</answer><answer>fear</answer>", SMILE, 1.0, 0.0, 0.0,
+            id="several answers that disagree",
+        ),
+        pytest.param("", SMILE, 0.0, 0.0, 0.0, id="nothing"),
+        pytest.param("\x00�</think><think></answer>", SMILE, 0.0, 0.0, 0.0, id="rubbish"),
+    ],
+)  # fmt: skip
+def test_what_a_text_earns(text: str, face: Example, au: float | None, emotion: float | None, form: float) -> None:
+    answer = parse(text, face.emotions)
+    earned = [kind().reward(answer, face, text) for kind in (AUReward, EmotionReward, FormatReward)]
+    assert earned == [None if au is None else pytest.approx(au, abs=1e-12), emotion, form]
+
+
+def rollout(texts: list[str], faces: list[Example]) -> Rollout:
+    prompts = [SimpleNamespace(example=face) for face in faces]
+    return Rollout(prompts, len(texts) // len(faces), SimpleNamespace(texts=texts), [parse(t, BASIC) for t in texts])  # type: ignore[arg-type]
+
+
+class Length(RewardCallback):
+    """A reward of a whole rollout."""
+
+    def rewards(self, rollout: Rollout) -> torch.Tensor:
+        return torch.tensor([len(answer.text) for answer in rollout.answers]).view(-1, rollout.group)
+
+
+def test_scores_of_a_rollout_stand_by_face_completion_and_reward() -> None:
+    texts = [said("AU12"), said("AU6 AU12"), said("AU1", "fear"), ""]
+    table = scored([AUReward(), EmotionReward(), Length(), FormatReward()], rollout(texts, [SMILE, UNCODED]))
+    nan = torch.nan
+    expected = [
+        [[2 / 3, 1, len(texts[0]), 1], [1, 1, len(texts[1]), 1]],
+        [[nan, 0, len(texts[2]), 1], [nan, 0, 0, 0]],
+    ]
+    torch.testing.assert_close(table, torch.tensor(expected), rtol=0, atol=1e-6, equal_nan=True)
+
+
+class Flat(RewardCallback):
+    """Forgets the groups."""
+
+    def rewards(self, rollout: Rollout) -> torch.Tensor:
+        return torch.zeros(len(rollout.answers))
+
+
+def test_a_reward_of_the_wrong_shape_is_named() -> None:
+    with pytest.raises(FEAError, match=r"reward 'Flat'.*\(4,\), expected \(2, 2\)"):
+        scored([Flat()], rollout([""] * 4, [SMILE, CALM]))
+
+
+def test_a_reward_without_a_method_says_what_to_write() -> None:
+    with pytest.raises(FEAError, match="Mute has to define reward"):
+        scored([type("Mute", (RewardCallback,), {})()], rollout([""], [SMILE]))
+
+
+def test_defaults_are_equal_weights_and_the_paper_s_regions() -> None:
+    rewards = [AUReward(), EmotionReward(), FormatReward()]
+    assert [(r.weight, r.name, r.region) for r in rewards] == [
+        (1.0, "AUReward", "think"), (1.0, "EmotionReward", "all"), (1.0, "FormatReward", "all"),
+    ]  # fmt: skip
+
+
+def test_two_rewards_of_one_class_keep_their_states_apart() -> None:
+    assert AUReward(name="strict").state_key != AUReward().state_key
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "told"),
+    [([], "needs a reward"), ([AUReward(), FormatReward(), AUReward(0.5)], "two rewards are named 'AUReward'")],
+)
+def test_no_reward_and_two_of_a_name_are_refused(callbacks: list[RewardCallback], told: str) -> None:
+    with pytest.raises(FEAError, match=told):
+        rewards_of(SimpleNamespace(callbacks=callbacks))  # type: ignore[arg-type]
+
+
+def test_rewards_are_found_in_their_order_among_other_callbacks() -> None:
+    first, second = FormatReward(), AUReward()
+    assert rewards_of(SimpleNamespace(callbacks=[object(), first, object(), second])) == [first, second]  # type: ignore[arg-type]

@@ -1,0 +1,96 @@
+"""Noise that belongs to the example, and how it becomes a token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fea.errors import FEAError
+from fea.sampling import Generation, choose, noise
+
+LAST = 1 - 2**-53  # the largest number that a float64 generator returns
+
+
+def test_noise_belongs_to_the_example() -> None:
+    whole = noise(["a", "b", "c"], 4, 9, seed=3, round=7).view(3, 4, 9)
+    assert torch.equal(noise(["c", "a"], 4, 9, 3, 7).view(2, 4, 9), whole[[2, 0]])  # whatever the batch and its order
+    assert torch.equal(noise(["b"], 2, 9, 3, 7), whole[1, :2])  # whatever the size of the group
+    assert torch.equal(noise(["b"], 4, 5, 3, 7), whole[1, :, :5])  # whatever the length limit
+
+
+def test_noise_differs_by_example_completion_seed_and_round() -> None:
+    drawn = [noise(["a", "b"], 2, 6, seed, round) for seed in (0, 1) for round in (0, 1)]
+    assert len({tuple(row.tolist()) for rows in drawn for row in rows}) == 16
+
+
+def test_noise_neither_reads_nor_moves_the_global_generator() -> None:
+    torch.manual_seed(0)
+    state, first = torch.get_rng_state(), noise(["a"], 1, 3, 0, 0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    assert torch.equal(noise(["a"], 1, 3, 0, 0), first)
+
+
+def test_noise_is_uniform_and_any_id_will_do() -> None:
+    drawn = noise([f"face {number}" for number in range(50)], 4, 50, 0, 0)
+    counts = torch.histc(drawn.float(), 10, 0, 1)
+    assert drawn.dtype == torch.float64
+    assert ((counts - 1000).abs() < 150).all()  # five standard deviations
+    assert noise(["\udc80", "ü/1"], 1, 2, 0, 0).shape == (2, 2)
+
+
+def test_noise_is_pinned() -> None:
+    """Another value here means that runs of earlier releases cannot be repeated."""
+    expected = [0.976633781622, 0.545799889809, 0.832683973275, 0.809298144712]
+    assert noise(["face-0"], 2, 2, 0, 1).flatten().tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_choose_equals_a_walk_along_the_distribution() -> None:
+    log_p = torch.randn(200, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64).log_softmax(-1)
+    uniform = noise(["walk"], 200, 1, 0, 0)[:, 0]
+
+    def walk(row: list[float], number: float) -> int:
+        for token, p in enumerate(row):
+            number -= p
+            if number < 0:
+                return token
+        raise AssertionError("beyond the end")
+
+    expected = [walk(row, u) for row, u in zip(log_p.exp().tolist(), uniform.tolist(), strict=True)]
+    assert choose(log_p, uniform).tolist() == expected
+
+
+def test_choose_samples_the_distribution() -> None:
+    p = torch.tensor([0.5, 0.0, 0.3, 0.2])
+    drawn = choose(p.log().expand(20_000, -1), noise(["x"], 1, 20_000, 0, 0)[0])
+    shares = torch.bincount(drawn, minlength=4) / 20_000
+    torch.testing.assert_close(shares, p, rtol=0, atol=0.015)  # four standard deviations
+    assert shares[1] == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("uniform", [0.0, 0.5, LAST])
+def test_an_impossible_token_is_never_chosen(seed: int, uniform: float) -> None:
+    """Even by the smallest and the largest number there is, and though rounding keeps the sum of the distribution off 1."""
+    log_p = torch.randn(50, 40, generator=torch.Generator().manual_seed(seed)) * 5
+    log_p[:, [0, 1, 17, 38, 39]] = -1e9
+    chosen = choose(log_p.log_softmax(-1), torch.full((50,), uniform, dtype=torch.float64))
+    assert not torch.isin(chosen, torch.tensor([0, 1, 17, 38, 39, 40])).any()
+
+
+def test_without_noise_the_most_probable_token_is_chosen() -> None:
+    assert choose(torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.1, 0.4]]).log(), None).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "setting"),
+    [
+        ({"max_tokens": 0}, "generation.max_tokens: 0"),
+        ({"temperature": 0.0}, "generation.temperature: 0.0"),
+        ({"temperature": -1.0}, "generation.temperature: -1.0"),
+        ({"temperature": float("nan")}, "generation.temperature: nan"),
+    ],
+)
+def test_settings_that_nothing_can_be_sampled_with_are_refused(settings: dict[str, float], setting: str) -> None:
+    with pytest.raises(FEAError, match=setting):
+        Generation(**settings)  # type: ignore[arg-type]
