@@ -73,6 +73,17 @@ def test_the_prompts_of_all_faces_begin_alike_up_to_the_image(policy: Policy, ex
     assert not torch.equal(first.ids, second.ids)
 
 
+def test_the_same_question_with_other_allowed_emotions_is_another_prompt(
+    policy: Policy, examples: list[Example]
+) -> None:
+    texts = [
+        policy.tokenizer.decode(policy.encoder(examples[0]._replace(emotions=emotions)).ids)
+        for emotions in (("anger", "fear"), ("fear", "joy"))
+    ]
+    assert ["Choose from: anger, fear." in text for text in texts] == [True, False]
+    assert ["Choose from: fear, joy." in text for text in texts] == [False, True]
+
+
 def test_the_target_is_the_analysis_and_its_end_token(policy: Policy, examples: list[Example]) -> None:
     prompt = policy.encoder(examples[0], with_target=True)
     assert policy.tokenizer.decode(prompt.target[:-1]) == examples[0].analysis

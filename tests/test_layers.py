@@ -15,7 +15,7 @@ LAYERS = """
     __init__ losses errors facs mentions prompts sampling packing
     data.__init__ data.wording data.drawing data.images data.example data.record data.jsonl
     data.encoding data.loader data.module data.check data.faces data.rendered
-    tiny backbone layout decoding policy fsdp
+    tiny backbone layout decoding policy
     rollout rewards metrics checkpoints monitor
     module sft grpo pretrain
     analyze compare report scoreboard
