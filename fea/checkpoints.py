@@ -61,24 +61,28 @@ def read(path: Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-def describe(
-    config: PolicyConfig, init_from: str | None, emotions: Iterable[str], datasets: Iterable[str]
-) -> dict[str, Any]:
-    """What is stored under "fea": the policy, where it came from, what it may answer and what it has seen.
-
-    Folders are stored as absolute paths, so that the run can be read from any working directory.
-    """
+def describe(config: PolicyConfig, emotions: Iterable[str], datasets: Iterable[str]) -> dict[str, Any]:
+    """What is stored under "fea" of a policy: how to build it, what it may answer and what it has seen."""
     return {
         "policy": {**asdict(config), "base": _absolute(config.base)},
-        "init_from": None if init_from is None else _absolute(init_from),
         "prompt": PROMPT_VERSION,
         "emotions": list(emotions),
         "datasets": sorted(datasets),
     }
 
 
+def origin(init_from: str | None, inherits: bool) -> dict[str, Any]:
+    """What is stored of the run that a run started from.
+
+    Args:
+        init_from: that run.
+        inherits: whether weights of it are needed that this run does not train, and so does not store.
+    """
+    return {"init_from": None if init_from is None else _absolute(init_from), "inherits": inherits}
+
+
 def _absolute(name: str) -> str:
-    """A path; names of the hub stay as they are."""
+    """A path that can be read from any working directory; names of the hub stay as they are."""
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
@@ -113,4 +117,9 @@ def weights(run: str | None) -> dict[str, Tensor]:
         for name, weight in checkpoint["state_dict"].items()
         if name.startswith("policy.")
     }
-    return weights(checkpoint["fea"]["init_from"]) | own
+    return (weights(checkpoint["fea"]["init_from"]) if checkpoint["fea"]["inherits"] else {}) | own
+
+
+def seen(run: str | None) -> set[str]:
+    """Data sets that a run and those before it were trained on."""
+    return set() if run is None else set(read(find(run))["fea"]["datasets"])

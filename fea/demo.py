@@ -47,7 +47,7 @@ class Budget(NamedTuple):
     held_out: int
 
 
-FULL = Budget(6000, 500, 490, 300, 400, 200, 200, 1500)
+FULL = Budget(6000, 500, 750, 300, 320, 200, 200, 1500)
 QUICK = Budget(1500, 150, 60, 150, 60, 12, 40, 100)
 
 _WHOLE_MODEL = {"model.policy.train_vision": "true", "model.optimization.lr": "1e-3", "model.optimization.warmup": "50"}
@@ -144,7 +144,8 @@ class Stages:
         settings = {
             "data.text": "none",
             "data.train_faces": 16 * self.budget.rollouts,
-            "model.optimization.lr": "2e-4",
+            "model.optimization.lr": "3e-4",
+            "model.optimization.decay": "linear",
             "model.beta": 0,
             "model.advantage": "normalise_then_sum",
             "model.seed": self.seed,

@@ -41,6 +41,11 @@ class Optimization:
     warmup: int = 10
     decay: Literal["constant", "linear", "cosine"] = "constant"
 
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay", "warmup"):
+            if getattr(self, name) < 0:
+                raise FEAError(f"model.optimization.{name}: {getattr(self, name)}; give a number that is not negative")
+
 
 class FEAModule(L.LightningModule):
     """Base of the two stages.
@@ -66,7 +71,10 @@ class FEAModule(L.LightningModule):
     def configure_model(self) -> None:
         """Builds the policy, once all mistakes in the config have been reported."""
         if not hasattr(self, "policy"):
-            self.policy = Policy(self.config, checkpoints.weights(self.init_from))
+            start = checkpoints.weights(self.init_from)
+            self.policy = Policy(self.config, start)
+            self.inherits = not start.keys() <= self.policy.trainable().keys()
+            self.seen_before = checkpoints.seen(self.init_from)
 
     # --- prompts ---
 
@@ -179,12 +187,22 @@ class FEAModule(L.LightningModule):
         """Adds what is needed to build the policy again."""
         data = cast(Any, self.trainer).datamodule
         seen = {name for table in data.tables.get("train", []) for name in table.summary.occurring}
-        checkpoint["fea"] = checkpoints.describe(self.config, self.init_from, data.all_emotions, seen)
+        checkpoint["fea"] = {
+            **checkpoints.describe(self.config, data.all_emotions, seen | self.seen_before),
+            **checkpoints.origin(self.init_from, self.inherits),
+            "stage": type(self).__name__,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another model."""
         if "fea" not in checkpoint:
             raise FEAError("the checkpoint was not written by fea; name one from a run's checkpoints/ folder")
+        stage = checkpoint["fea"]["stage"]
+        if stage != type(self).__name__ and self.trainer.state.fn == "fit":
+            raise FEAError(
+                f"ckpt_path: the checkpoint is one of {stage} and cannot be resumed by {type(self).__name__}; to start from "
+                "its weights, name it as model.init_from"
+            )
         stored = {name: tuple(weight.shape) for name, weight in checkpoint["state_dict"].items()}
         wanted = {f"policy.{name}": tuple(weight.shape) for name, weight in self.policy.trainable().items()}
         if stored != wanted:

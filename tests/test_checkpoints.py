@@ -44,7 +44,8 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path: Path, result: str | N
 
 def save(file: Path, init_from: str | None = None, **changes: Any) -> Path:
     weights = changes.pop("weights", {"policy.model.w": torch.tensor([1.0])})
-    stored = checkpoints.describe(small_config(**changes), init_from, ["fear"], {"b", "a"})
+    start = checkpoints.origin(init_from, inherits=changes.pop("inherits", True))
+    stored = checkpoints.describe(small_config(**changes), ["fear"], {"b", "a"}) | start
     torch.save({"state_dict": weights, "fea": stored}, file)
     return file
 
@@ -80,6 +81,16 @@ def test_weights_of_earlier_stages_come_along_and_later_ones_win(tmp_path: Path)
     found = {name: float(weight) for name, weight in checkpoints.weights(str(second)).items()}
     assert found == {"model.a": 1.0, "model.b": 3.0, "model.c": 4.0}
     assert checkpoints.weights(None) == {}
+
+
+def test_an_earlier_stage_is_not_needed_when_the_later_one_holds_all_it_changed(tmp_path: Path) -> None:
+    alone = save(tmp_path / "second.ckpt", str(tmp_path / "deleted.ckpt"), inherits=False)
+    assert list(checkpoints.weights(str(alone))) == ["model.w"]
+
+
+def test_what_was_seen_is_remembered(tmp_path: Path) -> None:
+    assert checkpoints.seen(str(save(tmp_path / "x.ckpt"))) == {"a", "b"}
+    assert checkpoints.seen(None) == set()
 
 
 class Code:

@@ -111,6 +111,14 @@ def test_paths_that_are_no_file_are_refused(tmp_path: Path, name: str) -> None:
         load_image(f"{tmp_path}/{name}", "f:1")
 
 
+def test_a_strip_is_no_face(tmp_path: Path) -> None:
+    for width in (200, 201):
+        RED.resize((width, 1)).save(tmp_path / f"{width}.png")
+    assert load_image(str(tmp_path / "200.png"), "f:1").size == (200, 1)
+    with pytest.raises(FEAError, match=r"f:1: image '.*' of 201 x 1 pixels is no picture of a face; crop it"):
+        load_image(str(tmp_path / "201.png"), "f:1")
+
+
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp", "tiff", "bmp", "dds"])
 def test_no_damage_gets_past_the_reader(tmp_path: Path, kind: str) -> None:
     chance, whole, path, refused = random.Random(0), _bytes(kind), tmp_path / "a", 0

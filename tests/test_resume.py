@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import fit, fit_arguments
+
+from fea import checkpoints
+from fea.errors import FEAError
 
 SAVE_EACH_STEP = (
     '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '
@@ -102,3 +106,18 @@ def test_a_checkpoint_holds_the_trainable_weights_only(tmp_path: Path) -> None:
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["state_dict"]
     assert all("lora_" in name for name in checkpoint["state_dict"])
+
+
+def test_a_checkpoint_of_the_other_stage_is_refused(tmp_path: Path) -> None:
+    fit("sft", tmp_path / "sft", trainer__max_steps=1)
+    with pytest.raises(FEAError, match="one of SFTModule and cannot be resumed by GRPOModule"):
+        fit("grpo", tmp_path / "grpo", ckpt_path=tmp_path / "sft" / "checkpoints" / "last.ckpt")
+
+
+def test_the_notes_of_a_checkpoint_tell_all_data_that_was_seen(tmp_path: Path, faces_file: Path) -> None:
+    text = faces_file.read_text().replace('"dataset": "faces"', '"dataset": "mine"')
+    (tmp_path / "mine.jsonl").write_text(text)
+    source = json.dumps([{"file": str(tmp_path / "mine.jsonl"), "image_root": str(faces_file.parent)}])
+    fit("sft", tmp_path / "sft", data="FEADataModule", data__train=source, trainer__max_steps=1)
+    fit("grpo", tmp_path / "grpo", model__init_from=tmp_path / "sft", trainer__max_steps=1)
+    assert checkpoints.seen(str(tmp_path / "grpo")) == {"faces", "mine"}

@@ -6,6 +6,8 @@ from PIL import Image, ImageOps
 
 from fea.errors import FEAError
 
+_LONGEST = 200  # times the shorter side: the image processor of Qwen2.5-VL refuses longer strips
+
 
 def load_image(path: str, place: str, flipped: bool = False) -> Image.Image:
     """Reads an image as RGB, with EXIF orientation applied, transparency on white, the first frame of an animation.
@@ -16,7 +18,7 @@ def load_image(path: str, place: str, flipped: bool = False) -> Image.Image:
         flipped: mirror it left to right.
 
     Raises:
-        FEAError: the file is missing, damaged or no image.
+        FEAError: the file is missing, damaged, no image, or a mere strip.
     """
     try:
         with Image.open(path) as opened:
@@ -26,6 +28,10 @@ def load_image(path: str, place: str, flipped: bool = False) -> Image.Image:
         raise FEAError(f"{place}: image '{path}' does not exist; check 'image_root', or set 'on_bad: skip'") from None
     except Exception as error:  # whatever Pillow's decoders stumble over in a damaged file
         raise FEAError(f"{place}: image '{path}' cannot be read ({error}); replace it, or set 'on_bad: skip'") from None
+    if max(image.size) > _LONGEST * min(image.size):
+        raise FEAError(
+            f"{place}: image '{path}' of {image.width} x {image.height} pixels is no picture of a face; crop it"
+        )
     return ImageOps.mirror(image) if flipped else image
 
 

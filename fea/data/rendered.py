@@ -62,7 +62,8 @@ class RenderedFaces(FEADataModule):
     def prepare_data(self) -> None:
         """Draws what is not there yet, then converts the files."""
         for name in self.wanted:
-            self.draw(name)
+            if name in self.drawn:
+                self.draw(name)
         super().prepare_data()
 
     def draw(self, name: str) -> Path:
