@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fea.backbone import LoRA, PolicyConfig
+from fea.config import LoRA, PolicyConfig
 from fea.errors import FEAError
 from fea.prompts import PROMPT_VERSION
 from fea.tiny import TinySize
@@ -118,6 +118,20 @@ def weights(run: str | None) -> dict[str, Tensor]:
         if name.startswith("policy.")
     }
     return (weights(checkpoint["fea"]["init_from"]) if checkpoint["fea"]["inherits"] else {}) | own
+
+
+def check_adapter(run: str | None, config: PolicyConfig) -> None:
+    """Refuses to go on from an adapter with another one: a changed alpha would rescale it without a word.
+
+    Raises:
+        FEAError: the adapters differ.
+    """
+    earlier = None if run is None else config_of(read(find(run))).lora
+    if earlier and config.lora and earlier != config.lora:
+        raise FEAError(
+            f"policy.lora: rank {config.lora.rank} and alpha {config.lora.alpha}, but '{run}' (model.init_from) was trained "
+            f"with rank {earlier.rank} and alpha {earlier.alpha}; use the same rank, alpha and targets"
+        )
 
 
 def seen(run: str | None) -> set[str]:

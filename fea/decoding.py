@@ -106,7 +106,7 @@ class Decoding:
 
     def completions(self) -> Completions:
         """What was written."""
-        ids, mask, logps = (tensor[:, : self.written] for tensor in (self.ids, self.mask, self.logps))
+        ids, mask, logps = (tensor[:, : self.written].contiguous() for tensor in (self.ids, self.mask, self.logps))
         ended = torch.isin(ids, self.ends).logical_and(mask.bool()).any(dim=1)
         texts = [self.policy.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
         return Completions(ids, mask, logps, ~ended, texts)

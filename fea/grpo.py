@@ -27,7 +27,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from fea import monitor
-from fea.backbone import PolicyConfig
+from fea.config import PolicyConfig
 from fea.data.encoding import Prompt
 from fea.data.loader import Loader
 from fea.errors import FEAError

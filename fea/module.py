@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from fea import checkpoints
-from fea.backbone import PolicyConfig, check
+from fea.config import PolicyConfig, check
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.loader import Loader
@@ -71,6 +71,7 @@ class FEAModule(L.LightningModule):
     def configure_model(self) -> None:
         """Builds the policy, once all mistakes in the config have been reported."""
         if not hasattr(self, "policy"):
+            checkpoints.check_adapter(self.init_from, self.config)
             start = checkpoints.weights(self.init_from)
             self.policy = Policy(self.config, start)
             self.inherits = not start.keys() <= self.policy.trainable().keys()

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fea.backbone import PolicyConfig, load
+from fea.backbone import load
+from fea.config import PolicyConfig
 from fea.data.encoding import Encoder, Prompt
 from fea.decoding import Decoding
 from fea.layout import rows

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fea.backbone import PolicyConfig
+from fea.config import PolicyConfig
 from fea.data.drawing import DRAWN_AUS
 from fea.data.encoding import Prompt
 from fea.errors import FEAError

@@ -12,8 +12,8 @@ from fea.analyze import answers, load_policy
 from fea.compare import Interval, Tally, differences, judge, scores
 from fea.data.example import Example
 from fea.data.faces import EMOTIONS, ceiling
-from fea.data.jsonl import Table, open_jsonl
 from fea.data.record import Rules
+from fea.data.table import Table, open_jsonl
 from fea.data.wording import analysis, annotate
 from fea.prompts import Answer, parse
 from fea.report import Curve, Face, write_report

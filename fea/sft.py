@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fea.backbone import PolicyConfig
+from fea.config import PolicyConfig
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.module import FEAModule, Optimization

@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from fea import checkpoints
-from fea.backbone import LoRA, PolicyConfig
+from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule, Source
 from fea.data.rendered import RenderedFaces  # noqa: F401
 from fea.errors import FEAError

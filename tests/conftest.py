@@ -14,12 +14,12 @@ import datasets
 import pytest
 import torch.distributed as dist
 
-from fea.backbone import PolicyConfig
+from fea.config import PolicyConfig
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.faces import EMOTIONS, write_faces
-from fea.data.jsonl import open_jsonl
 from fea.data.record import Rules
+from fea.data.table import open_jsonl
 from fea.policy import Policy
 from fea.tiny import TinySize
 

@@ -16,7 +16,7 @@ import torch
 from conftest import SMALL, small_config
 from torch import Tensor
 
-from fea.backbone import Attention, LoRA, PolicyConfig, check
+from fea.config import Attention, LoRA, PolicyConfig, check
 from fea.data.encoding import Prompt
 from fea.errors import FEAError
 from fea.policy import Policy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from conftest import small_config
 
 from fea import checkpoints
-from fea.backbone import LoRA
+from fea.config import LoRA
 from fea.errors import FEAError
 from fea.prompts import PROMPT_VERSION
 
@@ -132,3 +133,10 @@ def test_a_file_that_was_cut_short_is_damaged(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(FEAError, match="damaged"):
         checkpoints.read(file)
+
+
+@pytest.mark.parametrize(("alpha", "fits"), [(8, True), (16, False)])
+def test_an_adapter_is_continued_as_it_was(tmp_path: Path, alpha: int, fits: bool) -> None:
+    file = str(save(tmp_path / "x.ckpt", lora=LoRA(rank=4, alpha=8)))
+    with nullcontext() if fits else pytest.raises(FEAError, match=r"rank 4 and alpha 16, but .* rank 4 and alpha 8"):
+        checkpoints.check_adapter(file, small_config(lora=LoRA(rank=4, alpha=alpha)))

@@ -11,7 +11,7 @@ import torch
 from conftest import small_config
 from PIL import Image
 
-from fea.backbone import PolicyConfig
+from fea.config import PolicyConfig
 from fea.data.encoding import Encoder
 from fea.data.example import Example
 from fea.errors import FEAError

@@ -12,9 +12,10 @@ import datasets
 import pytest
 from datasets.table import MemoryMappedTable
 
-from fea.data import jsonl
-from fea.data.jsonl import Table, open_jsonl, write_atomically, write_jsonl
+from fea.data import table as tables
+from fea.data.jsonl import write_atomically, write_jsonl
 from fea.data.record import Rules
+from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
 from fea.facs import CODED_AUS, EMOTION_SETS
 
@@ -28,7 +29,7 @@ def write(file: Path, *lines: dict[str, Any] | str | bytes) -> Path:
     return file
 
 
-def read(file: Path, on_bad: jsonl.OnBad = "raise", rules: Rules = RULES) -> Table:
+def read(file: Path, on_bad: tables.OnBad = "raise", rules: Rules = RULES) -> Table:
     return open_jsonl(file, file.parent / "images", rules, on_bad)
 
 
@@ -154,7 +155,7 @@ def test_an_example_is_what_its_line_says(tmp_path: Path) -> None:
 def test_the_copy_is_memory_mapped_and_holds_all_batches_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonl, "_BATCH", 3)
+    monkeypatch.setattr(tables, "_BATCH", 3)
     table = read(write(tmp_path / "faces.jsonl", *({"id": f"n{i}"} for i in range(10))))
     assert isinstance(table.rows.data, MemoryMappedTable)
     assert table.column("id") == [f"n{i}" for i in range(10)] == [table[i].id for i in range(10)]
@@ -165,8 +166,8 @@ def test_the_copy_is_memory_mapped_and_holds_all_batches_in_order(
 def test_the_copy_is_made_once_and_again_when_the_file_or_its_rules_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, convert = [], jsonl._convert
-    monkeypatch.setattr(jsonl, "_convert", lambda *args: (made.append(args[0].name), convert(*args))[1])
+    made, convert = [], tables._convert
+    monkeypatch.setattr(tables, "_convert", lambda *args: (made.append(args[0].name), convert(*args))[1])
     file = write(tmp_path / "faces.jsonl", {"id": "a"}, {"id": "b", "labels": ["fear"]})
     first = read(file)
     assert (read(file).summary, len(made)) == (first.summary, 1)

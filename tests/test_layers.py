@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1] / "fea"
 # A module imports only what stands before it.
 LAYERS = """
     __init__ losses errors facs mentions prompts sampling packing
-    data.__init__ data.wording data.drawing data.images data.example data.record data.jsonl
+    data.__init__ data.wording data.drawing data.images data.example data.record data.jsonl data.table
     data.encoding data.loader data.module data.check data.faces data.rendered
-    tiny backbone layout decoding policy
+    tiny config backbone layout decoding policy
     rollout rewards metrics checkpoints monitor
     module sft grpo pretrain
     analyze compare report scoreboard

@@ -14,7 +14,7 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 
 import fea.callbacks
-from fea.backbone import LoRA, PolicyConfig
+from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule, Source
 from fea.data.rendered import RenderedFaces
 from fea.grpo import GRPOModule

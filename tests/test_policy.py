@@ -13,7 +13,7 @@ from conftest import SMALL
 from PIL import Image
 from torch import Tensor
 
-from fea.backbone import LoRA
+from fea.config import LoRA
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.policy import Policy

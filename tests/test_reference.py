@@ -12,7 +12,7 @@ import torch
 from conftest import SMALL
 from torch import Tensor
 
-from fea.backbone import LoRA
+from fea.config import LoRA
 from fea.data.encoding import Prompt
 from fea.losses import kl_k3
 from fea.policy import Policy

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fea.data.encoding import Prompt
 from fea.data.example import Example
-from fea.data.jsonl import OnBad, Table
+from fea.data.table import OnBad, Table
 from fea.errors import FEAError
 
 Balance = Literal["emotion", "au"]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_info
 
-from fea.data.jsonl import OnBad, Table, open_jsonl
 from fea.data.loader import Balance, Encode, EpochSampler, Examples, Loader
 from fea.data.record import OnUnknownLabel, Rules
+from fea.data.table import OnBad, Table, open_jsonl
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS, plain_word
 

@@ -1,0 +1,110 @@
+"""What a policy is: its settings, and which of them go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fea.errors import FEAError
+from fea.prompts import Knowledge
+from fea.tiny import TinySize
+
+Attention = Literal["sdpa", "flash_attention_2"]  # eager attention reads a boolean mask as numbers, silently
+
+# The linear layers of the language model; the vision tower has layers of the same names, so the path is part of it.
+_LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+@dataclass
+class LoRA:
+    """Low-rank adapter (Hu et al., arXiv 2106.09685).
+
+    It is kept in fp32, since in bf16 a small step changes nothing, and has no dropout, so that the log-probabilities of
+    sampling and of training agree.
+
+    Args:
+        rank: rank of the update.
+        alpha: its scale is alpha / rank.
+        targets: regular expression of the layers that get one; by default the linear layers of the language model.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    targets: str = _LANGUAGE_LAYERS
+
+
+@dataclass
+class PolicyConfig:
+    """What the model is and what it is shown; stored with every checkpoint.
+
+    Args:
+        base: hub name or folder of a Qwen2.5-VL model, or "tiny" for a small one with random weights.
+        tiny: dimensions of that one.
+        lora: adapter to train; null trains the whole language model.
+        four_bit: load the base in 4 bits (bitsandbytes nf4, double quantisation; QLoRA, arXiv 2305.14314); needs an adapter.
+        train_vision: train the vision tower too; only without an adapter.
+        dtype: type of the base's weights; "float32" to train them.
+        attention: attention of the language model.
+        vision_attention: attention of the vision tower.
+        checkpointing: recompute activations in the backward pass, to save memory.
+        min_pixels: smaller images are enlarged to this many pixels; 224 * 224 are 64 visual tokens.
+        max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens.
+        knowledge: "full" explains the Action Units in the prompt, "brief" does not.
+    """
+
+    base: str = "tiny"
+    tiny: TinySize = field(default_factory=TinySize)
+    lora: LoRA | None = None
+    four_bit: bool = False
+    train_vision: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Attention = "sdpa"
+    vision_attention: Attention = "sdpa"
+    checkpointing: bool = False
+    min_pixels: int = 224 * 224
+    max_pixels: int = 448 * 448
+    knowledge: Knowledge = "full"
+
+
+def check(config: PolicyConfig) -> None:
+    """Refuses settings that do not go together.
+
+    Raises:
+        FEAError: naming both settings.
+    """
+    if config.four_bit and config.lora is None:
+        raise FEAError(
+            "policy.four_bit: 4-bit weights cannot be trained; give policy.lora a rank, or set four_bit: false"
+        )
+    if config.lora and config.train_vision:
+        raise FEAError(
+            "policy.train_vision: an adapter leaves the vision tower as it is; set lora: null to train the tower"
+        )
+    if config.lora and config.lora.rank < 1:
+        raise FEAError(f"policy.lora.rank: {config.lora.rank}; the rank of an adapter is at least 1")
+    if config.lora is None and config.dtype != "float32":
+        raise FEAError(
+            "policy.dtype: weights trained in bfloat16 lose small steps; set float32, or train an adapter (policy.lora)"
+        )
+    if config.base == "tiny":
+        _check_tiny(config)
+    if not 28 * 28 <= config.min_pixels <= config.max_pixels:
+        raise FEAError(
+            f"policy.min_pixels: {config.min_pixels} with max_pixels {config.max_pixels}; one visual token needs 784 pixels, "
+            "and the smaller bound comes first"
+        )
+
+
+def _check_tiny(config: PolicyConfig) -> None:
+    size = config.tiny
+    if config.four_bit:
+        raise FEAError(
+            "policy.four_bit: with policy.base 'tiny' there is no file to load in 4 bits; name a saved model, or set it false"
+        )
+    if size.heads < 2 or size.heads % 2 or size.hidden < 1 or size.hidden % (16 * size.heads):
+        raise FEAError(
+            f"policy.tiny.hidden: {size.hidden} with heads {size.heads}; the number of heads is even, and hidden a multiple "
+            "of 16 x heads"
+        )
+    if size.vision_hidden < 16 or size.vision_hidden % 16:
+        raise FEAError(f"policy.tiny.vision_hidden: {size.vision_hidden}; use a multiple of 16")

@@ -1,0 +1,216 @@
+"""A data file as a table. It is validated once, line by line, into an Arrow file that is memory-mapped from then on.
+
+The Arrow file stands in the cache folder of `datasets` and is rebuilt when the JSONL changes, so a million lines cost their
+minute once, and no memory ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fea.data.example import Example
+from fea.data.jsonl import read_lines, write_atomically
+from fea.data.record import Record, Rules
+from fea.errors import FEAError
+from fea.facs import CODED_AUS, au_number
+
+OnBad = Literal["raise", "skip"]
+
+_VERSION = 1  # of the columns below: older Arrow files are rebuilt
+_BATCH = 10_000  # lines held in memory at once
+_REMEMBERED = 20  # refused lines kept with their reasons; the others are counted
+
+_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "dataset", "image", "question")),
+        *((name, pa.list_(pa.string())) for name in ("AUs", "AUs_coded", "labels")),
+        *((name, pa.string()) for name in ("analysis", "AU_intensities")),
+        *((name, pa.float64()) for name in ("valence", "arousal")),
+        ("meta_info", pa.string()),  # free-form, so kept as JSON text: Arrow would force one schema on all lines
+        ("line", pa.int64()),
+    ]
+)
+assert tuple(_SCHEMA.names) == Record._fields
+
+
+@dataclass
+class Summary:
+    """What came of reading a file.
+
+    Attributes:
+        lines: lines with content.
+        kept: lines that became records.
+        invalid: lines that mark themselves as invalid.
+        wrapped: descriptions that had no tags and got them.
+        refused: lines that could not be read.
+        reasons: the first of these, each with file and line.
+        occurring: by data set, the FACS numbers that occur in it, present or coded.
+    """
+
+    lines: int = 0
+    kept: int = 0
+    invalid: int = 0
+    wrapped: int = 0
+    refused: int = 0
+    reasons: list[str] = field(default_factory=list)
+    occurring: dict[str, list[int]] = field(default_factory=dict)
+
+    def told(self) -> str:
+        """The summary as one line."""
+        parts = [f"{self.kept} examples"]
+        if self.wrapped:
+            parts.append(f"{self.wrapped} descriptions wrapped in tags")
+        if self.invalid:
+            parts.append(f"{self.invalid} lines marked invalid")
+        if self.refused:
+            parts.append(f"{self.refused} bad lines skipped, the first: {self.reasons[0]}")
+        return "; ".join(parts)
+
+
+class Table:
+    """An opened file: its records, memory-mapped, as `Example`s."""
+
+    def __init__(self, path: Path, rows: datasets.Dataset, summary: Summary, image_root: Path, rules: Rules):
+        self.path, self.rows, self.summary, self.image_root, self.emotions = (
+            path,
+            rows,
+            summary,
+            image_root,
+            rules.emotions,
+        )
+        self._coded = {name: _known_coded(name) or frozenset(aus) for name, aus in summary.occurring.items()}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        row = Record(**self.rows[index])
+        present = None if row.AUs is None else frozenset(row.AUs)
+        return Example(
+            id=row.id,
+            dataset=row.dataset,
+            image=str(self.image_root / row.image),
+            place=f"{self.path}:{row.line}",
+            question=row.question,
+            aus=present,
+            coded=self._coded_aus(row),
+            labels=tuple(row.labels),
+            emotions=self.emotions,
+            analysis=row.analysis,
+            intensities=json.loads(row.AU_intensities),
+            valence=row.valence,
+            arousal=row.arousal,
+            meta=row.meta_info,
+        )
+
+    def _coded_aus(self, row: Record) -> frozenset[int]:
+        if row.AUs is None:
+            return frozenset()
+        listed = self._coded[row.dataset] if row.AUs_coded is None else frozenset(map(au_number, row.AUs_coded))
+        return listed | frozenset(map(au_number, row.AUs))  # what was found was looked for
+
+    def column(self, name: str) -> list[Any]:
+        """One field of all records, without building the examples."""
+        return list(self.rows.data.column(name).to_pylist())
+
+    def known(self, name: str) -> NDArray[np.bool_]:
+        """Which records have a field, without reading its values: a million analyses need not fit into memory."""
+        return np.asarray(self.rows.data.column(name).is_valid().to_numpy())
+
+
+def open_jsonl(file: Path, image_root: Path, rules: Rules, on_bad: OnBad) -> Table:
+    """Opens a data file; validates and converts it first if that has not been done since it last changed.
+
+    Args:
+        file: one JSON object a line.
+        image_root: folder that the image paths are relative to.
+        rules: how to read the lines.
+        on_bad: "raise" at the first line that cannot be read, or "skip" and count them.
+
+    Raises:
+        FEAError: the file is missing, holds no usable line, or (with on_bad "raise") has a bad line.
+    """
+    if not file.is_file():
+        raise FEAError(
+            f"data file '{file}' does not exist; check the path under 'data', or draw practice data with "
+            f"`fea data faces {file.parent} --n 2000`"
+        )
+    stat = file.stat()
+    state = {"version": _VERSION, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    key = hashlib.sha256(json.dumps([str(file.resolve()), rules, on_bad]).encode()).hexdigest()[:32]
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "fea"
+    arrow, sidecar = folder / f"{key}.arrow", folder / f"{key}.json"
+    stored = json.loads(sidecar.read_text()) if sidecar.exists() and arrow.exists() else {}
+    if stored.get("state") == state:
+        summary = Summary(**stored["summary"])
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = _convert(file, rules, on_bad, arrow)
+        write_atomically(sidecar, json.dumps({"state": state, "summary": asdict(summary)}).encode())
+    if not summary.kept:
+        why = f"; the first reason: {summary.reasons[0]}" if summary.reasons else ""
+        raise FEAError(f"data file '{file}' holds no usable line{why}")
+    return Table(file, datasets.Dataset.from_file(str(arrow)), summary, image_root, rules)
+
+
+def _convert(file: Path, rules: Rules, on_bad: OnBad, arrow: Path) -> Summary:
+    summary = Summary()
+    temporary = arrow.with_suffix(f".{os.getpid()}.part")
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
+            for batch in _batches(_kept(file, rules, on_bad, summary)):
+                columns = dict(zip(Record._fields, map(list, zip(*batch, strict=True)), strict=True))
+                writer.write_batch(pa.RecordBatch.from_pydict(columns, _SCHEMA))
+        os.replace(temporary, arrow)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return summary
+
+
+def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    batch: list[Record] = []
+    for record in records:
+        batch.append(record)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _kept(file: Path, rules: Rules, on_bad: OnBad, summary: Summary) -> Iterator[Record]:
+    """The good records of a file; fills the summary on the way."""
+    occurring: dict[str, set[str]] = defaultdict(set)
+    for _, raw, record in read_lines(file, rules):
+        summary.lines += 1
+        if isinstance(record, FEAError):
+            if on_bad == "raise":
+                raise FEAError(f"{record}; mend the line, or set 'on_bad: skip'") from None
+            summary.refused += 1
+            summary.reasons += [str(record)] if len(summary.reasons) < _REMEMBERED else []
+        elif record is None:
+            summary.invalid += 1
+        else:
+            summary.kept += 1
+            summary.wrapped += record.analysis is not None and record.analysis != raw["description"]
+            occurring[record.dataset].update(record.AUs or (), record.AUs_coded or ())
+            yield record
+    summary.occurring = {name: sorted(set(map(au_number, codes))) for name, codes in occurring.items()}
+
+
+def _known_coded(dataset: str) -> frozenset[int] | None:
+    """Units known to be coded in a data set, found by the first part of its name ("DISFA-Test-clean")."""
+    name = dataset.lower()
+    return next((frozenset(aus) for known, aus in CODED_AUS.items() if name.startswith(known)), None)
