@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from fea import checkpoints
 from fea.config import PolicyConfig, check
@@ -76,6 +77,8 @@ class FEAModule(L.LightningModule):
             self.policy = Policy(self.config, start)
             self.inherits = not start.keys() <= self.policy.trainable().keys()
             self.seen_before = checkpoints.seen(self.init_from)
+            if self.device_mesh is not None:  # strategy fsdp2
+                self.policy.shard(self.device_mesh["data_parallel"])
 
     # --- prompts ---
 
@@ -116,6 +119,7 @@ class FEAModule(L.LightningModule):
         """Logs the gradient's norm; a gradient that is not finite costs the step and nothing else."""
         gradients = [p.grad for p in self.policy.trainable().values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         self.log("train/grad_norm", norm)
         if not bool(norm.isfinite()):
             rank_zero_warn(f"step {self.global_step}: the gradient is not finite; the step is left out")

@@ -9,11 +9,13 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
+from fea import fsdp
 from fea.backbone import load
 from fea.config import PolicyConfig
 from fea.data.encoding import Encoder, Prompt
@@ -59,6 +61,11 @@ class Policy(nn.Module):
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Shares the weights out among processes (FSDP2)."""
+        blocks = [*self.language_model.layers, *cast(Any, self.vision_tower).blocks]
+        fsdp.shard(self, blocks, ("logps", "rollout"), mesh)
 
     def save(self, folder: Path) -> None:
         """Writes the model in the format of its family, to be named as `policy.base`; not for a policy with an adapter."""
@@ -147,10 +154,11 @@ class Policy(nn.Module):
         """
         if self.training:
             raise RuntimeError("rollouts need eval mode: call policy.eval() first")
-        decoding = Decoding(self, prompts, group, generation, noise_NT)
-        while decoding.running():
-            decoding.step()
-        return decoding.completions()
+        with fsdp.gathered(self):
+            decoding = Decoding(self, prompts, group, generation, noise_NT)
+            while decoding.running():
+                decoding.step()
+            return decoding.completions()
 
     def tokens_until(self, ids: Tensor, characters: int) -> int:
         """How many of a completion's tokens it takes to write its first `characters` characters.
@@ -168,18 +176,19 @@ class Policy(nn.Module):
 
     def keep_reference(self) -> None:
         """Remembers the present trainable weights as the reference policy, in host memory."""
+        fsdp.reshard(self)
         self._reference = {
-            name: parameter.detach().to("cpu", copy=True) for name, parameter in self.trainable().items()
+            name: fsdp.own_part(parameter).detach().to("cpu", copy=True) for name, parameter in self.trainable().items()
         }
 
     @property
     def reference_weights(self) -> dict[str, Tensor]:
-        """The remembered weights, for the checkpoint."""
-        return self._reference
+        """The remembered weights, for the checkpoint; empty if there are none."""
+        return {name: fsdp.whole(part, self.trainable()[name]) for name, part in self._reference.items()}
 
     @reference_weights.setter
     def reference_weights(self, weights: dict[str, Tensor]) -> None:
-        self._reference = weights
+        self._reference = {name: fsdp.part_of(weight, self.trainable()[name]) for name, weight in weights.items()}
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -197,9 +206,11 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def _swap_reference(self) -> None:
+        fsdp.reshard(self)
         for name, parameter in self.trainable().items():
-            present = parameter.detach().to("cpu", copy=True)
-            parameter.copy_(self._reference[name])
+            weight = fsdp.own_part(parameter)
+            present = weight.to("cpu", copy=True)
+            weight.copy_(self._reference[name])
             self._reference[name] = present
         torch.clear_autocast_cache()  # mixed precision keeps a cast copy of every weight, which would outlive the swap
 
