@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fea.data.drawing import DRAWN_AUS, Look, draw_face
+from fea.data.drawing import DRAWN_AUS, draw_face
 from fea.data.faces import (
     DESCRIBE,
     EMOTIONS,
@@ -24,6 +24,7 @@ from fea.data.faces import (
     sample_movement,
     write_faces,
 )
+from fea.data.pen import Look
 from fea.data.wording import CORPUS, SIGNS, analysis, annotate, caption
 from fea.errors import FEAError
 from fea.facs import CONFLICTS, PROTOTYPES

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "fea"
 # A module imports only what stands before it.
 LAYERS = """
     __init__ losses errors facs mentions prompts sampling packing
-    data.__init__ data.wording data.drawing data.images data.example data.record data.jsonl data.table
+    data.__init__ data.wording data.pen data.drawing data.images data.example data.record data.jsonl data.table
     data.encoding data.loader data.module data.check data.faces data.rendered
     tiny config backbone layout decoding fsdp policy
     rollout rewards metrics checkpoints monitor
@@ -26,7 +26,6 @@ ORDER = LAYERS.split()
 # Longer than LIMIT lines, each with its reason.
 LIMIT = 260
 LONG = {
-    "data.drawing": "one face, drawn feature by feature",
     "grpo": "the algorithm from top to bottom",
 }
 

@@ -1,60 +1,20 @@
 """Draws a schematic face whose Action Units are true by construction.
 
-Coordinates: x to the right, y down, the face about 2 wide; eyes at y = -0.2, mouth at y = 0.68, chin at y = 1.25. Every
-unit moves or creases something that no other unit does in the same way, so that a person can tell them apart at 112 pixels.
-A grade from 1 (trace) to 5 (maximum) scales the movement.
+Every unit moves or creases something that no other unit does in the same way, so that a person can tell them apart at 112
+pixels. A grade from 1 (trace) to 5 (maximum) scales the movement. Coordinates are those of `Pen`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
+
+from fea.data.pen import HALF_TURN, Look, Pen, Point, arc, lit, mix, shade
 
 DRAWN_AUS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 12, 15, 16, 17, 20, 23, 24, 25, 26)
-
-Color = tuple[int, int, int]
-Point = tuple[float, float]
 _OVERSAMPLING = 3  # drawn larger and reduced: Pillow's lines have hard edges
-
-
-class Look(NamedTuple):
-    """All that varies between two pictures of the same expression.
-
-    Sizes are relative to 1, offsets in face units; `hair_style` is one of "short", "long", "bald", "bun" and "curly"; `roll`
-    is in degrees, `yaw` positive to the right of the picture, `shift` in pictures.
-    """
-
-    skin: Color
-    hair: Color
-    iris: Color
-    lips: Color
-    background: Color
-    hair_style: str = "short"
-    face_width: float = 1.0
-    face_length: float = 1.0
-    eye_size: float = 1.0
-    eye_distance: float = 0.42
-    eye_opening: float = 1.0
-    brow_height: float = 0.0
-    brow_weight: float = 1.0
-    nose_length: float = 1.0
-    nose_width: float = 1.0
-    mouth_width: float = 1.0
-    mouth_height: float = 0.0
-    lip_fullness: float = 1.0
-    corner_height: float = 0.0
-    roll: float = 0.0
-    yaw: float = 0.0
-    scale: float = 1.0
-    shift: Point = (0.0, 0.0)
-    light: float = 0.2
-    light_angle: float = 0.0
-    brightness: float = 1.0
 
 
 def draw_face(grades: Mapping[int, float], look: Look, size: int = 112) -> Image.Image:
@@ -86,58 +46,17 @@ def draw_face(grades: Mapping[int, float], look: Look, size: int = 112) -> Image
         face.front_hair,
     ):
         part()
-    return _lit(face.image.resize((size, size), Image.Resampling.BOX), look)
+    return lit(face.image.resize((size, size), Image.Resampling.BOX), look)
 
 
-class _Face:
-    """The picture under the pen: one method a part, each reading its Action Units."""
+class _Face(Pen):
+    """One method a part, each reading its Action Units."""
 
     def __init__(self, grades: Mapping[int, float], look: Look, pixels: int):
-        self.look, self.pixels = look, pixels
+        super().__init__(look, pixels)
         # A trace is already visible, the maximum three times as large.
         self.au = {n: (grades[n] + 1.5) / 6.5 if n in grades else 0.0 for n in DRAWN_AUS}
-        self.image = Image.new("RGB", (pixels, pixels), look.background)
-        self.pen = ImageDraw.Draw(self.image)
-        self.unit = pixels * 0.335 * look.scale
-        self.crease = _shade(look.skin, 0.50)
         self.jaw = 0.28 * self.au[26]
-
-    # --- pen ---
-
-    def place(self, points: Sequence[Point]) -> list[Point]:
-        """Face coordinates to pixels: turn, roll, scale, shift."""
-        roll = math.radians(self.look.roll)
-        cos, sin = math.cos(roll) * self.unit, math.sin(roll) * self.unit
-        middle_x = self.pixels * (0.5 + self.look.shift[0])
-        middle_y = self.pixels * (0.5 + self.look.shift[1]) - 0.05 * self.unit
-        turned = [(x + self.look.yaw * max(0.0, 1 - x * x), y) for x, y in points]
-        return [(middle_x + cos * x - sin * y, middle_y + sin * x + cos * y) for x, y in turned]
-
-    def fill(self, points: Sequence[Point], color: Color) -> None:
-        self.pen.polygon(self.place(points), fill=color)
-
-    def line(self, points: Sequence[Point], color: Color, width: float) -> None:
-        """A stroke; width in face units."""
-        pixels = max(1, round(width * self.unit))
-        placed = self.place(_smooth(points) if len(points) > 2 else points)
-        self.pen.line(placed, fill=color, width=pixels)
-        if pixels > 3:
-            for x, y in (placed[0], placed[-1]):  # round ends
-                self.pen.ellipse([x - pixels / 2, y - pixels / 2, x + pixels / 2, y + pixels / 2], fill=color)
-
-    def pair(self, points: Sequence[Point], color: Color, width: float) -> None:
-        """The same stroke on both sides."""
-        self.line(points, color, width)
-        self.line([(-x, y) for x, y in points], color, width)
-
-    def creases(self, strokes: Sequence[Sequence[Point]], amount: float, both: bool = True) -> None:
-        """Wrinkles; they darken and thicken with the grade."""
-        if amount:
-            color = _mix(self.look.skin, self.crease, 0.55 + 0.45 * amount)
-            for stroke in strokes:
-                (self.pair if both else self.line)(stroke, color, 0.022 + 0.022 * amount)
-
-    # --- parts ---
 
     def outline(self, grow: float = 1.0) -> list[Point]:
         """The face from the forehead round the chin; the jaw drops with AU26."""
@@ -161,16 +80,13 @@ class _Face:
         if style == "bun":
             self.disc((0.0, -1.5), 0.34, hair)
 
-    def disc(self, center: Point, radius: float, color: Color) -> None:
-        self.fill([(center[0] + radius * math.cos(t), center[1] + radius * math.sin(t)) for t in _TURN], color)
-
     def head(self) -> None:
         skin = self.look.skin
-        self.fill([(-0.42, 0.8), (-0.46, 1.7), (-1.3, 2.2), (1.3, 2.2), (0.46, 1.7), (0.42, 0.8)], _shade(skin, 0.82))
+        self.fill([(-0.42, 0.8), (-0.46, 1.7), (-1.3, 2.2), (1.3, 2.2), (0.46, 1.7), (0.42, 0.8)], shade(skin, 0.82))
         for side in (-1, 1):
-            self.disc((side * 1.0 * self.look.face_width, 0.0), 0.17, _shade(skin, 0.9))
+            self.disc((side * 1.0 * self.look.face_width, 0.0), 0.17, shade(skin, 0.9))
         self.fill(self.outline(), skin)
-        self.line([*self.outline()[16:49]], _shade(skin, 0.72), 0.025)
+        self.line([*self.outline()[16:49]], shade(skin, 0.72), 0.025)
 
     def front_hair(self) -> None:
         style, hair, w = self.look.hair_style, self.look.hair, self.look.face_width
@@ -208,7 +124,7 @@ class _Face:
             (0.52 + distance, -0.60 - up - 0.04 * inner - 0.15 * outer + 0.09 * low),
             (0.73 + distance, -0.50 - up - 0.22 * outer + 0.03 * low),
         ]
-        color = _shade(self.look.hair, 0.7) if self.look.hair_style != "bald" else _shade(self.look.skin, 0.35)
+        color = shade(self.look.hair, 0.7) if self.look.hair_style != "bald" else shade(self.look.skin, 0.35)
         self.pair(points, color, 0.085 * self.look.brow_weight)
         self.creases(
             [[(-0.2, -0.9), (0.0, -0.94), (0.2, -0.9)], [(-0.15, -0.81), (0.0, -0.85), (0.15, -0.81)]],
@@ -230,52 +146,39 @@ class _Face:
         x, y, half = side * look.eye_distance, -0.2, 0.215 * look.eye_size
         above = 0.115 * look.eye_opening + 0.14 * wide - 0.05 * tight
         below = 0.085 * look.eye_opening - 0.055 * tight - 0.03 * self.au[6]
-        upper = [(x + half * math.cos(t), y - above * math.sin(t) ** 0.8) for t in _HALF_TURN]
-        lower = [(x + half * math.cos(t), y + below * math.sin(t)) for t in _HALF_TURN]
+        upper = [(x + half * math.cos(t), y - above * math.sin(t) ** 0.8) for t in HALF_TURN]
+        lower = [(x + half * math.cos(t), y + below * math.sin(t)) for t in HALF_TURN]
         opening = upper + lower[::-1]
         self.inside(opening, (246, 246, 242), lambda: self.iris((x, y)))
-        self.line(upper[::4], _shade(look.skin, 0.22), 0.05 + 0.015 * wide)
-        self.line(lower[::4], _shade(look.skin, 0.45 - 0.2 * tight), 0.025 + 0.035 * tight)
+        self.line(upper[::4], shade(look.skin, 0.22), 0.05 + 0.015 * wide)
+        self.line(lower[::4], shade(look.skin, 0.45 - 0.2 * tight), 0.025 + 0.035 * tight)
         fold = [(px, py - 0.055 - 0.03 * wide) for px, py in upper[2:-2:4]]
-        self.line(fold, _shade(look.skin, 0.72), 0.02)
+        self.line(fold, shade(look.skin, 0.72), 0.02)
 
     def iris(self, center: Point) -> None:
         self.disc(center, 0.108, self.look.iris)
         self.disc(center, 0.052, (15, 12, 12))
         self.disc((center[0] + 0.03, center[1] - 0.035), 0.022, (250, 250, 250))
 
-    def inside(self, region: Sequence[Point], color: Color, paint: Callable[[], None]) -> None:
-        """Fills a region and clips what is painted next to it."""
-        placed = self.place(region)
-        xs, ys = [x for x, _ in placed], [y for _, y in placed]
-        reach = round(0.3 * self.unit)  # farther than anything painted through an opening
-        box = (round(min(xs)) - reach, round(min(ys)) - reach, round(max(xs)) + reach, round(max(ys)) + reach)
-        before = self.image.crop(box)
-        mask = Image.new("L", before.size, 255)
-        ImageDraw.Draw(mask).polygon([(x - box[0], y - box[1]) for x, y in placed], fill=0)
-        self.fill(region, color)
-        paint()
-        self.image.paste(before, box, mask)
-
     def nose(self) -> None:
         look, wrinkle = self.look, self.au[9]
         skin = look.skin
         tip = 0.30 * look.nose_length - 0.07 * wrinkle
         wide = 0.17 * look.nose_width + 0.035 * wrinkle
-        self.line([(0.06, -0.2), (0.09, tip - 0.15)], _shade(skin, 0.82), 0.03)
+        self.line([(0.06, -0.2), (0.09, tip - 0.15)], shade(skin, 0.82), 0.03)
         self.line(
             [(-wide, tip - 0.03), (-0.09, tip + 0.05), (0.0, tip + 0.03), (0.09, tip + 0.05), (wide, tip - 0.03)],
-            _shade(skin, 0.55),
+            shade(skin, 0.55),
             0.035,
         )
-        self.pair([(wide, tip - 0.03), (wide + 0.02, tip - 0.11 - 0.04 * wrinkle)], _shade(skin, 0.6), 0.03)
+        self.pair([(wide, tip - 0.03), (wide + 0.02, tip - 0.11 - 0.04 * wrinkle)], shade(skin, 0.6), 0.03)
         self.creases([[(-0.11, y), (0.0, y + 0.035), (0.11, y)] for y in (-0.26, -0.17, -0.08)], wrinkle, both=False)
         self.creases([[(0.13, -0.02), (0.2, 0.12)]], wrinkle)
 
     def cheeks(self) -> None:
         raised, smile = self.au[6], self.au[12]
         if raised:
-            glow = _mix(self.look.skin, (255, 150, 130), 0.16 + 0.16 * raised)
+            glow = mix(self.look.skin, (255, 150, 130), 0.16 + 0.16 * raised)
             for side in (-1, 1):
                 self.disc((side * 0.57, 0.2), 0.19, glow)
         self.creases([[(0.22, 0.03), (0.45, 0.1 - 0.02 * raised), (0.72, -0.02)]], raised)
@@ -291,13 +194,13 @@ class _Face:
         parted = bool(au[25] or au[16])
         gap = 0.07 * au[25] + (0.75 * self.jaw if parted else 0.0)
         middle = y - 0.10 * au[17]
-        upper = _arc((-half, corner), (0.0, middle - 0.35 * gap), (half, corner))
-        lower = _arc((-half, corner), (0.0, middle + 0.65 * gap + 0.17 * au[16]), (half, corner), square=au[16])
+        upper = arc((-half, corner), (0.0, middle - 0.35 * gap), (half, corner))
+        lower = arc((-half, corner), (0.0, middle + 0.65 * gap + 0.17 * au[16]), (half, corner), square=au[16])
         self.lips(upper, lower, full, push=au[17])
         if parted:
             self.inside([*upper, *lower[::-1]], (70, 22, 26), lambda: self.teeth(half, middle, gap))
         else:
-            self.line(upper, _shade(look.lips, 0.45), 0.03 + 0.03 * au[24])
+            self.line(upper, shade(look.lips, 0.45), 0.03 + 0.03 * au[24])
         self.mouth_creases(half, corner, y, full)
 
     def lips(self, upper: list[Point], lower: list[Point], full: float, push: float) -> None:
@@ -307,7 +210,7 @@ class _Face:
         top = [(px, py - full * s**0.6 * b) for (px, py), s, b in zip(upper, swell, bow, strict=True)]
         bottom = [(px, py + full * (1.25 + 0.7 * push) * s**0.6) for (px, py), s in zip(lower, swell, strict=True)]
         self.fill([*top, *upper[::-1]], self.look.lips)
-        self.fill([*lower, *bottom[::-1]], _mix(self.look.lips, (255, 255, 255), 0.12))
+        self.fill([*lower, *bottom[::-1]], mix(self.look.lips, (255, 255, 255), 0.12))
 
     def teeth(self, half: float, middle: float, gap: float) -> None:
         white = (240, 236, 226)
@@ -343,63 +246,8 @@ class _Face:
     def chin(self) -> None:
         raised, y = self.au[17], 1.06 * self.look.face_length + 0.85 * self.jaw
         if raised:
-            arch = [(0.24 * math.cos(t), y - 0.1 * math.sin(t)) for t in _HALF_TURN[::4]]
+            arch = [(0.24 * math.cos(t), y - 0.1 * math.sin(t)) for t in HALF_TURN[::4]]
             self.creases([arch], raised, both=False)
             for x, dy in ((0.0, 0.02), (0.09, -0.01), (0.09, 0.07), (0.17, 0.05), (0.0, 0.1)):
                 for side in (-1, 1):
                     self.disc((side * x, y + dy), 0.018 + 0.012 * raised, self.crease)
-
-
-_TURN = [2 * math.pi * step / 32 for step in range(32)]
-_HALF_TURN = [math.pi * step / 32 for step in range(33)]
-
-
-def _arc(left: Point, middle: Point, right: Point, square: float = 0.0) -> list[Point]:
-    """A smooth curve through three points; `square` flattens its middle (AU16 pulls the whole lower lip)."""
-    points = []
-    for step in range(25):
-        t = 2 * step / 24 - 1
-        bow = 1 - abs(t) ** (2 + 3 * square)
-        base = left[1] + (right[1] - left[1]) * step / 24
-        points.append((left[0] + (right[0] - left[0]) * step / 24, base + (middle[1] - (left[1] + right[1]) / 2) * bow))
-    return points
-
-
-# Catmull-Rom weights of the four points around a stretch of curve, at five places along it.
-_CURVE = [
-    ((2 * t**2 - t - t**3) / 2, (3 * t**3 - 5 * t**2 + 2) / 2, (t + 4 * t**2 - 3 * t**3) / 2, (t**3 - t**2) / 2)
-    for t in (0.0, 0.2, 0.4, 0.6, 0.8)
-]
-
-
-def _smooth(points: Sequence[Point]) -> list[Point]:
-    """A smooth curve through the points."""
-    p = [points[0], *points, points[-1]]
-    return [
-        (w * a[0] + x * b[0] + y * c[0] + z * d[0], w * a[1] + x * b[1] + y * c[1] + z * d[1])
-        for a, b, c, d in zip(p, p[1:], p[2:], p[3:], strict=False)
-        for w, x, y, z in _CURVE
-    ] + [points[-1]]
-
-
-def _shade(color: Color, factor: float) -> Color:
-    return _rgb([channel * factor for channel in color])
-
-
-def _mix(a: Color, b: Color, share: float) -> Color:
-    return _rgb([x + (y - x) * share for x, y in zip(a, b, strict=True)])
-
-
-def _rgb(channels: Sequence[float]) -> Color:
-    red, green, blue = (max(0, min(255, round(channel))) for channel in channels)
-    return red, green, blue
-
-
-def _lit(image: Image.Image, look: Look) -> Image.Image:
-    """Shades the picture from one side."""
-    size = image.width
-    ramp: NDArray[np.float32] = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    slope = ramp[None, :] * math.cos(look.light_angle) + ramp[:, None] * math.sin(look.light_angle)
-    factor = look.brightness * (1 + look.light * slope)
-    pixels = np.asarray(image, dtype=np.float32) * factor[..., None]
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
