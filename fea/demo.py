@@ -48,7 +48,7 @@ class Budget(NamedTuple):
 
 
 FULL = Budget(6000, 500, 750, 300, 320, 200, 200, 1500)
-QUICK = Budget(1500, 150, 60, 150, 60, 12, 40, 100)
+QUICK = Budget(640, 40, 30, 150, 60, 12, 20, 60)
 
 _WHOLE_MODEL = {"model.policy.train_vision": "true", "model.optimization.lr": "1e-3", "model.optimization.warmup": "50"}
 

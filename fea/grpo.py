@@ -236,23 +236,25 @@ class GRPOModule(FEAModule):
         old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
         policy = policy_loss(logps, old_logps, pack.advantages, pack.weights, self.clip_low, self.clip_high)
         loss = policy.loss
+        watched = {"entropy": entropies, "sampling_gap": (logps - pack.sampled_logps).abs()}
         if pack.ref_logps is not None:
-            kl = kl_k3(logps, pack.ref_logps)
-            loss = loss + self.beta * (kl * pack.weights).sum()
-            self._log_mean("train/kl", kl, pack)
-        self._log_mean("train/entropy", entropies, pack)
-        self._log_mean("train/sampling_gap", (logps - pack.sampled_logps).abs(), pack)
-        watched = {
-            "train/loss": loss,
-            "train/clipped_low": policy.clipped_low,
-            "train/clipped_high": policy.clipped_high,
-        }
-        self.log_dict({**{k: v.detach() for k, v in watched.items()}, **pack.metrics}, batch_size=len(pack.prompts))
+            watched["kl"] = kl_k3(logps, pack.ref_logps)
+            loss = loss + self.beta * (watched["kl"] * pack.weights).sum()
+        means = {name: (values.detach() * pack.mask).sum() / pack.mask.sum() for name, values in watched.items()}
+        self._log(
+            {**means, "loss": loss.detach(), "clipped_low": policy.clipped_low, "clipped_high": policy.clipped_high},
+            pack,
+        )
         # Lightning divides by the accumulation, and data parallelism averages over processes.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
-    def _log_mean(self, name: str, values: Tensor, pack: Pack) -> None:
-        self.log(name, (values.detach() * pack.mask).sum() / pack.mask.sum(), batch_size=len(pack.prompts))
+    def _log(self, numbers: dict[str, Tensor], pack: Pack) -> None:
+        told: dict[str, Tensor | float] = {
+            **{f"train/{name}": value for name, value in numbers.items()},
+            **pack.metrics,
+        }
+        for name, value in told.items():
+            self.log(name, value, prog_bar=name == "reward/total", batch_size=len(pack.prompts))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """A step in which all groups score the same, or all completions are masked, changes nothing."""
