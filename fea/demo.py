@@ -48,7 +48,7 @@ class Budget(NamedTuple):
 
 
 FULL = Budget(6000, 500, 750, 300, 320, 200, 200, 1500)
-QUICK = Budget(640, 40, 30, 150, 60, 12, 20, 60)
+QUICK = Budget(640, 40, 30, 150, 60, 16, 20, 60)
 
 _WHOLE_MODEL = {"model.policy.train_vision": "true", "model.optimization.lr": "1e-3", "model.optimization.warmup": "50"}
 
@@ -145,6 +145,7 @@ class Stages:
             "data.text": "none",
             "data.train_faces": 16 * self.budget.rollouts,
             "model.optimization.lr": "3e-4",
+            "model.optimization.warmup": max(1, self.budget.rollouts // 20),
             "model.optimization.decay": "linear",
             "model.beta": 0,
             "model.advantage": "normalise_then_sum",
