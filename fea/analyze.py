@@ -6,17 +6,19 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from tqdm import tqdm
 
 from fea import checkpoints
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.jsonl import write_atomically
+from fea.data.loader import EpochSampler, Loader
 from fea.data.module import emotion_set
 from fea.errors import FEAError
 from fea.policy import Policy
@@ -25,6 +27,7 @@ from fea.sampling import Generation, noise
 
 Device = Literal["auto", "cpu", "cuda"]
 
+_POOL = 8  # batches that are read ahead and sorted
 _COLUMNS = ("image", "AUs", "emotion", "reasoning", "valid", "text", "error")
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
@@ -77,7 +80,8 @@ def analyze(
     out: str | None = None,
     question: str = "",
     emotions: str | list[str] | None = None,
-    batch_size: int = 16,
+    batch_size: int = 32,
+    num_workers: int = 2,
     max_tokens: int = 256,
     device: Device = "auto",
 ) -> int:
@@ -90,6 +94,7 @@ def analyze(
         question: asked instead of the default question.
         emotions: allowed emotions; by default those the model was trained with.
         batch_size: images at a time.
+        num_workers: processes that read images ahead, if there are more than one batch of them.
         max_tokens: length limit of an answer.
         device: "cpu", "cuda" or "auto".
 
@@ -109,11 +114,9 @@ def analyze(
     if set(trained["datasets"]) == {"faces"}:
         print("note: this model has seen drawn faces only; what it says of photographs means nothing", file=sys.stderr)
     allowed = tuple(trained["emotions"]) if emotions is None else emotion_set(emotions)
-    generation = Generation(max_tokens)
-    rows = []
-    for start in range(0, len(files), batch_size):
-        rows += list(_rows(policy, files[start : start + batch_size], question, allowed, generation))
-        print(f"\r{len(rows)} of {len(files)} images", end="\n" if len(rows) == len(files) else "", file=sys.stderr)
+    examples = [_example(file, question, allowed) for file in files]
+    workers = num_workers if len(files) > batch_size else 0
+    rows = _rows(policy, examples, batch_size, workers, Generation(max_tokens))
     text = _jsonl(rows) if out and out.endswith(".jsonl") else _csv(rows)
     if out:
         write_atomically(Path(out), text.encode())
@@ -135,23 +138,32 @@ def _files(images: list[str]) -> list[Path]:
     return files
 
 
+def _example(file: Path, question: str, emotions: tuple[str, ...]) -> Example:
+    """A face of which nothing is known."""
+    name = str(file)
+    return Example(name, "", name, name, question, None, frozenset(), (), emotions, None, {}, None, None, "{}")
+
+
 def _rows(
-    policy: Policy, files: list[Path], question: str, emotions: tuple[str, ...], generation: Generation
-) -> Iterator[dict[str, Any]]:
-    prompts: dict[Path, Prompt] = {}
-    errors: dict[Path, str] = {}
-    for file in files:
-        example = Example(
-            str(file), "", str(file), str(file), question, None, frozenset(), (), emotions, None, {}, None, None, "{}"
-        )  # fmt: skip
-        try:
-            prompts[file] = policy.encoder(example)
-        except FEAError as error:
-            errors[file] = str(error).removeprefix(f"{file}: ").rpartition("; ")[0]  # the advice is for data files
-    written = answers(policy, list(prompts.values()), generation) if prompts else []
-    read = {file: found[0] for file, found in zip(prompts, written, strict=True)}
-    for file in files:
-        yield answer_row(str(file), read[file]) if file in read else _failed_row(str(file), errors[file])
+    policy: Policy, examples: list[Example], batch_size: int, workers: int, generation: Generation
+) -> list[dict[str, Any]]:
+    """A row for each image, in their order. Images are read ahead, and answered with others of about their size."""
+    sampler = EpochSampler(len(examples), shuffle=False)
+    loader = Loader(examples, policy.encoder, sampler, _POOL * batch_size, workers, "skip", training=False)
+    read: dict[str, Answer] = {}
+    with tqdm(total=len(examples), unit=" images", file=sys.stderr) as progress:
+        for pool in loader:
+            pool.sort(key=lambda prompt: len(prompt.ids))
+            for start in range(0, len(pool), batch_size):
+                batch = pool[start : start + batch_size]
+                written = answers(policy, batch, generation)
+                read |= {prompt.example.id: said[0] for prompt, said in zip(batch, written, strict=True)}
+                progress.update(len(batch))
+        progress.update(sum(loader.skipped.values()))
+    return [
+        answer_row(name, read[name]) if name in read else _failed_row(name, loader.skipped)
+        for name in (example.id for example in examples)
+    ]
 
 
 def answer_row(image: str, answer: Answer) -> dict[str, Any]:
@@ -167,7 +179,10 @@ def answer_row(image: str, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _failed_row(image: str, error: str) -> dict[str, Any]:
+def _failed_row(image: str, skipped: Iterable[str]) -> dict[str, Any]:
+    place = f"{image}: "
+    reason = next(reason for reason in skipped if reason.startswith(place))
+    error = reason.removeprefix(place).rpartition("; ")[0]  # the advice is for data files
     return dict.fromkeys(_COLUMNS, "") | {"image": image, "AUs": [], "valid": False, "error": error}
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fea import attention
 from fea.config import LoRA, PolicyConfig, check
 from fea.errors import FEAError
 from fea.tiny import build_image_processor, build_model, build_tokenizer
@@ -69,6 +70,7 @@ def _choose_attention(model: Any, config: PolicyConfig) -> None:
             f"policy.attention: {config.attention} with vision_attention {config.vision_attention}; flash_attention_2 needs a "
             "GPU and the package flash-attn (pip install 'fea[flash]'); sdpa works everywhere"
         ) from error
+    attention.install(model, config.attention)
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fea.errors import FEAError
+from fea.layout import LayoutName
 from fea.prompts import Knowledge
 from fea.tiny import TinySize
 
@@ -44,7 +45,9 @@ class PolicyConfig:
         four_bit: load the base in 4 bits (bitsandbytes nf4, double quantisation; QLoRA, arXiv 2305.14314); needs an adapter.
         train_vision: train the vision tower too; only without an adapter.
         dtype: type of the base's weights; "float32" to train them.
-        attention: attention of the language model.
+        layout: how completions stand in training: "tree" computes what prompts share once, "group" each prompt once for its
+            completions, "rows" a copy of the prompt for every completion. All give the same numbers.
+        attention: attention of the language model in rows; the other layouts bring their own.
         vision_attention: attention of the vision tower.
         checkpointing: recompute activations in the backward pass, to save memory.
         min_pixels: smaller images are enlarged to this many pixels; 224 * 224 are 64 visual tokens.
@@ -58,6 +61,7 @@ class PolicyConfig:
     four_bit: bool = False
     train_vision: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
+    layout: LayoutName = "tree"
     attention: Attention = "sdpa"
     vision_attention: Attention = "sdpa"
     checkpointing: bool = False

@@ -1,14 +1,24 @@
-"""One rollout under way: prompts are read once, their caches repeated, then every completion grows token by token."""
+"""One rollout under way: prompts are read once, then every completion grows token by token.
+
+Keys and values of what completions share are never copied for each: the knowledge that all prompts begin with is there once,
+each prompt once, and only what a completion wrote belongs to it alone.
+
+Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion, R rows in the model: completions that
+are finished are dropped from it now and then; H query heads, K heads of keys and values, E width of a head, S = H / K.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from fea.attention import TreeAttention
 from fea.data.encoding import Prompt
+from fea.layout import lay_out
 from fea.losses import log_distribution
 from fea.sampling import Completions, Generation, choose
 
@@ -19,11 +29,7 @@ _FINISHED = 0.25  # share of finished rows from which on they are dropped
 
 
 class Decoding:
-    """The state between two tokens. `Policy.rollout` is its public face and documents the arguments.
-
-    Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion, R rows in the model: completions
-    that are finished are dropped from it now and then.
-    """
+    """The state between two tokens. `Policy.rollout` is its public face and documents the arguments."""
 
     def __init__(
         self, policy: Policy, prompts: Sequence[Prompt], group: int, generation: Generation, noise_NT: Tensor | None
@@ -33,11 +39,10 @@ class Decoding:
         self.noise = None if noise_NT is None else noise_NT.to(device)
         self.ends = torch.tensor(policy.ends, device=device)
         self.next = torch.tensor([int(p.positions.max()) + 1 for p in prompts], device=device).repeat_interleave(group)
-        self.seen, self.cache, hidden = self._prefill(prompts)
-        self.cache.batch_repeat_interleave(group)
-        self.seen = self.seen.repeat_interleave(group, dim=0)
+        hidden, read = self._read(prompts)
         self.hidden = hidden.repeat_interleave(group, dim=0)
         rows, length = len(self.hidden), generation.max_tokens
+        self.attention = StepAttention(read, torch.arange(len(prompts), device=device).repeat_interleave(group), length)
         self.rows = torch.arange(rows, device=device)  # (R,) which completion each row is
         self.finished = torch.zeros(rows, dtype=torch.bool, device=device)  # (R,)
         self.written = 0
@@ -45,32 +50,15 @@ class Decoding:
         self.mask = torch.zeros_like(self.ids)
         self.logps = torch.zeros(rows, length, device=device)
 
-    def _prefill(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Any, Tensor]:
-        """Reads the prompts, padded on the left: which tokens were seen (B, P), the cache, the last hidden states (B, D)."""
-        from transformers import DynamicCache
-
-        policy, width = self.policy, max(len(p.ids) for p in prompts)
-        ids = prompts[0].ids.new_zeros(len(prompts), width)
-        positions = ids.new_zeros(3, len(prompts), width)
-        seen = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            start = width - len(prompt.ids)
-            ids[row, start:], positions[:, row, start:], seen[row, start:] = prompt.ids, prompt.positions, 1
-        cache = DynamicCache(config=policy.model.config.get_text_config())
-        embeddings = policy.embed(ids, range(len(prompts)), policy.image_features(prompts))
-        return seen, cache, self._read(embeddings, positions, seen, cache)
-
-    def _read(self, embeddings: Tensor, positions: Tensor, seen: Tensor, cache: Any) -> Tensor:
-        """Puts tokens through the language model; returns the hidden states of the last ones."""
-        output = self.policy.language_model(
-            inputs_embeds=embeddings,
-            position_ids=positions,
-            attention_mask=seen,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        last: Tensor = output.last_hidden_state[:, -1]
-        return last
+    def _read(self, prompts: Sequence[Prompt]) -> tuple[Tensor, TreeAttention]:
+        """Reads the prompts: the last hidden state of each, (B, width), and keys and values of all."""
+        none = prompts[0].ids.new_empty(0, 0)
+        layout = lay_out("tree", prompts, none, none, self.policy.image_token)
+        assert layout.tree is not None
+        plan = TreeAttention(layout.tree, none.device, keep=True)
+        hidden = self.policy.read(layout, self.policy.image_features(prompts), plan)
+        ends = torch.tensor(layout.tree.prompts, device=none.device).cumsum(0) + layout.tree.trunk - 1
+        return hidden[ends], plan
 
     def running(self) -> bool:
         """Whether a completion is unfinished and has room left."""
@@ -88,20 +76,16 @@ class Decoding:
         self.written += 1
         if self.running():
             chosen = chosen[self._drop_finished()]
-            self.seen = torch.cat([self.seen, self.seen.new_ones(len(self.seen), 1)], dim=1)
-            positions = self.next.add(at).expand(3, -1)[..., None]
-            embeddings = policy.language_model.embed_tokens(chosen[:, None])
-            self.hidden = self._read(embeddings, positions, self.seen, self.cache)
+            embeddings = policy.language_model.embed_tokens(chosen[None])
+            self.hidden = policy.attend(embeddings, self.next.add(at).expand(3, 1, -1), self.attention.at(at))[0]
 
     def _drop_finished(self) -> Tensor:
         """Takes finished rows out of the model when they are many; returns the numbers of those that stay."""
         stay = (~self.finished).nonzero()[:, 0]
         if len(stay) > (1 - _FINISHED) * len(self.finished):
             return torch.arange(len(self.finished), device=stay.device)
-        self.cache.batch_select_indices(stay)
-        self.rows, self.finished, self.seen, self.next = (
-            tensor[stay] for tensor in (self.rows, self.finished, self.seen, self.next)
-        )
+        self.attention.keep(stay)
+        self.rows, self.finished, self.next = (tensor[stay] for tensor in (self.rows, self.finished, self.next))
         return stay
 
     def completions(self) -> Completions:
@@ -110,3 +94,104 @@ class Decoding:
         ended = torch.isin(ids, self.ends).logical_and(mask.bool()).any(dim=1)
         texts = [self.policy.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
         return Completions(ids, mask, logps, ~ended, texts)
+
+
+class StepAttention:
+    """One new token for every row: it sees the trunk, its prompt and what it wrote itself, under one softmax.
+
+    Args:
+        read: the pass that read the prompts.
+        prompt_R: the prompt of each row.
+        length: most tokens that a row writes.
+    """
+
+    def __init__(self, read: TreeAttention, prompt_R: Tensor, length: int):
+        trunk, prompts, own = [], [], []
+        for key_LKE, value_LKE in read.kept:
+            parts = [part.split(read.sizes) for part in (key_LKE, value_LKE)]
+            trunk.append([part[0][None] for part in parts])
+            prompts.append([pad_sequence(part[1:-1], batch_first=True) for part in parts])
+            own.append([part.new_zeros(len(prompt_R), length, *part.shape[1:]) for part in (key_LKE, value_LKE)])
+        lengths = torch.tensor(read.tree.prompts, device=prompt_R.device)
+        padding = torch.arange(int(lengths.max()), device=prompt_R.device) >= lengths[:, None]
+        self.shared = [Level(prompts, padding), *([Level(trunk)] if read.tree.trunk else [])]
+        self.own = Level(own)
+        self.prompt = prompt_R
+        self._seat()
+
+    def keep(self, rows: Tensor) -> None:
+        """Drops all rows but these."""
+        self.prompt = self.prompt[rows]
+        self.own.keep(rows)
+        self._seat()
+
+    def _seat(self) -> None:
+        self.own.seat(torch.arange(len(self.prompt), device=self.prompt.device))
+        for level, node in zip(self.shared, [self.prompt, torch.zeros_like(self.prompt)], strict=False):
+            level.seat(node)  # there may be no trunk
+
+    def at(self, written: int) -> Self:
+        """The same for rows that have written so many tokens before the one to be read."""
+        self.own.tokens = written + 1
+        return self
+
+    def attend(self, layer: int, query_RHE: Tensor, key_RKE: Tensor, value_RKE: Tensor) -> Tensor:
+        """As in `attention.Plan`; the row of tokens is one token of each of the R rows."""
+        self.own.put(layer, key_RKE, value_RKE)
+        query = query_RHE.unflatten(1, (key_RKE.shape[1], -1)) * query_RHE.shape[-1] ** -0.5
+        levels = [*self.shared, self.own]
+        scores = [level.scores(layer, query) for level in levels]
+        shares = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(value_RKE.dtype)
+        parts = shares.split([part.shape[-1] for part in scores], dim=-1)
+        reads = [level.read(layer, part) for level, part in zip(levels, parts, strict=True)]
+        return torch.stack(reads).sum(dim=0).flatten(1, 2)
+
+
+class Level:
+    """Keys and values of M nodes, each seen by up to W rows; the rows of a node share one matrix product.
+
+    Args:
+        layers: for each layer, keys and values, (M, n, K, E) each.
+        padding: (M, n) True where a node has no token; None if all are full.
+    """
+
+    def __init__(self, layers: Sequence[Sequence[Tensor]], padding: Tensor | None = None):
+        self.layers = [[key.permute(0, 2, 3, 1), value.transpose(1, 2)] for key, value in layers]
+        self.padding, self.tokens = padding, layers[0][0].shape[1]
+
+    def seat(self, node_R: Tensor) -> None:
+        """Takes note of the node that each row sees; those of a node stand next to each other."""
+        count = node_R.bincount(minlength=len(self.layers[0][0]))
+        row = torch.arange(len(node_R), device=node_R.device)
+        width = int(count.max())
+        self.place = node_R * width + row - (count.cumsum(0) - count)[node_R]
+        self.rows = row.new_zeros(len(count) * width).index_put((self.place,), row).view(-1, width)
+        self.even = self.rows.numel() == len(row)  # then no row has to be moved
+        self.unseen = None if self.padding is None else self.padding[node_R][:, None, None]
+
+    def keep(self, nodes: Tensor) -> None:
+        """Drops all nodes but these."""
+        self.layers = [[part[nodes] for part in layer] for layer in self.layers]
+
+    def put(self, layer: int, key_MKE: Tensor, value_MKE: Tensor) -> None:
+        """Stores the last token of every node."""
+        key, value = self.layers[layer]
+        key[..., self.tokens - 1], value[:, :, self.tokens - 1] = key_MKE, value_MKE
+
+    def scores(self, layer: int, query: Tensor) -> Tensor:
+        """(R, K, S, n) products of (R, K, S, E) queries with the keys; S heads of queries share each head of keys."""
+        products = self._back(self._side_by_side(query) @ self.layers[layer][0][..., : self.tokens])
+        return products if self.unseen is None else products.masked_fill(self.unseen, -torch.inf)
+
+    def read(self, layer: int, shares: Tensor) -> Tensor:
+        """(R, K, S, E) sums of the values, weighted by (R, K, S, n)."""
+        return self._back(self._side_by_side(shares) @ self.layers[layer][1][:, :, : self.tokens])
+
+    def _side_by_side(self, rows: Tensor) -> Tensor:
+        """(R, K, S, x) to (M, K, W * S, x)."""
+        seated = rows.unflatten(0, self.rows.shape) if self.even else rows[self.rows]
+        return seated.transpose(1, 2).flatten(2, 3)
+
+    def _back(self, nodes: Tensor) -> Tensor:
+        seated: Tensor = nodes.unflatten(2, (self.rows.shape[1], -1)).transpose(1, 2).flatten(0, 1)
+        return seated if self.even else seated[self.place]

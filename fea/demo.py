@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from fea.analyze import load_policy
 from fea.checkpoints import RESULT
+from fea.data.jsonl import write_atomically
 from fea.data.rendered import RenderedFaces
 from fea.scoreboard import Entry, annotator_entry, answered, faces_of, write_board
 from fea.trainer_cli import run
@@ -70,7 +71,7 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, quick: bool = False, cont
     stages.base()
     stages.sft("sft")
     stages.grpo("grpo", after="sft")
-    (stages.out / RESULT).write_text("grpo\n")
+    write_atomically(stages.out / RESULT, b"grpo\n")
     if controls:
         longer = stages.seconds["grpo"] / stages.seconds["sft"]
         stages.sft("sft_continued", after="sft", share=longer)

@@ -23,6 +23,7 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -67,6 +68,7 @@ class GRPOModule(FEAModule):
             itself and credits it to its own region.
         normalizer: "grpo" averages over each completion, "dapo" over tokens, "dr_grpo" divides by a constant.
         mask_truncated: leave completions without an end out of the loss.
+        pack_tokens: tokens of a pack from which on a warning says how to split a rollout into more packs.
         seed: of the sampling noise.
     """
 
@@ -85,6 +87,7 @@ class GRPOModule(FEAModule):
         advantage: Literal["sum_then_normalise", "normalise_then_sum"] = "sum_then_normalise",
         normalizer: Normalizer = "grpo",
         mask_truncated: bool = False,
+        pack_tokens: int = 16384,
         seed: int = 0,
     ):
         super().__init__(policy, init_from, generation, optimization)
@@ -94,7 +97,7 @@ class GRPOModule(FEAModule):
             )
         self.group_size, self.mu, self.minibatches, self.beta = group_size, mu, minibatches, beta
         self.clip_low, self.clip_high, self.advantage, self.normalizer = clip_low, clip_high, advantage, normalizer
-        self.mask_truncated, self.seed = mask_truncated, seed
+        self.mask_truncated, self.pack_tokens, self.seed = mask_truncated, pack_tokens, seed
         self.clock = monitor.Clock()
         self.train_reward, self.val_reward = MeanMetric(), MeanMetric()
 
@@ -103,16 +106,17 @@ class GRPOModule(FEAModule):
     def train_loader(self, prompts: Loader) -> RolloutLoader:
         """Rollouts instead of prompts."""
         steps, packs = self.minibatches, self.trainer.accumulate_grad_batches
-        if prompts.batch_size % (steps * packs):
-            raise FEAError(
-                f"data.batch_size: {prompts.batch_size} prompts a rollout do not split into {steps * packs} packs of "
-                f"whole groups (model.minibatches {steps} x trainer.accumulate_grad_batches {packs}); use a multiple of "
-                f"{steps * packs}"
-            )
-        self.packing = Packing(prompts.batch_size, self.group_size, steps, packs)
-        return RolloutLoader(
-            prompts, self.roll, steps * packs, self.mu, lambda batch: move_data_to_device(batch, self.device)
-        )
+        copies = self.group_size if self.config.layout == "rows" else 1
+        self.packing = Packing(prompts.batch_size, self.group_size, steps, packs, copies)
+        longest = self.policy.encoder.most_tokens(prompts.examples[0])
+        if advice := self.packing.advice(longest, self.generation.max_tokens, self.pack_tokens):
+            rank_zero_warn(advice)
+        return RolloutLoader(prompts, self.roll, steps * packs, self.mu, self._place)
+
+    def _place(self, prompts: list[Prompt]) -> list[Prompt]:
+        """Moves prompts to the device; a frozen vision tower sees their images here, once for all passes."""
+        with self._sampling():
+            return self.policy.look(move_data_to_device(prompts, self.device))
 
     @torch.no_grad()
     def roll(self, prompts: list[Prompt], round: int) -> Buffer:
@@ -197,7 +201,7 @@ class GRPOModule(FEAModule):
         written_B = rollout.completions.mask.view(len(rollout.prompts), -1).sum(dim=1).tolist()
         teaches_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.beta > 0)
         tokens = {
-            number: self.group_size * len(prompt.ids) + written
+            number: self.packing.tokens(len(prompt.ids), written)
             for number, (prompt, written) in enumerate(zip(rollout.prompts, written_B, strict=True))
             if teaches_B[number]
         }
@@ -284,6 +288,7 @@ class GRPOModule(FEAModule):
 
     def on_fit_start(self) -> None:
         """Checks the rewards; the reference policy is the one that this fit starts from."""
+        super().on_fit_start()
         rewards_of(self.trainer)
         if self.beta and not self.policy.reference_weights:
             self.policy.keep_reference()

@@ -1,8 +1,15 @@
-"""How groups of completions become rows of tokens.
+"""How groups become rows of tokens: what is shared stands there once.
 
-A group is one prompt with its completions; it is never split. In the `rows` layout every completion follows its own copy of
-the prompt: [prompt | c1], [prompt | c2], ... Positions continue from the prompt's largest; rows are padded on the right, where
-causal attention never looks.
+A group is one prompt with its completions; it is never split. Three layouts give the same numbers:
+
+    rows    [prompt | c1], [prompt | c2], ...            every completion after its own copy of the prompt
+    group   [prompt 1 | prompt 2 | c11 c12 .. | c21 ..]  every prompt once, its completions see it
+    tree    [trunk | prompt 1 | prompt 2 | c11 c12 .. ]  and what all prompts begin with once, too
+
+In the shared layouts a token sees its own node's past and its node's ancestors (`attention.TreeAttention`), and its positions
+are those it would have alone: an image starts where the trunk ends, a completion where its own prompt ends. So the
+log-probabilities and all gradients are those of `rows`, and a group of G completions of C tokens after a prompt of P costs
+P + G C tokens instead of G (P + C).
 
 Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion, R rows, L their length.
 """
@@ -10,12 +17,28 @@ Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a comp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fea.data.encoding import Prompt
+
+LayoutName = Literal["tree", "group", "rows"]
+
+
+class Tree(NamedTuple):
+    """Which stretches of the one row are which, in their order.
+
+    Attributes:
+        trunk: tokens that all prompts begin with.
+        prompts: tokens of each prompt after the trunk.
+        completions: by prompt, the tokens of each of its completions.
+    """
+
+    trunk: int
+    prompts: list[int]
+    completions: list[list[int]]
 
 
 class Layout(NamedTuple):
@@ -24,9 +47,10 @@ class Layout(NamedTuple):
     Attributes:
         ids: (R, L) token ids, 0 in the padding.
         positions: (3, R, L) M-RoPE positions.
-        images: for each row, the prompt whose image it shows.
+        images: the prompts whose images the rows show, in order.
         scored: flat index into (R, L) of the position that predicts each completion token, in the order of the mask.
         targets: the tokens predicted there.
+        tree: who sees whom; None if every row is by itself.
     """
 
     ids: Tensor
@@ -34,16 +58,26 @@ class Layout(NamedTuple):
     images: list[int]
     scored: Tensor
     targets: Tensor
+    tree: Tree | None = None
+
+
+def lay_out(name: LayoutName, prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor, image_token: int) -> Layout:
+    """Puts groups into rows.
+
+    Args:
+        name: of the layout.
+        prompts: B prompts.
+        ids_NT: completions, those of one prompt next to each other; without any, the prompts stand alone.
+        mask_NT: 1 for their tokens; completions are padded on the right.
+        image_token: id of the image placeholder.
+    """
+    if name == "rows":
+        return rows(prompts, ids_NT, mask_NT)
+    return shared(prompts, ids_NT, mask_NT, trunk_of(prompts, image_token) if name == "tree" else 0)
 
 
 def rows(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor) -> Layout:
-    """One row a completion.
-
-    Args:
-        prompts: B prompts.
-        ids_NT: completions, those of one prompt next to each other.
-        mask_NT: 1 for their tokens; completions are padded on the right.
-    """
+    """One row a completion, padded on the right, where causal attention never looks."""
     group = len(ids_NT) // len(prompts)
     lengths = mask_NT.sum(dim=1).tolist()
     images = [prompt for prompt in range(len(prompts)) for _ in range(group)]
@@ -58,6 +92,50 @@ def rows(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor) -> Layout:
         positions[:, row, start : start + length] = next_positions(prompt, length)
         scored.append(torch.arange(length, device=ids.device) + row * width + start - 1)
     return Layout(ids, positions, images, torch.cat(scored), ids_NT[mask_NT.bool()])
+
+
+def shared(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor, trunk: int) -> Layout:
+    """One row for everything; the first `trunk` tokens of the prompts stand there once."""
+    group, lengths = len(ids_NT) // len(prompts), mask_NT.sum(dim=1).tolist()
+    own = [len(prompt.ids) - trunk for prompt in prompts]
+    written = [lengths[b * group : (b + 1) * group] for b in range(len(prompts))]
+    targets = ids_NT[mask_NT.bool()]
+    ids = [prompts[0].ids[:trunk], *(prompt.ids[trunk:] for prompt in prompts), targets]
+    positions = [prompts[0].positions[:, :trunk], *(prompt.positions[:, trunk:] for prompt in prompts)]
+    scored: list[int] = []
+    prompt_end, start = trunk, trunk + sum(own)
+    for b, prompt in enumerate(prompts):
+        prompt_end += own[b]
+        for length in written[b]:
+            positions.append(next_positions(prompt, length).expand(3, -1))
+            scored += [prompt_end - 1, *range(start, start + length - 1)][:length]
+            start += length
+    return Layout(
+        torch.cat(ids)[None],
+        torch.cat(positions, dim=1)[:, None],
+        list(range(len(prompts))),
+        torch.tensor(scored, dtype=torch.long, device=targets.device),
+        targets,
+        Tree(trunk, own, written),
+    )
+
+
+def trunk_of(prompts: Sequence[Prompt], image_token: int) -> int:
+    """How many tokens all prompts begin with; 0 for a single prompt, which shares nothing.
+
+    It ends where the first image begins: placeholders are the same ids whatever the image.
+    """
+    first, *others = prompts
+    same = _before_image(first, image_token) if others else 0
+    for prompt in others:
+        same = min(same, _before_image(prompt, image_token))
+        differs = (first.ids[:same] != prompt.ids[:same]).nonzero()
+        same = int(differs[0, 0]) if len(differs) else same
+    return same
+
+
+def _before_image(prompt: Prompt, image_token: int) -> int:
+    return int((prompt.ids == image_token).nonzero()[0, 0])
 
 
 def next_positions(prompt: Prompt, length: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -80,6 +80,10 @@ class FEAModule(L.LightningModule):
             if self.device_mesh is not None:  # strategy fsdp2
                 self.policy.shard(self.device_mesh["data_parallel"])
 
+    def on_fit_start(self) -> None:
+        """Says how the numbers are computed."""
+        rank_zero_info(f"layout: {self.config.layout}, attention: {self.config.attention}")
+
     # --- prompts ---
 
     def encode(self, example: Example) -> Prompt:
@@ -99,9 +103,8 @@ class FEAModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over the trainable weights, its rate a function of the step."""
         o = self.optimization
-        optimizer = torch.optim.AdamW(
-            [p for p in self.parameters() if p.requires_grad], lr=o.lr, weight_decay=o.weight_decay, betas=(0.9, 0.95)
-        )
+        weights = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=o.lr, weight_decay=o.weight_decay, betas=(0.9, 0.95), fused=True)
         steps = self.trainer.estimated_stepping_batches
 
         def factor(step: int) -> float:

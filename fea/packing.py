@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fea.errors import FEAError
 from fea.losses import Normalizer, token_weights
 
 Total = Callable[[Tensor], Tensor]  # sums a number over all processes
@@ -27,12 +28,50 @@ class Packing:
         group: completions of each.
         steps: optimiser steps an epoch over the rollout.
         packs: packs of an optimiser step.
+        copies: of a prompt in the layout of the rows: 1 if its completions share it.
+
+    Raises:
+        FEAError: the groups cannot be spread evenly.
     """
 
-    def __init__(self, prompts: int, group: int, steps: int, packs: int):
-        self.group, self.packs = group, packs
+    def __init__(self, prompts: int, group: int, steps: int, packs: int, copies: int = 1):
+        if prompts % (steps * packs):
+            raise FEAError(
+                f"data.batch_size: {prompts} prompts a rollout do not split into {steps * packs} packs of whole groups "
+                f"(model.minibatches {steps} x trainer.accumulate_grad_batches {packs}); use a multiple of {steps * packs}"
+            )
+        self.group, self.packs, self.copies = group, packs, copies
         size = prompts // steps
         self.steps = [range(step * size, (step + 1) * size) for step in range(steps)]
+
+    def tokens(self, prompt: int, written: int) -> int:
+        """Tokens that a group costs, from those of its prompt and those that its completions hold together."""
+        return self.copies * prompt + written
+
+    def advice(self, prompt: int, completion: int, limit: int) -> str | None:
+        """What to change if a pack may hold more tokens than `limit`; None if it cannot.
+
+        Args:
+            prompt: most tokens of a prompt.
+            completion: most tokens of a completion.
+            limit: tokens of a pack that memory is known to hold.
+        """
+        groups, most = len(self.steps[0]), self.tokens(prompt, self.group * completion)
+        held = groups // self.packs * most
+        if held <= limit:
+            return None
+        enough = [
+            packs for packs in range(self.packs, groups + 1) if not groups % packs and groups // packs * most <= limit
+        ]
+        change = (
+            f"set trainer.accumulate_grad_batches to {enough[0]}"
+            if enough
+            else "lower model.group_size, model.generation.max_tokens or policy.max_pixels"
+        )
+        return (
+            f"a pack can reach {held} tokens ({groups // self.packs} groups of a prompt of {prompt} and {self.group} "
+            f"completions of {completion}), and model.pack_tokens is {limit}; if memory runs out, {change}"
+        )
 
     def weights(self, counted_NT: Tensor, normalizer: Normalizer, limit: int, total: Total, processes: int) -> Tensor:
         """(N, T) weight of each token in the loss of its optimiser step.

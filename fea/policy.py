@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from fea import fsdp
+from fea.attention import Plan, TreeAttention
 from fea.backbone import load
 from fea.config import PolicyConfig
 from fea.data.encoding import Encoder, Prompt
 from fea.decoding import Decoding
-from fea.layout import rows
+from fea.layout import Layout, lay_out
 from fea.losses import token_logps
 from fea.sampling import Completions, Generation
 
@@ -65,7 +66,7 @@ class Policy(nn.Module):
     def shard(self, mesh: DeviceMesh) -> None:
         """Shares the weights out among processes (FSDP2)."""
         blocks = [*self.language_model.layers, *cast(Any, self.vision_tower).blocks]
-        fsdp.shard(self, blocks, ("logps", "rollout"), mesh)
+        fsdp.shard(self, blocks, ("look", "logps", "rollout"), mesh)
 
     def save(self, folder: Path) -> None:
         """Writes the model in the format of its family, to be named as `policy.base`; not for a policy with an adapter."""
@@ -88,13 +89,10 @@ class Policy(nn.Module):
         Returns:
             (N, T) each, in nats, 0 in the padding.
         """
-        layout = rows(prompts, ids_NT, mask_NT)
-        embeddings = self.embed(layout.ids, layout.images, self.image_features(prompts))
-        output = self.language_model(inputs_embeds=embeddings, position_ids=layout.positions, use_cache=False)
-        hidden = output.last_hidden_state.flatten(0, 1)
-        logps, entropies = token_logps(
-            hidden[layout.scored], self.model.lm_head.weight, layout.targets, self.forbidden, temperature
-        )
+        layout = lay_out(self.config.layout, prompts, ids_NT, mask_NT, self.image_token)
+        plan = None if layout.tree is None else TreeAttention(layout.tree, self.forbidden.device)
+        hidden = self.read(layout, self.image_features(prompts), plan).index_select(0, layout.scored)
+        logps, entropies = token_logps(hidden, self.model.lm_head.weight, layout.targets, self.forbidden, temperature)
         empty = torch.zeros_like(mask_NT, dtype=torch.float32)
         where = mask_NT.bool()
         return empty.masked_scatter(where, logps), empty.masked_scatter(where, entropies)
@@ -116,24 +114,50 @@ class Policy(nn.Module):
         return int(self.language_model.config.hidden_size)
 
     def image_features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """Features of each prompt's image, (visual tokens, width); every image goes through the tower once."""
+        """Features of each prompt's image, (visual tokens, width); no image goes through the tower twice."""
+        seen = [prompt.features for prompt in prompts if prompt.features is not None]
+        if len(seen) == len(prompts):
+            return seen
         pixels, grids = torch.cat([p.pixels for p in prompts]), torch.stack([p.grid for p in prompts])
         return list(self.model.model.get_image_features(pixels, grids, return_dict=True).pooler_output)
 
-    def embed(self, ids_RL: Tensor, images: Sequence[int], features: Sequence[Tensor]) -> Tensor:
-        """Token embeddings with the images in their places.
+    @torch.no_grad()
+    def look(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Prompts with their images' features, unless the vision tower is under training."""
+        if self.config.train_vision:
+            return list(prompts)
+        return [
+            prompt._replace(features=features)
+            for prompt, features in zip(prompts, self.image_features(prompts), strict=True)
+        ]
+
+    def read(self, layout: Layout, features: Sequence[Tensor], plan: Plan | None) -> Tensor:
+        """Puts rows with their images through the language model.
 
         Args:
-            ids_RL: token ids.
-            images: for each row, which image it shows.
-            features: of each image.
+            layout: the rows.
+            features: of the images of all prompts.
+            plan: who sees whom; None for causal rows.
 
         Returns:
-            (R, L, width).
+            Last hidden states, (R * L, width).
         """
-        embeddings: Tensor = self.language_model.embed_tokens(ids_RL)
-        shown = torch.cat([features[image] for image in images]).to(embeddings.dtype)
-        return embeddings.masked_scatter((ids_RL == self.image_token)[..., None], shown)
+        embeddings = self.language_model.embed_tokens(layout.ids)
+        shown = torch.cat([features[image] for image in layout.images]).to(embeddings.dtype)
+        embeddings = embeddings.masked_scatter((layout.ids == self.image_token)[..., None], shown)
+        return self.attend(embeddings, layout.positions, plan).flatten(0, 1)
+
+    def attend(self, embeddings: Tensor, positions: Tensor, plan: Plan | None) -> Tensor:
+        """Last hidden states, (R, L, width), of (R, L, width) embeddings at (3, R, L) positions."""
+        output = self.language_model(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask=None if plan is None else {"full_attention": None},  # the plan decides
+            use_cache=False,
+            plan=plan,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
 
     # --- samples ---
 

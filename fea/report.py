@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fea.data.example import Example
+from fea.data.jsonl import write_atomically
 from fea.facs import ACTION_UNITS
 from fea.prompts import Answer
 
@@ -73,7 +74,7 @@ def write_report(
         f"<h2>Commands</h2><pre>{escape(chr(10).join(commands))}</pre>",
     ]
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-    file.write_text(page + "\n".join(body) + "</html>\n", encoding="utf-8")
+    write_atomically(file, (page + "\n".join(body) + "</html>\n").encode())
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], strong: Sequence[int]) -> str:

@@ -28,9 +28,9 @@ Said = list[list[Answer]]  # for each face its answers
 _HEADER = ("stage", "AU F1", "accuracy", "AU F1, sampled", "accuracy, sampled", "invented, sampled", "format, sampled")
 _NOTES = (
     "All faces are drawn, so their Action Units are true by construction. The base has seen other drawn faces with captions in "
-    "plain words, and a tower trained on sixteen movements; no codes, no emotions. Stage 1 has seen 300 analyses by a biased "
-    "annotator, who knows the emotion, invents Action Units that it suggests and overlooks faint ones. Stage 2 has seen faces "
-    "with labels and no analyses.",
+    "plain words, and a tower trained on sixteen movements; no codes, no emotions. Stage 1 has seen analyses by a biased "
+    "annotator, who knows the emotion, invents Action Units that it suggests and overlooks faint ones. Stage 2 has seen the "
+    "same faces and more, with labels and no analyses.",
     "Every number is measured on held-out faces that no stage has seen: AU F1 is the macro F1 of the drawn Action Units, "
     "invented counts claimed Action Units that are not there, per answer. Sampled means four answers a face at temperature 1.",
 )

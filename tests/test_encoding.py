@@ -125,7 +125,7 @@ def test_special_tokens_in_a_text_are_refused_with_their_place(
 
 def test_an_encoder_can_be_sent_to_a_worker(policy: Policy, examples: list[Example]) -> None:
     sent: Encoder = pickle.loads(pickle.dumps(policy.encoder))
-    for found, expected in zip(sent(examples[3], True)[1:], policy.encoder(examples[3], True)[1:], strict=True):
+    for found, expected in zip(sent(examples[3], True)[1:-1], policy.encoder(examples[3], True)[1:-1], strict=True):
         assert torch.equal(found, expected)
 
 

@@ -15,7 +15,7 @@ LAYERS = """
     __init__ losses errors facs mentions prompts sampling packing
     data.__init__ data.wording data.pen data.drawing data.images data.example data.record data.jsonl data.table
     data.encoding data.loader data.module data.check data.faces data.rendered
-    tiny config backbone layout decoding fsdp policy
+    layout attention tiny config backbone decoding fsdp policy
     rollout rewards metrics checkpoints monitor
     module sft grpo pretrain
     analyze compare report scoreboard

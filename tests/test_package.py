@@ -36,12 +36,12 @@ CALLBACKS: dict[type, int] = {
 # How many settings each class has: a new one is a decision, not an accident.
 KNOBS: dict[type, int] = {
     SFTModule: 4,
-    GRPOModule: 14,
+    GRPOModule: 15,
     TowerModule: 4,
     FEADataModule: 13,
     RenderedFaces: 10,
     Source: 4,
-    PolicyConfig: 12,
+    PolicyConfig: 13,
     LoRA: 3,
     TinySize: 7,
     Generation: 2,

@@ -24,6 +24,7 @@ class Prompt(NamedTuple):
         pixels: (S, C) normalised patches.
         grid: (3,) frames, rows and columns of patches.
         target: (T,) ids of the analysis with its end token; empty where none is needed.
+        features: (visual tokens, width) of the image, where a frozen vision tower has seen it already.
     """
 
     example: Example
@@ -32,6 +33,7 @@ class Prompt(NamedTuple):
     pixels: Tensor
     grid: Tensor
     target: Tensor
+    features: Tensor | None = None
 
 
 class Encoder:
@@ -70,6 +72,12 @@ class Encoder:
             self._refuse_special(example, "description", example.analysis)
             target = self.target(example.analysis)
         return Prompt(example, ids, positions, features["pixel_values"], grid, target)
+
+    def most_tokens(self, example: Example) -> int:
+        """Length of the example's prompt with the largest image that is allowed."""
+        side = int(self.image_processor.patch_size) * int(self.image_processor.merge_size)
+        text = self._text_ids(example.question, example.emotions)
+        return len(text) - 1 + int(self.image_processor.size["longest_edge"]) // side**2
 
     def _refuse_special(self, example: Example, key: str, text: str) -> None:
         """An image placeholder in a text would stand for an image that is not there; an end token would end the turn."""

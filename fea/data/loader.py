@@ -62,6 +62,9 @@ class Examples(Dataset[Example]):
         return np.where(known, weights, weights[known].mean() if known.any() else 1.0)
 
 
+Faces = Examples | Sequence[Example]
+
+
 class Draw(NamedTuple):
     """Which example, and whether it is shown mirrored."""
 
@@ -129,7 +132,7 @@ class EpochSampler(Sampler[Draw]):
 class _Encoded(Dataset[tuple[Prompt | None, list[str]]]):
     """Encodes what is drawn; an unreadable image gives way to another example, or to nothing."""
 
-    def __init__(self, examples: Examples, encode: Encode, substitute: bool):
+    def __init__(self, examples: Faces, encode: Encode, substitute: bool):
         self.examples, self.encode, self.substitute = examples, encode, substitute
 
     def __getitem__(self, draw: Draw) -> tuple[Prompt | None, list[str]]:
@@ -193,7 +196,7 @@ class Loader:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: Faces,
         encode: Encode,
         sampler: EpochSampler,
         batch_size: int,
@@ -201,7 +204,8 @@ class Loader:
         on_bad: OnBad,
         training: bool,
     ):
-        self.sampler, self.batch_size, self.on_bad, self.training = sampler, batch_size, on_bad, training
+        self.examples, self.sampler = examples, sampler
+        self.batch_size, self.on_bad, self.training = batch_size, on_bad, training
         self.skipped: dict[str, int] = {}
         self._position = self._skip = 0
         self._loader = DataLoader(
