@@ -20,6 +20,7 @@ from fea.data.example import Example
 from fea.data.jsonl import write_atomically
 from fea.data.loader import EpochSampler, Loader
 from fea.data.module import emotion_set
+from fea.decoding import Trunk
 from fea.errors import FEAError
 from fea.policy import Policy
 from fea.prompts import Answer, parse
@@ -51,7 +52,12 @@ def load_policy(run: str, device: Device = "auto") -> tuple[Policy, dict[str, An
 
 
 def answers(
-    policy: Policy, prompts: Sequence[Prompt], generation: Generation, samples: int = 0, seed: int = 0
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    generation: Generation,
+    trunk: Trunk | None = None,
+    samples: int = 0,
+    seed: int = 0,
 ) -> list[list[Answer]]:
     """Answers to prompts.
 
@@ -59,6 +65,7 @@ def answers(
         policy: in eval mode.
         prompts: one batch.
         generation: length limit and temperature.
+        trunk: what earlier batches have read already.
         samples: answers sampled for each prompt; 0 gives the one greedy answer.
         seed: of the sampling noise.
 
@@ -68,7 +75,7 @@ def answers(
     placed = move_data_to_device(list(prompts), policy.forbidden.device)
     group = max(1, samples)
     chance = noise([p.example.id for p in prompts], group, generation.max_tokens, seed, 0) if samples else None
-    texts = policy.rollout(placed, group, generation, chance).texts
+    texts = policy.rollout(placed, group, generation, chance, trunk).texts
     parsed = [parse(text, prompts[n // group].example.emotions) for n, text in enumerate(texts)]
     return [parsed[n : n + group] for n in range(0, len(parsed), group)]
 
@@ -151,12 +158,13 @@ def _rows(
     sampler = EpochSampler(len(examples), shuffle=False)
     loader = Loader(examples, policy.encoder, sampler, _POOL * batch_size, workers, "skip", training=False)
     read: dict[str, Answer] = {}
+    trunk = Trunk()
     with tqdm(total=len(examples), unit=" images", file=sys.stderr) as progress:
         for pool in loader:
             pool.sort(key=lambda prompt: len(prompt.ids))
             for start in range(0, len(pool), batch_size):
                 batch = pool[start : start + batch_size]
-                written = answers(policy, batch, generation)
+                written = answers(policy, batch, generation, trunk)
                 read |= {prompt.example.id: said[0] for prompt, said in zip(batch, written, strict=True)}
                 progress.update(len(batch))
         progress.update(sum(loader.skipped.values()))

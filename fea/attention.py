@@ -8,6 +8,7 @@ Shapes in names: L tokens of a row, H query heads, K heads of keys and values, E
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fea.layout import Tree
+
+KeysValues = tuple[Tensor, Tensor]  # (L, K, E) each, of a layer
 
 
 class Plan(Protocol):
@@ -61,52 +64,69 @@ def attend(
 class TreeAttention:
     """One pass over a whole tree, [trunk | prompts | completions], each node once.
 
-    In attention the completions of a prompt stand side by side, each behind its ancestors' keys; for all the rest of the
-    model they follow one another without padding.
+    In attention the children of a node stand side by side, each behind the keys of its ancestors; for all the rest of the model
+    they follow one another without padding.
 
     Args:
         tree: the stretches of the row.
         device: of the model.
-        keep: whether to remember keys and values, in `kept`, for tokens that will follow.
+        trunk: keys and values of the trunk in each layer, if it was read before; the row then begins with the prompts.
+        keep: whether to remember the keys and the values of trunk and prompts, in `kept`, for tokens that will follow.
     """
 
-    def __init__(self, tree: Tree, device: torch.device, keep: bool = False):
-        self.tree, self.keep = tree, keep
-        self.kept: list[tuple[Tensor, Tensor]] = []
-        self.sizes = [tree.trunk, *tree.prompts, sum(map(sum, tree.completions))]
-        self.blocks = [(len(lengths), max(lengths, default=0)) for lengths in tree.completions]
-        used = [i < length for lengths in tree.completions for length in lengths for i in range(max(lengths))]
-        slots = torch.tensor(used, dtype=torch.bool)
-        self.slot_of_token = slots.nonzero()[:, 0].to(device)
-        self.token_of_slot = torch.where(slots, slots.cumsum(0) - 1, -1).to(device)
+    def __init__(self, tree: Tree, device: torch.device, trunk: Sequence[KeysValues] = (), keep: bool = False):
+        self.tree, self.trunk, self.keep = tree, trunk, keep
+        self.kept: list[list[list[Tensor]]] = []  # by layer: of keys, then of values, each node's
+        self.sizes = [0 if trunk else tree.trunk, sum(tree.prompts), sum(map(sum, tree.completions))]
+        self.prompts = _Siblings([tree.prompts], device)
+        self.completions = _Siblings(tree.completions, device)
 
     def attend(self, layer: int, query_LHE: Tensor, key_LKE: Tensor, value_LKE: Tensor) -> Tensor:
         """As in `Plan`."""
+        trunk, prompts, completions = zip(*(x.split(self.sizes) for x in (query_LHE, key_LKE, value_LKE)), strict=True)
+        stem = self.trunk[layer] if self.trunk else trunk[1:]
         if self.keep:
-            self.kept.append((key_LKE, value_LKE))
-        split = (part.split(self.sizes) for part in (query_LHE, key_LKE, value_LKE))
-        trunk, *prompts, completions = zip(*split, strict=True)
-        read = [_causal(*(part[None] for part in trunk))] if self.tree.trunk else []
-        before = []
-        for query, *own in prompts:
-            before.append([torch.cat(pair) for pair in zip(trunk[1:], own, strict=True)])
-            read.append(_causal(query[None], *(part[None] for part in before[-1])))
-        return torch.cat([*(part[0] for part in read), self._completions(completions, before)])
+            self.kept.append([[x, *y.split(self.tree.prompts)] for x, y in zip(stem, prompts[1:], strict=True)])
+        read = [_causal(*(x[None] for x in trunk))[0]] if self.sizes[0] else []
+        read.append(self.prompts.read(prompts, [stem]))
+        if self.sizes[2]:
+            keys, values = (x.split(self.tree.prompts) for x in prompts[1:])
+            before = [(torch.cat([stem[0], k]), torch.cat([stem[1], v])) for k, v in zip(keys, values, strict=True)]
+            read.append(self.completions.read(completions, before))
+        return torch.cat(read)
 
-    def _completions(self, parts: tuple[Tensor, ...], before: list[list[Tensor]]) -> Tensor:
-        """Reads of all completions, given for each prompt the keys and values of their ancestors."""
-        if not self.tree.completions or not len(parts[0]):
-            return parts[0]
-        sizes = [group * width for group, width in self.blocks]
-        padded = (_gather(part, self.token_of_slot, self.slot_of_token).split(sizes) for part in parts)
+
+class _Siblings:
+    """Nodes of one level of the tree, those of one parent next to each other.
+
+    Args:
+        lengths: by parent, the tokens of each child.
+        device: of the model.
+    """
+
+    def __init__(self, lengths: Sequence[Sequence[int]], device: torch.device):
+        self.blocks = [(len(children), max(children, default=0)) for children in lengths]
+        slots = [i < tokens for children in lengths for tokens in children for i in range(max(children))]
+        used = torch.tensor(slots, dtype=torch.bool)
+        self.padded = not bool(used.all())
+        self.slot_of_token = used.nonzero()[:, 0].to(device)
+        self.token_of_slot = torch.where(used, used.cumsum(0) - 1, -1).to(device)
+
+    def read(self, parts: Sequence[Tensor], before: Sequence[KeysValues]) -> Tensor:
+        """(tokens, H, E) from queries, keys and values of all children, and keys and values of their ancestors by parent."""
+        if self.padded:
+            parts = [_gather(part, self.token_of_slot, self.slot_of_token) for part in parts]
+        split = (part.split([children * width for children, width in self.blocks]) for part in parts)
         read = []
-        for (group, width), seen, *block in zip(self.blocks, before, *padded, strict=True):
-            query, *own = (part.unflatten(0, (group, width)) for part in block)
-            keys_values = [
-                torch.cat([part.expand(group, -1, -1, -1), mine], dim=1) for part, mine in zip(seen, own, strict=True)
-            ]
-            read.append(_causal(query, *keys_values).flatten(0, 1))
-        return _gather(torch.cat(read), self.slot_of_token, self.token_of_slot)
+        for (children, width), seen, *block in zip(self.blocks, before, *split, strict=True):
+            query, *own = (part.unflatten(0, (children, width)) for part in block)
+            key, value = (
+                torch.cat([shared.expand(children, -1, -1, -1), mine], dim=1)
+                for shared, mine in zip(seen, own, strict=True)
+            )
+            read.append(_causal(query, key, value).flatten(0, 1))
+        whole = torch.cat(read)
+        return _gather(whole, self.slot_of_token, self.token_of_slot) if self.padded else whole
 
 
 def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

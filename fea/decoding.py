@@ -10,15 +10,15 @@ are finished are dropped from it now and then; H query heads, K heads of keys an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fea.attention import TreeAttention
+from fea.attention import KeysValues, TreeAttention
 from fea.data.encoding import Prompt
-from fea.layout import lay_out
+from fea.layout import Tree, shared, trunk_of
 from fea.losses import log_distribution
 from fea.sampling import Completions, Generation, choose
 
@@ -32,14 +32,20 @@ class Decoding:
     """The state between two tokens. `Policy.rollout` is its public face and documents the arguments."""
 
     def __init__(
-        self, policy: Policy, prompts: Sequence[Prompt], group: int, generation: Generation, noise_NT: Tensor | None
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group: int,
+        generation: Generation,
+        noise_NT: Tensor | None,
+        trunk: Trunk,
     ):
         self.policy, self.generation = policy, generation
         device = policy.forbidden.device
         self.noise = None if noise_NT is None else noise_NT.to(device)
         self.ends = torch.tensor(policy.ends, device=device)
         self.next = torch.tensor([int(p.positions.max()) + 1 for p in prompts], device=device).repeat_interleave(group)
-        hidden, read = self._read(prompts)
+        hidden, read = self._read(prompts, trunk)
         self.hidden = hidden.repeat_interleave(group, dim=0)
         rows, length = len(self.hidden), generation.max_tokens
         self.attention = StepAttention(read, torch.arange(len(prompts), device=device).repeat_interleave(group), length)
@@ -50,14 +56,17 @@ class Decoding:
         self.mask = torch.zeros_like(self.ids)
         self.logps = torch.zeros(rows, length, device=device)
 
-    def _read(self, prompts: Sequence[Prompt]) -> tuple[Tensor, TreeAttention]:
+    def _read(self, prompts: Sequence[Prompt], trunk: Trunk) -> tuple[Tensor, TreeAttention]:
         """Reads the prompts: the last hidden state of each, (B, width), and keys and values of all."""
         none = prompts[0].ids.new_empty(0, 0)
-        layout = lay_out("tree", prompts, none, none, self.policy.image_token)
-        assert layout.tree is not None
-        plan = TreeAttention(layout.tree, none.device, keep=True)
+        known = trunk.length if trunk.begins(prompts) else 0
+        layout = shared(prompts, none, none, known or trunk_of(prompts, self.policy.image_token))
+        tree = cast(Tree, layout.tree)
+        layout = layout._replace(ids=layout.ids[:, known:], positions=layout.positions[:, :, known:])
+        plan = TreeAttention(tree, none.device, trunk.layers if known else (), keep=True)
         hidden = self.policy.read(layout, self.policy.image_features(prompts), plan)
-        ends = torch.tensor(layout.tree.prompts, device=none.device).cumsum(0) + layout.tree.trunk - 1
+        trunk.fill(prompts[0].ids[: tree.trunk], plan)
+        ends = torch.tensor(tree.prompts, device=none.device).cumsum(0) + tree.trunk - known - 1
         return hidden[ends], plan
 
     def running(self) -> bool:
@@ -96,6 +105,28 @@ class Decoding:
         return Completions(ids, mask, logps, ~ended, texts)
 
 
+class Trunk:
+    """What prompts begin with, read once for many batches. Good for as long as the weights stay as they are."""
+
+    def __init__(self) -> None:
+        self.ids = torch.empty(0, dtype=torch.long)
+        self.layers: list[KeysValues] = []
+
+    @property
+    def length(self) -> int:
+        """Tokens of it; 0 before the first batch of several prompts."""
+        return len(self.ids)
+
+    def begins(self, prompts: Sequence[Prompt]) -> bool:
+        """Whether it is known and all prompts begin with it."""
+        return self.length > 0 and all(torch.equal(prompt.ids[: self.length], self.ids) for prompt in prompts)
+
+    def fill(self, ids: Tensor, read: TreeAttention) -> None:
+        """Remembers what the first batch has read."""
+        if not self.length:
+            self.ids, self.layers = ids, [(keys[0].clone(), values[0].clone()) for keys, values in read.kept]
+
+
 class StepAttention:
     """One new token for every row: it sees the trunk, its prompt and what it wrote itself, under one softmax.
 
@@ -107,11 +138,10 @@ class StepAttention:
 
     def __init__(self, read: TreeAttention, prompt_R: Tensor, length: int):
         trunk, prompts, own = [], [], []
-        for key_LKE, value_LKE in read.kept:
-            parts = [part.split(read.sizes) for part in (key_LKE, value_LKE)]
-            trunk.append([part[0][None] for part in parts])
-            prompts.append([pad_sequence(part[1:-1], batch_first=True) for part in parts])
-            own.append([part.new_zeros(len(prompt_R), length, *part.shape[1:]) for part in (key_LKE, value_LKE)])
+        for layer in read.kept:
+            trunk.append([nodes[0][None] for nodes in layer])
+            prompts.append([pad_sequence(nodes[1:], batch_first=True) for nodes in layer])
+            own.append([nodes[0].new_zeros(len(prompt_R), length, *nodes[0].shape[1:]) for nodes in layer])
         lengths = torch.tensor(read.tree.prompts, device=prompt_R.device)
         padding = torch.arange(int(lengths.max()), device=prompt_R.device) >= lengths[:, None]
         self.shared = [Level(prompts, padding), *([Level(trunk)] if read.tree.trunk else [])]

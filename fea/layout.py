@@ -6,6 +6,8 @@ A group is one prompt with its completions; it is never split. Three layouts giv
     group   [prompt 1 | prompt 2 | c11 c12 .. | c21 ..]  every prompt once, its completions see it
     tree    [trunk | prompt 1 | prompt 2 | c11 c12 .. ]  and what all prompts begin with once, too
 
+With a single completion of each prompt, as in fine-tuning, the two are one node: [trunk | prompt 1, c1 | prompt 2, c2 | ...].
+
 In the shared layouts a token sees its own node's past and its node's ancestors (`attention.TreeAttention`), and its positions
 are those it would have alone: an image starts where the trunk ends, a completion where its own prompt ends. So the
 log-probabilities and all gradients are those of `rows`, and a group of G completions of C tokens after a prompt of P costs
@@ -16,6 +18,7 @@ Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a comp
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -95,28 +98,36 @@ def rows(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor) -> Layout:
 
 
 def shared(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor, trunk: int) -> Layout:
-    """One row for everything; the first `trunk` tokens of the prompts stand there once."""
+    """One row for everything; the first `trunk` tokens of the prompts stand there once.
+
+    A completion that is its prompt's only one is the rest of the prompt's node.
+    """
     group, lengths = len(ids_NT) // len(prompts), mask_NT.sum(dim=1).tolist()
-    own = [len(prompt.ids) - trunk for prompt in prompts]
-    written = [lengths[b * group : (b + 1) * group] for b in range(len(prompts))]
-    targets = ids_NT[mask_NT.bool()]
-    ids = [prompts[0].ids[:trunk], *(prompt.ids[trunk:] for prompt in prompts), targets]
-    positions = [prompts[0].positions[:, :trunk], *(prompt.positions[:, trunk:] for prompt in prompts)]
-    scored: list[int] = []
-    prompt_end, start = trunk, trunk + sum(own)
+    nodes = [(prompts[0].ids[:trunk], prompts[0].positions[:, :trunk])]
+    leaves: list[tuple[Tensor, Tensor]] = []
     for b, prompt in enumerate(prompts):
-        prompt_end += own[b]
-        for length in written[b]:
-            positions.append(next_positions(prompt, length).expand(3, -1))
-            scored += [prompt_end - 1, *range(start, start + length - 1)][:length]
-            start += length
+        nodes.append((prompt.ids[trunk:], prompt.positions[:, trunk:]))
+        for n in range(b * group, (b + 1) * group):
+            leaf = (ids_NT[n, : lengths[n]], next_positions(prompt, lengths[n]).expand(3, -1))
+            (nodes if group == 1 else leaves).append(leaf)
+    ids, positions = zip(*nodes, *leaves, strict=True)
+    starts = [0, *itertools.accumulate(map(len, ids))]
+    scored: list[int] = []
+    for n, length in enumerate(lengths):
+        prompt_at, leaf_at = (1 + 2 * n, 2 + 2 * n) if group == 1 else (1 + n // group, len(nodes) + n)
+        scored += [starts[prompt_at + 1] - 1, *range(starts[leaf_at], starts[leaf_at] + length - 1)][:length]
+    own = [len(prompt.ids) - trunk for prompt in prompts]
+    if group == 1:
+        tree = Tree(trunk, [own + length for own, length in zip(own, lengths, strict=True)], [[] for _ in own])
+    else:
+        tree = Tree(trunk, own, [lengths[b * group : (b + 1) * group] for b in range(len(prompts))])
     return Layout(
         torch.cat(ids)[None],
         torch.cat(positions, dim=1)[:, None],
         list(range(len(prompts))),
-        torch.tensor(scored, dtype=torch.long, device=targets.device),
-        targets,
-        Tree(trunk, own, written),
+        torch.tensor(scored, dtype=torch.long, device=ids_NT.device),
+        ids_NT[mask_NT.bool()],
+        tree,
     )
 
 

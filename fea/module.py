@@ -18,6 +18,7 @@ from fea.config import PolicyConfig, check
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.loader import Loader
+from fea.decoding import Trunk
 from fea.errors import FEAError
 from fea.metrics import AUScores, EmotionScores
 from fea.policy import Policy
@@ -141,9 +142,15 @@ class FEAModule(L.LightningModule):
         datamodule = cast(Any, self.trainer).datamodule
         self.au_scores, self.emotion_scores = AUScores(), EmotionScores(datamodule.all_emotions)
 
+    def on_validation_start(self) -> None:
+        """All batches of an evaluation share the weights, and so what their prompts begin with."""
+        self.trunk = Trunk()
+
+    on_test_start = on_predict_start = on_validation_start
+
     def answer(self, prompts: Sequence[Prompt]) -> Rollout:
         """Greedy answers, one a prompt."""
-        completions = self.policy.rollout(prompts, 1, self.generation, None)
+        completions = self.policy.rollout(prompts, 1, self.generation, None, self.trunk)
         return Rollout(prompts, 1, completions, parse_all(completions.texts, prompts))
 
     def count(self, rollout: Rollout) -> None:

@@ -20,7 +20,7 @@ from fea.attention import Plan, TreeAttention
 from fea.backbone import load
 from fea.config import PolicyConfig
 from fea.data.encoding import Encoder, Prompt
-from fea.decoding import Decoding
+from fea.decoding import Decoding, Trunk
 from fea.layout import Layout, lay_out
 from fea.losses import token_logps
 from fea.sampling import Completions, Generation
@@ -163,7 +163,12 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def rollout(
-        self, prompts: Sequence[Prompt], group: int, generation: Generation, noise_NT: Tensor | None
+        self,
+        prompts: Sequence[Prompt],
+        group: int,
+        generation: Generation,
+        noise_NT: Tensor | None,
+        trunk: Trunk | None = None,
     ) -> Completions:
         """Writes completions.
 
@@ -172,6 +177,7 @@ class Policy(nn.Module):
             group: completions of each.
             generation: length limit and temperature.
             noise_NT: uniform numbers that choose the tokens, (B * group, max_tokens); None for greedy decoding.
+            trunk: what earlier batches have read already, if the weights are still the same.
 
         Raises:
             RuntimeError: the policy is in train mode, where checkpointing would silently drop the cache.
@@ -179,7 +185,7 @@ class Policy(nn.Module):
         if self.training:
             raise RuntimeError("rollouts need eval mode: call policy.eval() first")
         with fsdp.gathered(self):
-            decoding = Decoding(self, prompts, group, generation, noise_NT)
+            decoding = Decoding(self, prompts, group, generation, noise_NT, trunk or Trunk())
             while decoding.running():
                 decoding.step()
             return decoding.completions()

@@ -15,6 +15,7 @@ from fea.data.faces import EMOTIONS, ceiling
 from fea.data.record import Rules
 from fea.data.table import Table, open_jsonl
 from fea.data.wording import analysis, annotate
+from fea.decoding import Trunk
 from fea.prompts import Answer, parse
 from fea.report import Curve, Face, write_report
 from fea.sampling import Generation
@@ -56,10 +57,11 @@ def answered(run: Path, faces: Sequence[Example]) -> tuple[Said, Said]:
     generation = Generation(max_tokens=112)
     greedy: Said = []
     sampled: Said = []
+    trunk = Trunk()
     for start in range(0, len(faces), _BATCH):
-        prompts = [policy.encoder(face) for face in faces[start : start + _BATCH]]
-        greedy += answers(policy, prompts, generation)
-        sampled += answers(policy, prompts, generation, samples=_SAMPLES)
+        prompts = policy.look([policy.encoder(face) for face in faces[start : start + _BATCH]])
+        greedy += answers(policy, prompts, generation, trunk)
+        sampled += answers(policy, prompts, generation, trunk, _SAMPLES)
     return greedy, sampled
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from fea.config import LoRA
 from fea.data.encoding import Prompt
 from fea.data.example import Example
+from fea.decoding import Trunk
 from fea.policy import Policy
 from fea.sampling import Completions, Generation, noise
 
@@ -91,6 +92,29 @@ def test_greedy_rollouts_equal_generate_for_prompts_of_different_lengths(policy:
     assert written(completions) == [generated(policy, prompt, 12) for prompt in uneven]
     assert len({tuple(row) for row in written(completions)}) == 4
     assert len(set(map(len, written(completions)))) > 1
+
+
+def test_what_prompts_begin_with_is_read_once_for_all_batches(policy: Policy, uneven: list[Prompt]) -> None:
+    read: list[int] = []
+    policy.language_model.register_forward_pre_hook(
+        lambda _, __, options: read.append(options["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+
+    def batches(trunk: Trunk | None) -> list[list[int]]:
+        read.clear()
+        one = Generation(1)  # nothing is read but the prompts
+        return [row for n in (0, 2) for row in written(policy.rollout(uneven[n : n + 2], 1, one, None, trunk))]
+
+    alone, whole = batches(None), list(read)
+    trunk = Trunk()
+    assert batches(trunk) == alone
+    assert trunk.length > 5
+    assert read == [whole[0], whole[1] - trunk.length]
+    other = [uneven[3]._replace(ids=uneven[3].ids + (torch.arange(len(uneven[3].ids)) == 0))]
+    assert not trunk.begins(other)
+    assert written(policy.rollout(other, 1, LONG, None, trunk)) == written(policy.rollout(other, 1, LONG, None))
+    long = policy.rollout(uneven, 2, LONG, noise(["a", "b", "c", "d"], 2, 12, 0, 0), trunk)
+    assert written(long) == written(policy.rollout(uneven, 2, LONG, noise(["a", "b", "c", "d"], 2, 12, 0, 0)))
 
 
 def test_checkpointing_does_not_change_a_rollout(policy: Policy, make_policy: MakePolicy, uneven: list[Prompt]) -> None:

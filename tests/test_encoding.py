@@ -138,3 +138,12 @@ def test_a_question_for_every_face_does_not_fill_the_memory(
     assert len(encoder._texts) < 1001
     again = encoder(examples[0]._replace(question="Question 1004?"))
     assert torch.equal(again.ids, make_policy().encoder(examples[0]._replace(question="Question 1004?")).ids)
+
+
+def test_the_longest_prompt_is_known_without_its_image(
+    make_policy: Callable[..., Policy], examples: list[Example]
+) -> None:
+    policy = make_policy(min_pixels=784, max_pixels=112 * 112)
+    example = examples[0]._replace(question="Which emotion, and why?")
+    assert policy.encoder.most_tokens(example) == len(policy.encoder(example).ids)  # 112 x 112 is the most
+    assert policy.encoder.most_tokens(example._replace(image="nowhere")) == policy.encoder.most_tokens(example)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -114,6 +115,21 @@ def test_groups_stay_within_their_optimiser_step() -> None:
     packing = Packing(prompts=8, group=2, steps=2, packs=2)
     packs = packing.split({group: 10 + group for group in range(8) if group != 5})
     assert [set(packs[0] + packs[1]), set(packs[2] + packs[3])] == [{0, 1, 2, 3}, {4, 6, 7}]
+
+
+@pytest.mark.parametrize(
+    ("copies", "limit", "told"),
+    [
+        (1, 1440, None),  # two groups of 100 + 4 * 155 tokens
+        (1, 1439, "a pack can reach 1440 tokens .* set trainer.accumulate_grad_batches to 4"),
+        (1, 719, "lower model.group_size"),
+        (4, 2040, None),  # every completion with a prompt of its own
+        (4, 1440, "a pack can reach 2040 tokens .* set trainer.accumulate_grad_batches to 4"),
+    ],
+)
+def test_a_pack_that_may_not_fit_gets_advice(copies: int, limit: int, told: str | None) -> None:
+    advice = Packing(8, 4, steps=2, packs=2, copies=copies).advice(100, 155, limit)
+    assert advice is None if told is None else advice is not None and re.search(told, advice)
 
 
 @pytest.mark.parametrize("normalizer", ["grpo", "dapo"])

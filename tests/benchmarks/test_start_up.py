@@ -1,0 +1,35 @@
+"""Seconds until a command answers: help, a mistake in a config, a version.
+
+pytest -m benchmark tests/benchmarks/test_start_up.py -s
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from statistics import median
+
+import pytest
+
+RUNS = 7
+COMMANDS = [
+    "--help",
+    "--version",
+    "analyze --help",
+    "data check nowhere.jsonl",
+    "fit --help",
+    "fit --config nowhere.yaml",
+]
+
+pytestmark = pytest.mark.benchmark
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_start_up(command: str) -> None:
+    seconds = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "fea", *command.split()], capture_output=True, check=False)
+        seconds.append(time.perf_counter() - start)
+    print(f"\n| `fea {command}` | {median(seconds):.2f} |")
