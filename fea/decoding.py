@@ -144,7 +144,7 @@ class StepAttention:
             own.append([nodes[0].new_zeros(len(prompt_R), length, *nodes[0].shape[1:]) for nodes in layer])
         lengths = torch.tensor(read.tree.prompts, device=prompt_R.device)
         padding = torch.arange(int(lengths.max()), device=prompt_R.device) >= lengths[:, None]
-        self.shared = [Level(prompts, padding), *([Level(trunk)] if read.tree.trunk else [])]
+        self.shared = [Level(prompts, padding if padding.any() else None), *([Level(trunk)] if read.tree.trunk else [])]
         self.own = Level(own)
         self.prompt = prompt_R
         self._seat()
