@@ -116,13 +116,17 @@ def _check_family(base: str) -> None:
 
 def _pretrained(config: PolicyConfig, tokenizer: Any) -> Any:
     from transformers import AutoModelForImageTextToText
+    from transformers.utils import logging
 
     options: dict[str, Any] = {"dtype": getattr(torch, config.dtype)}
     if config.four_bit:
         options |= {"quantization_config": _four_bit()}
         if torch.cuda.is_available():  # straight to the card: a copy in host memory may not fit
             options |= {"device_map": {"": torch.cuda.current_device()}}
+    if Path(config.base).is_dir():  # a bar is for what takes long
+        logging.disable_progress_bar()
     model = _from(AutoModelForImageTextToText.from_pretrained, config.base, **options)
+    logging.enable_progress_bar()
     if model.config.image_token_id != tokenizer.convert_tokens_to_ids("<|image_pad|>") or not tokenizer.chat_template:
         raise FEAError(
             f"policy.base: '{config.base}' lacks its own tokenizer or chat template; copy these files from the model it was "

@@ -9,6 +9,7 @@ are finished are dropped from it now and then; H query heads, K heads of keys an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self, cast
 
@@ -168,17 +169,20 @@ class StepAttention:
     def attend(self, layer: int, query_RHE: Tensor, key_RKE: Tensor, value_RKE: Tensor) -> Tensor:
         """As in `attention.Plan`; the row of tokens is one token of each of the R rows."""
         self.own.put(layer, key_RKE, value_RKE)
-        query = query_RHE.unflatten(1, (key_RKE.shape[1], -1)) * query_RHE.shape[-1] ** -0.5
+        query = query_RHE.unflatten(1, (key_RKE.shape[1], -1)).transpose(0, 1).contiguous()
+        query *= query.shape[-1] ** -0.5
         levels = [*self.shared, self.own]
         scores = [level.scores(layer, query) for level in levels]
         shares = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(value_RKE.dtype)
         parts = shares.split([part.shape[-1] for part in scores], dim=-1)
         reads = [level.read(layer, part) for level, part in zip(levels, parts, strict=True)]
-        return torch.stack(reads).sum(dim=0).flatten(1, 2)
+        return functools.reduce(torch.add, reads).transpose(0, 1).flatten(1, 2)
 
 
 class Level:
     """Keys and values of M nodes, each seen by up to W rows; the rows of a node share one matrix product.
+
+    Heads come first in all shapes, so that the rows of a node lie side by side without being moved.
 
     Args:
         layers: for each layer, keys and values, (M, n, K, E) each.
@@ -186,42 +190,44 @@ class Level:
     """
 
     def __init__(self, layers: Sequence[Sequence[Tensor]], padding: Tensor | None = None):
-        self.layers = [[key.permute(0, 2, 3, 1), value.transpose(1, 2)] for key, value in layers]
+        self.layers = [
+            [key.permute(2, 0, 3, 1).contiguous(), value.permute(2, 0, 1, 3).contiguous()] for key, value in layers
+        ]
         self.padding, self.tokens = padding, layers[0][0].shape[1]
 
     def seat(self, node_R: Tensor) -> None:
         """Takes note of the node that each row sees; those of a node stand next to each other."""
-        count = node_R.bincount(minlength=len(self.layers[0][0]))
+        count = node_R.bincount(minlength=self.layers[0][0].shape[1])
         row = torch.arange(len(node_R), device=node_R.device)
         width = int(count.max())
         self.place = node_R * width + row - (count.cumsum(0) - count)[node_R]
         self.rows = row.new_zeros(len(count) * width).index_put((self.place,), row).view(-1, width)
         self.even = self.rows.numel() == len(row)  # then no row has to be moved
-        self.unseen = None if self.padding is None else self.padding[node_R][:, None, None]
+        self.unseen = None if self.padding is None else self.padding[node_R][:, None]
 
     def keep(self, nodes: Tensor) -> None:
         """Drops all nodes but these."""
-        self.layers = [[part[nodes] for part in layer] for layer in self.layers]
+        self.layers = [[part[:, nodes] for part in layer] for layer in self.layers]
 
     def put(self, layer: int, key_MKE: Tensor, value_MKE: Tensor) -> None:
         """Stores the last token of every node."""
         key, value = self.layers[layer]
-        key[..., self.tokens - 1], value[:, :, self.tokens - 1] = key_MKE, value_MKE
+        key[..., self.tokens - 1], value[:, :, self.tokens - 1] = key_MKE.transpose(0, 1), value_MKE.transpose(0, 1)
 
     def scores(self, layer: int, query: Tensor) -> Tensor:
-        """(R, K, S, n) products of (R, K, S, E) queries with the keys; S heads of queries share each head of keys."""
+        """(K, R, S, n) products of (K, R, S, E) queries with the keys; S heads of queries share each head of keys."""
         products = self._back(self._side_by_side(query) @ self.layers[layer][0][..., : self.tokens])
         return products if self.unseen is None else products.masked_fill(self.unseen, -torch.inf)
 
     def read(self, layer: int, shares: Tensor) -> Tensor:
-        """(R, K, S, E) sums of the values, weighted by (R, K, S, n)."""
+        """(K, R, S, E) sums of the values, weighted by (K, R, S, n)."""
         return self._back(self._side_by_side(shares) @ self.layers[layer][1][:, :, : self.tokens])
 
     def _side_by_side(self, rows: Tensor) -> Tensor:
-        """(R, K, S, x) to (M, K, W * S, x)."""
-        seated = rows.unflatten(0, self.rows.shape) if self.even else rows[self.rows]
-        return seated.transpose(1, 2).flatten(2, 3)
+        """(K, R, S, x) to (K, M, W * S, x)."""
+        seated = rows.unflatten(1, self.rows.shape) if self.even else rows[:, self.rows]
+        return seated.flatten(2, 3)
 
     def _back(self, nodes: Tensor) -> Tensor:
-        seated: Tensor = nodes.unflatten(2, (self.rows.shape[1], -1)).transpose(1, 2).flatten(0, 1)
-        return seated if self.even else seated[self.place]
+        seated: Tensor = nodes.unflatten(2, (self.rows.shape[1], -1)).flatten(1, 2)
+        return seated if self.even else seated[:, self.place]

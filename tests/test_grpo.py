@@ -10,6 +10,7 @@ import torch
 from conftest import fit
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
 from fea.data.example import Example
 from fea.errors import FEAError
@@ -102,6 +103,41 @@ def test_packs_change_nothing_but_time_and_memory(tmp_path: Path, normalizer: st
     assert largest > 0
     for name, gradient in whole.items():
         torch.testing.assert_close(Gradients.seen[name], gradient, rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize(("layout", "frozen"), [("tree", True), ("rows", True), ("tree", False)])
+def test_a_frozen_tower_sees_the_images_once_a_rollout(
+    tmp_path: Path, layout: str, frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For sampling, the reference, the old log-probabilities and two epochs of updates; a trained one has to look each time."""
+    looks = []
+    tower = Qwen2_5_VisionTransformerPretrainedModel
+    plain = tower.forward
+    monkeypatch.setattr(tower, "forward", lambda self, *a, **o: (looks.append(1), plain(self, *a, **o))[1])
+    fit(
+        "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=4, model__mu=2, model__beta=0.1,
+        model__policy__layout=layout, model__policy__train_vision=str(not frozen).lower(),
+    )  # fmt: skip
+    assert len(looks) == 2 * (1 if frozen else 1 + 1 + 1 + 2)
+
+
+@pytest.mark.parametrize("layout", ["group", "rows"])
+def test_the_layout_changes_nothing_but_time_and_memory(tmp_path: Path, layout: str) -> None:
+    common = {"trainer__callbacks": callbacks("Vowels"), "trainer__max_steps": 3, "model__mu": 3, "model__beta": 0.1}
+    common |= {"model__optimization__lr": 1e-3, "model__optimization__warmup": 0}
+    tree, other = (
+        weights(fit("grpo", tmp_path / name, model__policy__layout=name, **common)) for name in ("tree", layout)
+    )
+    start = weights(fit("grpo", tmp_path / "start", **common | {"trainer__max_steps": 0}))
+    assert max(float((tree[name] - start[name]).abs().max()) for name in tree) > 1e-3
+    for name, weight in tree.items():
+        torch.testing.assert_close(other[name], weight, rtol=0, atol=1e-4)
+
+
+def test_a_run_says_which_layout_it_uses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        fit("grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=1)
+    assert "layout: tree, attention: sdpa" in caplog.text
 
 
 def test_the_first_update_is_that_of_the_policy_gradient(tmp_path: Path) -> None:
