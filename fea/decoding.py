@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from fea.policy import Policy
 
 _FINISHED = 0.25  # share of finished rows from which on they are dropped
+_LONG = (
+    64  # tokens from which on a trunk is worth a matrix product of its own; a shorter one is copied before each prompt
+)
 
 
 class Decoding:
@@ -138,14 +141,17 @@ class StepAttention:
     """
 
     def __init__(self, read: TreeAttention, prompt_R: Tensor, length: int):
+        apart = read.tree.trunk >= _LONG
         trunk, prompts, own = [], [], []
         for layer in read.kept:
-            trunk.append([nodes[0][None] for nodes in layer])
-            prompts.append([pad_sequence(nodes[1:], batch_first=True) for nodes in layer])
+            trunk.append([stem[None] for stem, *_ in layer])
+            before = [stem[: 0 if apart else None] for stem, *_ in layer]
+            whole = [[torch.cat([b, node]) for node in nodes[1:]] for b, nodes in zip(before, layer, strict=True)]
+            prompts.append([pad_sequence(nodes, batch_first=True) for nodes in whole])
             own.append([nodes[0].new_zeros(len(prompt_R), length, *nodes[0].shape[1:]) for nodes in layer])
-        lengths = torch.tensor(read.tree.prompts, device=prompt_R.device)
+        lengths = torch.tensor(read.tree.prompts, device=prompt_R.device) + (0 if apart else read.tree.trunk)
         padding = torch.arange(int(lengths.max()), device=prompt_R.device) >= lengths[:, None]
-        self.shared = [Level(prompts, padding if padding.any() else None), *([Level(trunk)] if read.tree.trunk else [])]
+        self.shared = [Level(prompts, padding if padding.any() else None), *([Level(trunk)] if apart else [])]
         self.own = Level(own)
         self.prompt = prompt_R
         self._seat()
@@ -190,44 +196,41 @@ class Level:
     """
 
     def __init__(self, layers: Sequence[Sequence[Tensor]], padding: Tensor | None = None):
-        self.layers = [
-            [key.permute(2, 0, 3, 1).contiguous(), value.permute(2, 0, 1, 3).contiguous()] for key, value in layers
-        ]
-        self.padding, self.tokens = padding, layers[0][0].shape[1]
+        self.heads, self.tokens, self.padding = layers[0][0].shape[2], layers[0][0].shape[1], padding
+        self.keys = [key.permute(2, 0, 3, 1).contiguous() for key, _ in layers]  # (K, M, E, n)
+        self.values = [value.permute(2, 0, 1, 3).contiguous() for _, value in layers]  # (K, M, n, E)
 
     def seat(self, node_R: Tensor) -> None:
         """Takes note of the node that each row sees; those of a node stand next to each other."""
-        count = node_R.bincount(minlength=self.layers[0][0].shape[1])
+        count = node_R.bincount(minlength=self.keys[0].shape[1])
         row = torch.arange(len(node_R), device=node_R.device)
         width = int(count.max())
         self.place = node_R * width + row - (count.cumsum(0) - count)[node_R]
-        self.rows = row.new_zeros(len(count) * width).index_put((self.place,), row).view(-1, width)
-        self.even = self.rows.numel() == len(row)  # then no row has to be moved
+        self.rows = row.new_zeros(len(count) * width).index_put((self.place,), row)
+        self.even = len(self.rows) == len(row)  # then no row has to be moved
         self.unseen = None if self.padding is None else self.padding[node_R][:, None]
 
     def keep(self, nodes: Tensor) -> None:
         """Drops all nodes but these."""
-        self.layers = [[part[:, nodes] for part in layer] for layer in self.layers]
+        self.keys, self.values = ([part[:, nodes] for part in layers] for layers in (self.keys, self.values))
 
     def put(self, layer: int, key_MKE: Tensor, value_MKE: Tensor) -> None:
         """Stores the last token of every node."""
-        key, value = self.layers[layer]
-        key[..., self.tokens - 1], value[:, :, self.tokens - 1] = key_MKE.transpose(0, 1), value_MKE.transpose(0, 1)
+        self.keys[layer][..., self.tokens - 1] = key_MKE.transpose(0, 1)
+        self.values[layer][:, :, self.tokens - 1] = value_MKE.transpose(0, 1)
 
     def scores(self, layer: int, query: Tensor) -> Tensor:
         """(K, R, S, n) products of (K, R, S, E) queries with the keys; S heads of queries share each head of keys."""
-        products = self._back(self._side_by_side(query) @ self.layers[layer][0][..., : self.tokens])
+        products = self._times(query, self.keys[layer].flatten(0, 1)[..., : self.tokens])
         return products if self.unseen is None else products.masked_fill(self.unseen, -torch.inf)
 
     def read(self, layer: int, shares: Tensor) -> Tensor:
         """(K, R, S, E) sums of the values, weighted by (K, R, S, n)."""
-        return self._back(self._side_by_side(shares) @ self.layers[layer][1][:, :, : self.tokens])
+        return self._times(shares, self.values[layer].flatten(0, 1)[:, : self.tokens])
 
-    def _side_by_side(self, rows: Tensor) -> Tensor:
-        """(K, R, S, x) to (K, M, W * S, x)."""
-        seated = rows.unflatten(1, self.rows.shape) if self.even else rows[:, self.rows]
-        return seated.flatten(2, 3)
-
-    def _back(self, nodes: Tensor) -> Tensor:
-        seated: Tensor = nodes.unflatten(2, (self.rows.shape[1], -1)).flatten(1, 2)
-        return seated if self.even else seated[:, self.place]
+    def _times(self, rows: Tensor, nodes: Tensor) -> Tensor:
+        """Each row, (K, R, S, x), times the matrix of its node, (K * M, x, y): (K, R, S, y)."""
+        seated = rows if self.even else rows[:, self.rows]
+        product = torch.bmm(seated.reshape(len(nodes), -1, rows.shape[-1]), nodes)
+        product = product.view(self.heads, -1, rows.shape[2], nodes.shape[-1])
+        return product if self.even else product[:, self.place]

@@ -17,6 +17,7 @@ from fea.config import LoRA
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.decoding import Trunk
+from fea.layout import trunk_of
 from fea.policy import Policy
 from fea.sampling import Completions, Generation, noise
 
@@ -92,6 +93,18 @@ def test_greedy_rollouts_equal_generate_for_prompts_of_different_lengths(policy:
     assert written(completions) == [generated(policy, prompt, 12) for prompt in uneven]
     assert len({tuple(row) for row in written(completions)}) == 4
     assert len(set(map(len, written(completions)))) > 1
+
+
+def test_a_long_trunk_is_there_once_and_changes_no_token(make_policy: MakePolicy, uneven: list[Prompt]) -> None:
+    """Short ones are copied before each prompt, so that the tests around this one do not see it apart."""
+    policy = make_policy(**SIZES, knowledge="full")
+    policy.ends = [*policy.ends, *range(0, 500, 15)]
+    prompts = [policy.encoder(prompt.example) for prompt in uneven]
+    assert trunk_of(prompts, policy.image_token) > 500
+    assert written(policy.rollout(prompts, 1, LONG, None)) == [generated(policy, prompt, 12) for prompt in prompts]
+    whole = written(sample(policy, prompts, 4))
+    assert [row for prompt in prompts for row in written(sample(policy, [prompt], 4))] == whole
+    assert len({tuple(row) for row in whole}) > 12
 
 
 def test_what_prompts_begin_with_is_read_once_for_all_batches(policy: Policy, uneven: list[Prompt]) -> None:
