@@ -103,7 +103,8 @@ class Decoding:
 
     def completions(self) -> Completions:
         """What was written."""
-        ids, mask, logps = (tensor[:, : self.written].contiguous() for tensor in (self.ids, self.mask, self.logps))
+        # Copies: the update computes gradients with them, which tensors of the inference mode refuse.
+        ids, mask, logps = (tensor[:, : self.written].clone() for tensor in (self.ids, self.mask, self.logps))
         ended = torch.isin(ids, self.ends).logical_and(mask.bool()).any(dim=1)
         texts = [self.policy.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
         return Completions(ids, mask, logps, ~ended, texts)

@@ -185,9 +185,10 @@ class Policy(nn.Module):
         if self.training:
             raise RuntimeError("rollouts need eval mode: call policy.eval() first")
         with fsdp.gathered(self):
-            decoding = Decoding(self, prompts, group, generation, noise_NT, trunk or Trunk())
-            while decoding.running():
-                decoding.step()
+            with torch.inference_mode():  # a tenth faster than without gradients alone
+                decoding = Decoding(self, prompts, group, generation, noise_NT, trunk or Trunk())
+                while decoding.running():
+                    decoding.step()
             return decoding.completions()
 
     def tokens_until(self, ids: Tensor, characters: int) -> int:
