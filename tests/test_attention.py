@@ -94,7 +94,9 @@ def test_in_low_precision_the_layout_matters_less_than_the_batch_size(
     low = stirred(make_policy(**saved, dtype="bfloat16", four_bit=four_bit)).train()
     exact = stirred(make_policy(**saved, four_bit=four_bit)).train()
 
-    def error(found: tuple[Tensor, Tensor, dict[str, Tensor]], true: tuple[Tensor, Tensor, dict[str, Tensor]]) -> Tensor:
+    def error(
+        found: tuple[Tensor, Tensor, dict[str, Tensor]], true: tuple[Tensor, Tensor, dict[str, Tensor]]
+    ) -> Tensor:
         gaps = [(found[2][name] - gradient).norm() / gradient.norm() for name, gradient in true[2].items()]
         return torch.stack([(found[0] - true[0]).abs().mean(), torch.stack(gaps).mean()])
 

@@ -29,16 +29,26 @@ ADAMW: dict[str, Any] = {"lr": 1e-6, "betas": (0.9, 0.95), "eps": 1e-8, "weight_
 
 @dataclass(frozen=True)
 class Case:
-    """Tokens of the prompt and of each completion, completions of a step, size of the model, layout of fea's rows."""
+    """What is compared.
+
+    Attributes:
+        prompt: its tokens, about.
+        completion: tokens of each completion.
+        group: completions of the prompt, all of a step.
+        size: of the model, a key of `SIZES`.
+        layout: of fea's rows.
+        at_once: completions that TRL puts through the model together, to save memory; 0 for all.
+    """
 
     prompt: int = 1000
     completion: int = 128
     group: int = 8
     size: str = "9M"
     layout: LayoutName = "tree"
+    at_once: int = 0
 
     def __str__(self) -> str:
-        return f"P{self.prompt}-C{self.completion}-G{self.group}-{self.size}-{self.layout}"
+        return f"P{self.prompt}-C{self.completion}-G{self.group}-{self.size}-{self.layout}-{self.at_once or self.group}"
 
 
 class Clock:
