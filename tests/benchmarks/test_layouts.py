@@ -89,7 +89,7 @@ def test_update(pack: Pack, tmp_path: Path) -> None:
         )
         for prompt in prompts
     ]
-    ids = torch.randint(300, 700, (pack.groups * pack.group, pack.completion))
+    ids = torch.randint(300, 580, (pack.groups * pack.group, pack.completion))
     mask = torch.ones_like(ids)
 
     def update(layout: LayoutName) -> None:
