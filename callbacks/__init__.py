@@ -8,5 +8,7 @@ from fea.callbacks.au_reward import AUReward
 from fea.callbacks.emotion_reward import EmotionReward
 from fea.callbacks.format_reward import FormatReward
 from fea.callbacks.sample_table import SampleTable
+from fea.callbacks.self_check import SelfCheck
+from fea.callbacks.watch import Watch
 
-__all__ = ["AUReward", "AnswerWriter", "EmotionReward", "FormatReward", "SampleTable"]
+__all__ = ["AUReward", "AnswerWriter", "EmotionReward", "FormatReward", "SampleTable", "SelfCheck", "Watch"]

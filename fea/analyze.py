@@ -17,11 +17,11 @@ from tqdm import tqdm
 from fea import checkpoints
 from fea.data.encoding import Prompt
 from fea.data.example import Example
-from fea.data.jsonl import write_atomically
 from fea.data.loader import EpochSampler, Loader
 from fea.data.module import emotion_set
 from fea.decoding import Trunk
 from fea.errors import FEAError
+from fea.files import write_atomically
 from fea.policy import Policy
 from fea.prompts import Answer, parse
 from fea.sampling import Generation, noise

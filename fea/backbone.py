@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,10 @@ from torch import Tensor, nn
 from fea import attention
 from fea.config import LoRA, PolicyConfig, check
 from fea.errors import FEAError
+from fea.families import known_family
 from fea.tiny import build_image_processor, build_model, build_tokenizer
 
+_LETTERS_A_TOKEN = 4  # of English text, at least, with the family's tokenizer
 _KEPT_WHOLE = ["model.visual", "lm_head"]  # not quantised: faces are in the one, log-probabilities in the other
 
 
@@ -44,6 +47,39 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Backbone:
     model = build_model(tokenizer, config.tiny) if config.base == "tiny" else _pretrained(config, tokenizer)
     if config.base == "tiny":
         model.to(getattr(torch, config.dtype))
+    return Backbone(_prepared(model, config, start), tokenizer, image_processor)
+
+
+def skeleton(config: PolicyConfig, layers: int | None = None) -> Any:
+    """The network of a config with sizes and no weights: all of it is on the device "meta".
+
+    Args:
+        config: of the policy.
+        layers: of its language model, if not all.
+
+    Raises:
+        FEAError: the dimensions of the base are not known.
+    """
+    with torch.device("meta"):
+        return _prepared(_of_dimensions(config, layers).to(getattr(torch, config.dtype)), config, {})
+
+
+def _of_dimensions(config: PolicyConfig, layers: int | None) -> Any:
+    from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
+
+    if config.base == "tiny":
+        return build_model(build_tokenizer(), replace(config.tiny, layers=layers or config.tiny.layers))
+    family = known_family(config.base)
+    if family is None:
+        _check_family(config.base)
+        family = _from(AutoConfig.from_pretrained, config.base)
+    family.text_config.num_hidden_layers = layers or family.text_config.num_hidden_layers
+    family.text_config.layer_types = None  # one for each layer, made again from the number
+    return Qwen2_5_VLForConditionalGeneration(type(family).from_dict(family.to_dict()))
+
+
+def _prepared(model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> Any:
+    """With its attention, its adapter and its weights to start from; frozen but for what is trained."""
     _choose_attention(model, config)
     model.requires_grad_(False)
     whole = {name: weight for name, weight in start.items() if "lora_" not in name}
@@ -59,7 +95,7 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Backbone:
         model.model.visual.requires_grad_(config.train_vision)
     if config.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return Backbone(model.train(), tokenizer, image_processor)  # from_pretrained leaves it in eval mode
+    return model.train()  # from_pretrained leaves it in eval mode
 
 
 def _choose_attention(model: Any, config: PolicyConfig) -> None:
@@ -104,6 +140,13 @@ def _processors(config: PolicyConfig) -> tuple[Any, Any]:
         image_processor = _from(AutoImageProcessor.from_pretrained, config.base)
     image_processor.size = {"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels}
     return tokenizer, image_processor
+
+
+def count_tokens(config: PolicyConfig, text: str) -> int:
+    """Tokens of a text; estimated if the tokenizer of the base is not here."""
+    if config.base != "tiny" and not Path(config.base).is_dir():
+        return len(text) // _LETTERS_A_TOKEN
+    return len(_processors(config)[0](text)["input_ids"])
 
 
 def _check_family(base: str) -> None:

@@ -1,21 +1,23 @@
 """Where a run's weights lie and what they belong to.
 
 A checkpoint holds the trainable weights, the optimiser and, under the key "fea", what is needed to build the policy again.
-It is read with `weights_only`: a file cannot run code.
+It is written whole or not at all, and read with `weights_only`: a file cannot run code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from fea.config import LoRA, PolicyConfig
 from fea.errors import FEAError
+from fea.files import whole
 from fea.prompts import PROMPT_VERSION
 from fea.tiny import TinySize
 
@@ -42,16 +44,43 @@ def find(run: str) -> Path:
     )
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Opens a checkpoint; its tensors are read from the file when they are used.
+class WholeFiles(TorchCheckpointIO):
+    """How the trainer writes and reads checkpoints."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes a checkpoint that takes its place when it is complete.
+
+        Raises:
+            FEAError: there is no room, or no permission; what stood there before still does.
+        """
+        try:
+            with whole(Path(path)) as stream:
+                torch.save(checkpoint, stream)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
+            why = error.strerror if isinstance(error, OSError) else "the disk may be full"
+            raise FEAError(
+                f"checkpoint '{path}' cannot be written ({why}); earlier ones are whole: make room, and go on with --resume"
+            ) from error
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Reads a checkpoint, as `read`."""
+        return read(Path(path), mapped=False)
+
+
+def read(path: Path, mapped: bool = True) -> dict[str, Any]:
+    """Opens a checkpoint.
+
+    Args:
+        path: of the file.
+        mapped: tensors are read from the file when they are used, so that an optimiser that nobody asks for costs no memory.
 
     Raises:
         FEAError: there is none, it is damaged, holds anything but tensors and plain values, or was not written by fea.
     """
     if not path.is_file():
         raise FEAError(f"checkpoint '{path}' does not exist; name a .ckpt file from the checkpoints/ folder of a run")
-    try:  # mapped, so that an optimiser that nobody asks for costs no memory
-        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # damaged files raise a dozen different kinds
         raise FEAError(
             f"checkpoint '{path}' cannot be read: it is damaged, or holds more than tensors and plain values; take another"
@@ -118,6 +147,21 @@ def weights(run: str | None) -> dict[str, Tensor]:
         if name.startswith("policy.")
     }
     return (weights(checkpoint["fea"]["init_from"]) if checkpoint["fea"]["inherits"] else {}) | own
+
+
+def check_names(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Compares the weights of a file with those that a policy trains.
+
+    Raises:
+        FEAError: a name or a shape differs.
+    """
+    here, there = ({name: tuple(w.shape) for name, w in weights.items()} for weights in (wanted, stored))
+    if here != there:
+        name = sorted(set(there.items()) ^ set(here.items()))[0][0]
+        raise FEAError(
+            f"the checkpoint belongs to another model: '{name.removeprefix('policy.')}' is {there.get(name, 'not')} in it and "
+            f"{here.get(name, 'not')} here; use the config that it was trained with"
+        )
 
 
 def check_adapter(run: str | None, config: PolicyConfig) -> None:

@@ -18,6 +18,7 @@ train and evaluate (any number of --config files, later ones overlay earlier one
   validate     measure on the validation files
   test         measure on the test files
   predict      answer the files under data.predict
+  plan         the memory that a fit will need: fea plan --config configs/grpo.yaml --gpu 24GB
 
 use
   analyze      Action Units, emotion and reasoning of images: fea analyze *.jpg --model RUN --out answers.csv
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows `fea`; None takes the process's own.
 
     Returns:
-        0, or 2 after bad input, which is reported as one sentence and without a traceback.
+        0; 2 after bad input, which is reported as one sentence and without a traceback; 128 and the number of the signal
+        after a stop by SIGTERM, SIGUSR1 or Ctrl-C.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if os.getcwd() not in sys.path:
@@ -47,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except FEAError as error:
-        print(f"fea: error: {error}", file=sys.stderr)
-        return 2
+        print(f"fea: {'error: ' if error.code == 2 else ''}{error}", file=sys.stderr)
+        return error.code
     except OSError as error:
         if error.errno not in _PATH_ERRORS:
             raise
@@ -79,7 +81,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _commands() -> dict[str, Callable[[list[str]], int]]:
-    return {"analyze": _analyze, "data check": _check, "data faces": _faces, "demo": _demo}
+    return {"plan": _plan, "analyze": _analyze, "data check": _check, "data faces": _faces, "demo": _demo}
 
 
 def _no_command(argv: list[str]) -> str:
@@ -89,6 +91,13 @@ def _no_command(argv: list[str]) -> str:
     asked = " ".join(argv[:2]) if argv[0] == "data" else argv[0]
     near = difflib.get_close_matches(asked, known, 1)
     return f"there is no command '{asked}'; " + (f"did you mean '{near[0]}'?" if near else "see fea --help")
+
+
+def _plan(argv: list[str]) -> int:
+    from fea.plan_cli import plan_memory
+
+    print(plan_memory(argv))
+    return 0
 
 
 def _faces(argv: list[str]) -> int:

@@ -10,7 +10,7 @@ are finished are dropped from it now and then; H query heads, K heads of keys an
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Self, cast
 
 import torch
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from fea.policy import Policy
 
 _FINISHED = 0.25  # share of finished rows from which on they are dropped
-_LONG = (
-    64  # tokens from which on a trunk is worth a matrix product of its own; a shorter one is copied before each prompt
-)
+# Tokens from which on a trunk is worth a matrix product of its own; a shorter one is copied before each prompt.
+LONG = 64
 
 
 class Decoding:
@@ -73,12 +72,20 @@ class Decoding:
         ends = torch.tensor(tree.prompts, device=none.device).cumsum(0) + tree.trunk - known - 1
         return hidden[ends], plan
 
-    def running(self) -> bool:
-        """Whether a completion is unfinished and has room left."""
-        return self.written < self.generation.max_tokens and not bool(self.finished.all())
+    def run(self, anyone: Callable[[bool], bool]) -> None:
+        """Writes until every completion has its end or is full.
 
-    def step(self) -> None:
-        """Chooses one token a row and reads it."""
+        Args:
+            anyone: whether this holds in any of the processes that read each token together.
+        """
+        while True:
+            chosen = self._choose()
+            if self.written == self.generation.max_tokens or not anyone(not bool(self.finished.all())):
+                break
+            self._read_token(chosen)
+
+    def _choose(self) -> Tensor:
+        """Writes one token a row: (R,)."""
         policy, at, running = self.policy, self.written, ~self.finished
         log_p = log_distribution(policy.model.lm_head(self.hidden), policy.forbidden, self.generation.temperature)
         chosen = choose(log_p, None if self.noise is None else self.noise[self.rows, at])
@@ -87,14 +94,17 @@ class Decoding:
         self.logps[self.rows, at] = log_p.gather(-1, chosen[:, None])[:, 0] * running
         self.finished = self.finished | torch.isin(chosen, self.ends)
         self.written += 1
-        if self.running():
-            chosen = chosen[self._drop_finished()]
-            embeddings = policy.language_model.embed_tokens(chosen[None])
-            self.hidden = policy.attend(embeddings, self.next.add(at).expand(3, 1, -1), self.attention.at(at))[0]
+        return chosen
+
+    def _read_token(self, chosen: Tensor) -> None:
+        at = self.written - 1
+        chosen = chosen[self._drop_finished()]
+        embeddings = self.policy.language_model.embed_tokens(chosen[None])
+        self.hidden = self.policy.attend(embeddings, self.next.add(at).expand(3, 1, -1), self.attention.at(at))[0]
 
     def _drop_finished(self) -> Tensor:
-        """Takes finished rows out of the model when they are many; returns the numbers of those that stay."""
-        stay = (~self.finished).nonzero()[:, 0]
+        """Takes finished rows out of the model when they are many; returns the numbers of those that stay, at least one."""
+        stay = (~self.finished).nonzero()[:, 0] if not self.finished.all() else self.finished.nonzero()[:1, 0]
         if len(stay) > (1 - _FINISHED) * len(self.finished):
             return torch.arange(len(self.finished), device=stay.device)
         self.attention.keep(stay)
@@ -142,14 +152,11 @@ class StepAttention:
     """
 
     def __init__(self, read: TreeAttention, prompt_R: Tensor, length: int):
-        apart = read.tree.trunk >= _LONG
-        trunk, prompts, own = [], [], []
-        for layer in read.kept:
-            trunk.append([stem[None] for stem, *_ in layer])
-            before = [stem[: 0 if apart else None] for stem, *_ in layer]
-            whole = [[torch.cat([b, node]) for node in nodes[1:]] for b, nodes in zip(before, layer, strict=True)]
-            prompts.append([pad_sequence(nodes, batch_first=True) for nodes in whole])
-            own.append([nodes[0].new_zeros(len(prompt_R), length, *nodes[0].shape[1:]) for nodes in layer])
+        apart = read.tree.trunk >= LONG
+        trunk = ([stem[None] for stem, *_ in layer] for layer in read.kept)
+        prompts = (_padded(layer, 0 if apart else None) for layer in read.kept)
+        empty = read.kept[0][0][0].new_zeros(1, 1, 1, 1)
+        own = ([empty.expand(len(prompt_R), length, *stem.shape[1:]) for stem, *_ in layer] for layer in read.kept)
         lengths = torch.tensor(read.tree.prompts, device=prompt_R.device) + (0 if apart else read.tree.trunk)
         padding = torch.arange(int(lengths.max()), device=prompt_R.device) >= lengths[:, None]
         self.shared = [Level(prompts, padding if padding.any() else None), *([Level(trunk)] if apart else [])]
@@ -186,20 +193,31 @@ class StepAttention:
         return functools.reduce(torch.add, reads).transpose(0, 1).flatten(1, 2)
 
 
+def _padded(layer: Sequence[Sequence[Tensor]], stem: int | None) -> list[Tensor]:
+    """Keys, and values, of the prompts of a layer, each behind the first tokens of the trunk: (M, n, K, E)."""
+    return [
+        pad_sequence([torch.cat([trunk[:stem], node]) for node in nodes], batch_first=True) for trunk, *nodes in layer
+    ]
+
+
 class Level:
     """Keys and values of M nodes, each seen by up to W rows; the rows of a node share one matrix product.
 
     Heads come first in all shapes, so that the rows of a node lie side by side without being moved.
 
     Args:
-        layers: for each layer, keys and values, (M, n, K, E) each.
+        layers: for each layer, keys and values, (M, n, K, E) each; copied one after the other.
         padding: (M, n) True where a node has no token; None if all are full.
     """
 
-    def __init__(self, layers: Sequence[Sequence[Tensor]], padding: Tensor | None = None):
-        self.heads, self.tokens, self.padding = layers[0][0].shape[2], layers[0][0].shape[1], padding
-        self.keys = [key.permute(2, 0, 3, 1).contiguous() for key, _ in layers]  # (K, M, E, n)
-        self.values = [value.permute(2, 0, 1, 3).contiguous() for _, value in layers]  # (K, M, n, E)
+    def __init__(self, layers: Iterable[Sequence[Tensor]], padding: Tensor | None = None):
+        self.padding = padding
+        self.keys: list[Tensor] = []  # (K, M, E, n)
+        self.values: list[Tensor] = []  # (K, M, n, E)
+        for key, value in layers:
+            self.keys.append(key.permute(2, 0, 3, 1).clone(memory_format=torch.contiguous_format))
+            self.values.append(value.permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format))
+        self.heads, self.tokens = self.values[0].shape[0], self.values[0].shape[2]
 
     def seat(self, node_R: Tensor) -> None:
         """Takes note of the node that each row sees; those of a node stand next to each other."""

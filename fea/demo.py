@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from fea.analyze import load_policy
 from fea.checkpoints import RESULT
-from fea.data.jsonl import write_atomically
 from fea.data.rendered import RenderedFaces
+from fea.files import write_atomically
 from fea.scoreboard import Entry, annotator_entry, answered, faces_of, write_board
 from fea.trainer_cli import run
 

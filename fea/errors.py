@@ -6,5 +6,7 @@ from __future__ import annotations
 class FEAError(ValueError):
     """Bad input. The message is one sentence: what is wrong, where (file, line, key), what to do.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with its code.
     """
+
+    code = 2

@@ -1,21 +1,28 @@
 """FSDP2: weights, gradients and optimiser sharded over all processes, as `trainer.strategy: fsdp2`.
 
-Outside a forward pass every process holds its shard of each parameter. A rollout gathers them once, since the processes write
-completions of different lengths and cannot meet at every token.
+Outside a forward pass every process holds its shard of each parameter. Processes write completions of different lengths, so a
+rollout gathers all weights once, and each process goes its own way; where they do not fit, all go on together, token by token,
+until the last has finished.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from fea.errors import FEAError
+
+Gather = Literal["auto", "always", "never"]
 
 
 class FSDP2Strategy(ModelParallelStrategy):
@@ -23,10 +30,16 @@ class FSDP2Strategy(ModelParallelStrategy):
 
     By itself its base would choose tensor parallelism within a node: every process would see the same data, and no gradient
     would be shared.
+
+    Args:
+        gather: hold all weights during a rollout: "auto" if the memory plan says that they fit, "always", or "never".
+        save_distributed_checkpoint: a folder with the parts of all processes instead of one file.
+        options: those of `ModelParallelStrategy`.
     """
 
-    def __init__(self, save_distributed_checkpoint: bool = False, **options: Any):
+    def __init__(self, gather: Gather = "auto", save_distributed_checkpoint: bool = False, **options: Any):
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=save_distributed_checkpoint, **options)
+        self.gather = gather
 
     def setup_environment(self) -> None:
         """Makes every process a data-parallel one."""
@@ -37,7 +50,23 @@ class FSDP2Strategy(ModelParallelStrategy):
 StrategyRegistry.register("fsdp2", FSDP2Strategy, description="FSDP2 over all processes")
 
 
-def shard(root: nn.Module, blocks: Iterable[nn.Module], entries: Iterable[str], mesh: DeviceMesh) -> None:
+def check(mesh: DeviceMesh, processes: int) -> None:
+    """Refuses a mesh in which processes would train by themselves.
+
+    Raises:
+        FEAError: not every process is a data-parallel one.
+    """
+    sharing = mesh["data_parallel"].size()
+    if sharing != processes:
+        raise FEAError(
+            f"trainer.strategy: {sharing} of {processes} processes would share data and gradients, the others would repeat "
+            "their work and drift apart; use strategy: fsdp2"
+        )
+
+
+def shard(
+    root: nn.Module, blocks: Iterable[nn.Module], entries: Iterable[str], mesh: DeviceMesh, low_precision: bool
+) -> None:
     """Shards a module block by block.
 
     Args:
@@ -45,27 +74,49 @@ def shard(root: nn.Module, blocks: Iterable[nn.Module], entries: Iterable[str], 
         blocks: parts that are gathered one at a time.
         entries: methods of the root that are called instead of its forward.
         mesh: the processes.
+        low_precision: gather and compute in bf16; gradients are summed, and weights kept, as they are.
     """
+    low = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    precision = low if low_precision else MixedPrecisionPolicy()
     for block in blocks:
-        fully_shard(block, mesh=mesh)
-    fully_shard(root, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=precision)
+    fully_shard(root, mesh=mesh, mp_policy=precision)
     for entry in entries:
         register_fsdp_forward_method(root, entry)
 
 
 @contextmanager
-def gathered(root: nn.Module) -> Iterator[None]:
-    """Inside, every process holds all weights; does nothing for a module that is not sharded."""
+def sampling(root: nn.Module, gathers: bool) -> Iterator[Callable[[bool], bool]]:
+    """No gradients inside; for a sharded module, gets the processes ready to write completions of different lengths.
+
+    Args:
+        root: the module.
+        gathers: hold all weights inside.
+
+    Yields:
+        How a process finds out whether something holds in any of those that it has to keep in step with.
+    """
     parts = [module for module in root.modules() if isinstance(module, FSDPModule)]
+    if parts and not gathers:
+        with torch.no_grad():  # weights gathered in inference mode would be of no use to training
+            yield partial(_in_any, device=next(root.parameters()).device)
+        return
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
     try:
-        yield
+        with torch.inference_mode():  # a tenth faster than without gradients alone
+            yield bool
     finally:
         for part in parts:
             part.set_reshard_after_forward(True, recurse=False)
             part.reshard()
+
+
+def _in_any(value: bool, device: torch.device) -> bool:
+    flag = torch.tensor(float(value), device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
 
 
 def reshard(root: nn.Module) -> None:

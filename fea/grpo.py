@@ -40,7 +40,8 @@ from fea.losses import (
     sum_then_normalise,
     token_advantages,
 )
-from fea.module import FEAModule, Optimization, parse_all
+from fea.module import FEAModule, parse_all
+from fea.optimization import Optimization
 from fea.packing import Packing
 from fea.rewards import RewardCallback, rewards_of, scored
 from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader
@@ -100,6 +101,10 @@ class GRPOModule(FEAModule):
         self.mask_truncated, self.pack_tokens, self.seed = mask_truncated, pack_tokens, seed
         self.clock = monitor.Clock()
         self.train_reward, self.val_reward = MeanMetric(), MeanMetric()
+
+    def packs(self, accumulate: int) -> int:
+        """Into how many packs a rollout is split."""
+        return self.minibatches * accumulate
 
     # --- one rollout ---
 
@@ -222,7 +227,7 @@ class GRPOModule(FEAModule):
     def _logps(self, rollout: Rollout, packs: list[list[int]]) -> Tensor:
         ids, mask = rollout.completions.ids, rollout.completions.mask
         logps_NT = torch.zeros_like(mask, dtype=torch.float32)
-        for groups in filter(None, packs):
+        for groups in (pack or [0] for pack in packs):  # as many passes in every process
             rows = rollout.rows(groups)
             used = int(mask[rows].sum(dim=1).max())
             prompts = [rollout.prompts[group] for group in groups]
@@ -294,14 +299,21 @@ class GRPOModule(FEAModule):
             self.policy.keep_reference()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the reference policy."""
+        """Adds the reference policy, and the rewards since the last validation."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["fea"]["reference"] = self.policy.reference_weights
+        earned = self.train_reward.mean_value, self.train_reward.weight
+        checkpoint["fea"]["train_reward"] = [self._total(part) for part in earned]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Brings the reference policy back."""
+        """Brings them back."""
         super().on_load_checkpoint(checkpoint)
         self.policy.reference_weights = checkpoint["fea"].get("reference", {})
+        total, weight = checkpoint["fea"]["train_reward"]
+        if weight:
+            self.train_reward.update(0.0, 0.0)
+            if self.trainer.is_global_zero:
+                self.train_reward.mean_value, self.train_reward.weight = total, weight
 
     def _report(
         self, rollout: Rollout, rewards_BGK: Tensor, advantages_NT: Tensor, callbacks: Sequence[RewardCallback]

@@ -3,50 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
-from fea import checkpoints
+from fea import checkpoints, fsdp, monitor
+from fea.advice import table
 from fea.config import PolicyConfig, check
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.loader import Loader
 from fea.decoding import Trunk
 from fea.errors import FEAError
+from fea.guard import FiniteGuard
 from fea.metrics import AUScores, EmotionScores
+from fea.optimization import Optimization
+from fea.plan import Setting, plan
 from fea.policy import Policy
 from fea.prompts import Answer, parse
 from fea.rollout import Rollout
 from fea.sampling import Generation
-
-
-@dataclass
-class Optimization:
-    """AdamW with a warm-up.
-
-    Args:
-        lr: peak learning rate; 1e-5 to 5e-5 suits an adapter.
-        weight_decay: decoupled weight decay.
-        warmup: optimiser steps in which the rate rises from 0.
-        decay: what follows: "constant", "linear" to 0 at the last step, or "cosine".
-    """
-
-    lr: float = 2e-5
-    weight_decay: float = 0.0
-    warmup: int = 10
-    decay: Literal["constant", "linear", "cosine"] = "constant"
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "weight_decay", "warmup"):
-            if getattr(self, name) < 0:
-                raise FEAError(f"model.optimization.{name}: {getattr(self, name)}; give a number that is not negative")
 
 
 class FEAModule(L.LightningModule):
@@ -61,14 +44,15 @@ class FEAModule(L.LightningModule):
 
     policy: Policy
     needs_analyses = False
+    group_size = minibatches = 1
 
     def __init__(self, policy: PolicyConfig, init_from: str | None, generation: Generation, optimization: Optimization):
         super().__init__()
         check(policy)
         self.config, self.init_from, self.generation, self.optimization = policy, init_from, generation, optimization
-        self.strict_loading = (
-            False  # a checkpoint holds the trainable weights only; on_load_checkpoint compares the names
-        )
+        self.guard = FiniteGuard(optimization.patience)
+        # A checkpoint holds the trainable weights only; on_load_checkpoint compares the names.
+        self.strict_loading = False
 
     def configure_model(self) -> None:
         """Builds the policy, once all mistakes in the config have been reported."""
@@ -78,12 +62,48 @@ class FEAModule(L.LightningModule):
             self.policy = Policy(self.config, start)
             self.inherits = not start.keys() <= self.policy.trainable().keys()
             self.seen_before = checkpoints.seen(self.init_from)
-            if self.device_mesh is not None:  # strategy fsdp2
-                self.policy.shard(self.device_mesh["data_parallel"])
+            if self.device_mesh is not None:
+                self._shard(self.device_mesh)
+
+    def _shard(self, mesh: DeviceMesh) -> None:
+        fsdp.check(mesh, self.trainer.world_size)
+        low_precision = self.trainer.precision == "bf16-mixed"
+        gather = cast(fsdp.FSDP2Strategy, self.trainer.strategy).gather
+        gathers = gather == "always" or (gather == "auto" and self._fits_whole())
+        self.policy.shard(mesh["data_parallel"], low_precision, gathers)
+
+    def _fits_whole(self) -> bool:
+        """Whether each process has room for all weights during a rollout, beside what the rollout needs."""
+        needs = plan(self._memory_setting())
+        return needs.weights + needs.rollout <= monitor.total_memory()
+
+    def _memory_setting(self) -> Setting:
+        batch_size = cast(Any, self.trainer).datamodule.batch_size
+        return self.memory_setting(batch_size, self.trainer.accumulate_grad_batches, str(self.trainer.precision))
+
+    def memory_setting(self, batch_size: int, accumulate: int, precision: str) -> Setting:
+        """What decides how much memory training needs.
+
+        Args:
+            batch_size: prompts in a batch.
+            accumulate: batches, or packs of a rollout, in an optimiser step.
+            precision: of the trainer.
+        """
+        return Setting(
+            self.config, batch_size, self.packs(accumulate), self.minibatches, self.group_size, self.generation.max_tokens,
+            self.optimization.eight_bit, precision,
+        )  # fmt: skip
+
+    def packs(self, accumulate: int) -> int:
+        """Into how many packs a batch is split."""
+        return 1
 
     def on_fit_start(self) -> None:
         """Says how the numbers are computed."""
         rank_zero_info(f"layout: {self.config.layout}, attention: {self.config.attention}")
+        if self.device.type == "cuda":
+            needs = plan(self._memory_setting())
+            rank_zero_info(f"memory plan\n{table(needs)}")
 
     # --- prompts ---
 
@@ -103,21 +123,13 @@ class FEAModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over the trainable weights, its rate a function of the step."""
-        o = self.optimization
-        weights = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(weights, lr=o.lr, weight_decay=o.weight_decay, betas=(0.9, 0.95), fused=True)
-        steps = self.trainer.estimated_stepping_batches
-
-        def factor(step: int) -> float:
-            if step < o.warmup:
-                return (step + 1) / o.warmup
-            if o.decay == "constant":
-                return 1.0
-            left = max(0.0, 1 - (step - o.warmup) / max(1.0, steps - o.warmup))
-            return left if o.decay == "linear" else 0.5 - 0.5 * float(torch.cos(torch.tensor(torch.pi * left)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        optimizer = self.optimization.optimizer([p for p in self.parameters() if p.requires_grad])
+        schedule = self.optimization.schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        """Remembers what the coming step is made of."""
+        self.guard.batches.append(batch)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Logs the gradient's norm; a gradient that is not finite costs the step and nothing else."""
@@ -125,10 +137,9 @@ class FEAModule(L.LightningModule):
         norm = torch.nn.utils.get_total_norm(gradients)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         self.log("train/grad_norm", norm)
-        if not bool(norm.isfinite()):
-            rank_zero_warn(f"step {self.global_step}: the gradient is not finite; the step is left out")
+        if not self.guard.passes(norm, self.global_step, Path(self.trainer.log_dir or ".")):
             self.skip_step()
-        self.log("train/skipped", float(not bool(norm.isfinite())), reduce_fx="sum", on_step=False, on_epoch=True)
+        self.log("train/skipped", float(self.guard.skipped))
 
     def skip_step(self) -> None:
         """Makes the coming optimiser step do nothing: with zeros Adam would still move by its momentum."""
@@ -145,8 +156,20 @@ class FEAModule(L.LightningModule):
     def on_validation_start(self) -> None:
         """All batches of an evaluation share the weights, and so what their prompts begin with."""
         self.trunk = Trunk()
+        self.known: list[Prompt] = []
 
     on_test_start = on_predict_start = on_validation_start
+
+    def answers(self, batch: list[Prompt]) -> Rollout | None:
+        """Greedy answers, one a prompt; None for an empty batch: all of its images may have been unreadable.
+
+        Processes that share the weights meet in every rollout. One that has nothing left to answer repeats a prompt.
+        """
+        self.known = batch[:1] or self.known
+        if not batch and (self.device_mesh is None or not self.known):
+            return None
+        rollout = self.answer(batch or self.known)
+        return rollout if batch else None
 
     def answer(self, prompts: Sequence[Prompt]) -> Rollout:
         """Greedy answers, one a prompt."""
@@ -161,8 +184,8 @@ class FEAModule(L.LightningModule):
 
     def validation_step(self, batch: list[Prompt], index: int) -> None:
         """Answers a batch and counts."""
-        if batch:  # all of its images may have been unreadable
-            self.count(self.answer(batch))
+        if rollout := self.answers(batch):
+            self.count(rollout)
 
     def test_step(self, batch: list[Prompt], index: int) -> None:
         """Answers a batch and counts."""
@@ -170,7 +193,8 @@ class FEAModule(L.LightningModule):
 
     def predict_step(self, batch: list[Prompt], index: int) -> list[tuple[Example, Answer]]:
         """Answers a batch."""
-        return list(zip((p.example for p in batch), self.answer(batch).answers, strict=True)) if batch else []
+        rollout = self.answers(batch)
+        return list(zip((p.example for p in batch), rollout.answers, strict=True)) if rollout else []
 
     def on_validation_epoch_end(self) -> None:
         """Logs the numbers; `val/score` is what the best checkpoint is chosen by."""
@@ -206,6 +230,7 @@ class FEAModule(L.LightningModule):
             **checkpoints.describe(self.config, data.all_emotions, seen | self.seen_before),
             **checkpoints.origin(self.init_from, self.inherits),
             "stage": type(self).__name__,
+            "skipped": self.guard.skipped,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -218,14 +243,10 @@ class FEAModule(L.LightningModule):
                 f"ckpt_path: the checkpoint is one of {stage} and cannot be resumed by {type(self).__name__}; to start from "
                 "its weights, name it as model.init_from"
             )
-        stored = {name: tuple(weight.shape) for name, weight in checkpoint["state_dict"].items()}
-        wanted = {f"policy.{name}": tuple(weight.shape) for name, weight in self.policy.trainable().items()}
-        if stored != wanted:
-            name = sorted(set(stored.items()) ^ set(wanted.items()))[0][0].removeprefix("policy.")
-            raise FEAError(
-                f"the checkpoint belongs to another model: '{name}' is {stored.get(f'policy.{name}', 'not')} in the file and "
-                f"{wanted.get(f'policy.{name}', 'not')} here; use the config that it was trained with"
-            )
+        # Sharded weights are put in place before this is called, and are then no longer in it.
+        stored = checkpoint.get("state_dict") or checkpoints.read(Path(str(self.trainer.ckpt_path)))["state_dict"]
+        checkpoints.check_names(stored, {f"policy.{name}": weight for name, weight in self.policy.trainable().items()})
+        self.guard.skipped = checkpoint["fea"].get("skipped", 0)
 
 
 def parse_all(texts: Sequence[str], prompts: Sequence[Prompt]) -> list[Answer]:

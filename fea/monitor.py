@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -95,6 +96,13 @@ class Clock:
             numbers |= {"time/train": whole - sum(self.seconds.values()), "time/tokens_per_second": tokens / whole}
         self.seconds, self.last = {}, now
         return numbers
+
+
+def total_memory() -> float:
+    """Bytes of the GPU where there is one, else of this machine."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def peak_memory() -> float:

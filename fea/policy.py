@@ -39,7 +39,7 @@ class Policy(nn.Module):
 
     def __init__(self, config: PolicyConfig, start: Mapping[str, Tensor]):
         super().__init__()
-        self.config = config
+        self.config, self.gathers = config, True
         self.model, self.tokenizer, self.image_processor = load(config, _without("model.", start))
         family, generation = self.model.config, self.model.generation_config
         self.image_token = int(family.image_token_id)
@@ -63,10 +63,17 @@ class Policy(nn.Module):
         """The parameters that training changes, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
-    def shard(self, mesh: DeviceMesh) -> None:
-        """Shares the weights out among processes (FSDP2)."""
+    def shard(self, mesh: DeviceMesh, low_precision: bool, gathers: bool) -> None:
+        """Shares the weights out among processes (FSDP2).
+
+        Args:
+            mesh: the processes.
+            low_precision: compute in bf16, whatever the weights are kept in.
+            gathers: hold all weights during a rollout; else every token gathers them layer by layer.
+        """
         blocks = [*self.language_model.layers, *cast(Any, self.vision_tower).blocks]
-        fsdp.shard(self, blocks, ("look", "logps", "rollout"), mesh)
+        fsdp.shard(self, blocks, ("look", "logps", "rollout"), mesh, low_precision)
+        self.gathers = gathers
 
     def save(self, folder: Path) -> None:
         """Writes the model in the format of its family, to be named as `policy.base`; not for a policy with an adapter."""
@@ -184,12 +191,10 @@ class Policy(nn.Module):
         """
         if self.training:
             raise RuntimeError("rollouts need eval mode: call policy.eval() first")
-        with fsdp.gathered(self):
-            with torch.inference_mode():  # a tenth faster than without gradients alone
-                decoding = Decoding(self, prompts, group, generation, noise_NT, trunk or Trunk())
-                while decoding.running():
-                    decoding.step()
-            return decoding.completions()
+        with fsdp.sampling(self, self.gathers) as anyone:
+            decoding = Decoding(self, prompts, group, generation, noise_NT, trunk or Trunk())
+            decoding.run(anyone)
+        return decoding.completions()
 
     def tokens_until(self, ids: Tensor, characters: int) -> int:
         """How many of a completion's tokens it takes to write its first `characters` characters.

@@ -14,7 +14,8 @@ from fea.config import PolicyConfig
 from fea.data.drawing import DRAWN_AUS
 from fea.data.encoding import Prompt
 from fea.errors import FEAError
-from fea.module import FEAModule, Optimization
+from fea.module import FEAModule
+from fea.optimization import Optimization
 from fea.sampling import Generation
 
 _PIXELS_PER_TOKEN = 28 * 28

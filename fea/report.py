@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fea.data.example import Example
-from fea.data.jsonl import write_atomically
 from fea.facs import ACTION_UNITS
+from fea.files import write_atomically
 from fea.prompts import Answer
 
 Curve = Sequence[tuple[float, float]]  # step and value

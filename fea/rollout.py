@@ -99,8 +99,8 @@ class Buffer(NamedTuple):
     signal: list[bool]
     metrics: dict[str, float]
 
-    def pack(self, number: int, prompts: Sequence[Prompt], first: bool) -> Pack:
-        """One pack with its prompts; the first of a rollout carries the metrics.
+    def pack(self, number: int, prompts: Sequence[Prompt]) -> Pack:
+        """One pack with its prompts.
 
         A pack without groups is given one with weight 0: every process runs the same number of forward passes.
         """
@@ -122,7 +122,7 @@ class Buffer(NamedTuple):
             old_logps=None if self.old_logps is None else part(self.old_logps),
             ref_logps=None if self.ref_logps is None else part(self.ref_logps),
             signal=self.signal[number],
-            metrics=self.metrics if first else {},
+            metrics=self.metrics,
         )
 
 
@@ -194,7 +194,7 @@ class RolloutLoader:
                 self._position += 1
                 if pack + 1 == self.packs * self.epochs:
                     self._buffer = None
-                yield buffer.pack(pack % self.packs, placed, first=pack == 0)
+                yield buffer.pack(pack % self.packs, placed)
             served = 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 from fea.config import PolicyConfig
 from fea.data.encoding import Prompt
 from fea.data.example import Example
-from fea.module import FEAModule, Optimization
+from fea.module import FEAModule
+from fea.optimization import Optimization
 from fea.sampling import Generation
 
 

@@ -10,24 +10,32 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers are forked; the tokenizer warns otherwise
 
+import torch
 import torch.distributed as dist
 import yaml  # type: ignore[import-untyped]
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
 
-from fea import checkpoints
+from fea import checkpoints, monitor
+from fea.advice import verdict
 from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule, Source
 from fea.data.rendered import RenderedFaces  # noqa: F401
 from fea.errors import FEAError
 from fea.grpo import GRPOModule  # noqa: F401
-from fea.module import FEAModule, Optimization
+from fea.interruption import Interruption
+from fea.module import FEAModule
+from fea.optimization import Optimization
+from fea.plan import plan
 from fea.refusals import sentence
+from fea.runs import RunKeeper, newest
 from fea.sampling import Generation
 from fea.sft import SFTModule  # noqa: F401
 from fea.tiny import TinySize
@@ -67,18 +75,65 @@ class CLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Nothing: a checkpoint's settings must not silently win over the config."""
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Adds what `fit` has and the trainer has not."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            told = "Go on from the newest checkpoint in the folder of the run; start if there is none."
+            parser.add_argument("--resume", action="store_true", help=told)
+        return parser
+
     def before_instantiate_classes(self) -> None:
         """Looks at the checkpoint before anything is built: the trainer would do so late, and refuse it at length."""
-        path = self.config[self.subcommand].ckpt_path
-        if path and path not in _CHECKPOINT_WORDS:
-            checkpoints.read(Path(path))
+        settings = self.config[self.subcommand]
+        if settings.ckpt_path and settings.get("resume"):
+            raise FEAError("resume: it looks for the newest checkpoint by itself; give either --resume or --ckpt_path")
+        if settings.ckpt_path and settings.ckpt_path not in _CHECKPOINT_WORDS:
+            checkpoints.read(Path(settings.ckpt_path))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that writes its checkpoints whole."""
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.strategy.checkpoint_io = checkpoints.WholeFiles()
+        return trainer
+
+    def fit(self, **options: Any) -> None:
+        """Trains.
+
+        Raises:
+            FEAError: memory ran out; with what to change.
+        """
+        try:
+            self.trainer.fit(**options)
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            setting = self.model.memory_setting(
+                self.datamodule.batch_size, self.trainer.accumulate_grad_batches, str(self.trainer.precision)
+            )
+            told = verdict(setting, plan(setting), monitor.total_memory())
+            raise FEAError(
+                f"out of memory at step {self.trainer.global_step}; by the plan this run {told}; checkpoints are whole: go on "
+                "with --resume"
+            ) from error
+
+    def before_fit(self) -> None:
+        """Finds the checkpoint that a resumed run goes on from."""
+        if self.config[self.subcommand].resume:
+            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+            found = newest(folder)
+            self.config_init[self.subcommand]["ckpt_path"] = found and str(found)
+            rank_zero_info(
+                f"resume: from {found}" if found else f"resume: '{folder}' holds no checkpoint yet; starting"
+            )
 
 
-def run(arguments: Sequence[str]) -> LightningCLI:
+def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
     """Runs one of the four commands.
 
     Args:
         arguments: the command and its options.
+        kind: what runs it.
 
     Raises:
         FEAError: bad input.
@@ -86,14 +141,15 @@ def run(arguments: Sequence[str]) -> LightningCLI:
     _quiet()
     _check_configs(arguments)
     try:
-        return CLI(
+        return kind(
             FEAModule,
             FEADataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},  # a resumed run writes into its own folder again
+            save_config_callback=RunKeeper,
+            trainer_defaults={"callbacks": [Interruption()]},
             parser_class=Parser,
             parser_kwargs={"allow_abbrev": False},
             args=list(arguments),

@@ -76,7 +76,7 @@ def fit_arguments(config: str, out: Path, **settings: object) -> list[str]:
     Args:
         config: "sft" or "grpo".
         out: folder of the run.
-        settings: further options, with `__` for the dot.
+        settings: further options, with `__` for the dot; True for a flag.
     """
     options = {
         **{f"model.policy.tiny.{name}": value for name, value in vars(SMALL).items()},
@@ -95,7 +95,9 @@ def fit_arguments(config: str, out: Path, **settings: object) -> list[str]:
         "trainer.logger.init_args.name": out.name,
     } | {key.replace("__", "."): value for key, value in settings.items()}
     files = [word for name in (config, "demo") for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
-    return ["fit", *files, *(f"--{key}={value}" for key, value in options.items())]
+    if "model" in options:  # its own settings come after it
+        files.append(f"--model={options.pop('model')}")
+    return ["fit", *files, *(f"--{key}" if value is True else f"--{key}={value}" for key, value in options.items())]
 
 
 def fit(config: str, out: Path, **settings: object) -> Any:

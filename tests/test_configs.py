@@ -54,9 +54,10 @@ def test_every_setting_of_a_config_is_accepted_and_wins(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stages_keep_their_best_and_their_last_checkpoint(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
-    callbacks = {c["class_path"].rpartition(".")[2]: c for c in printed(capsys, stage)[".trainer.callbacks"]}
-    kept = callbacks["ModelCheckpoint"]["init_args"]
-    assert (kept["filename"], kept["monitor"], kept["mode"], kept["save_last"]) == ("best", "val/score", "max", True)
+    callbacks = printed(capsys, stage)[".trainer.callbacks"]
+    best, newest = (c["init_args"] for c in callbacks if c["class_path"].endswith(".ModelCheckpoint"))
+    assert (best["filename"], best["monitor"], best["mode"], best["save_last"]) == ("best", "val/score", "max", True)
+    assert (newest["monitor"], newest["mode"], newest["save_top_k"]) == ("step", "max", 2)
 
 
 def test_stage_2_starts_from_stage_1_with_three_equal_rewards(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,12 @@ import pytest
 from datasets.table import MemoryMappedTable
 
 from fea.data import table as tables
-from fea.data.jsonl import write_atomically, write_jsonl
+from fea.data.jsonl import write_jsonl
 from fea.data.record import Rules
 from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
 from fea.facs import CODED_AUS, EMOTION_SETS
+from fea.files import write_atomically
 
 RULES = Rules(EMOTION_SETS["basic7"])
 

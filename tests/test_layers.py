@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[1] / "fea"
 
 # A module imports only what stands before it.
 LAYERS = """
-    __init__ losses errors facs mentions prompts sampling packing
+    __init__ losses errors optimization files randomness facs mentions prompts sampling packing
     data.__init__ data.wording data.pen data.drawing data.images data.example data.record data.jsonl data.table
     data.encoding data.loader data.module data.check data.faces data.rendered
-    layout attention tiny config backbone decoding fsdp policy
+    layout attention tiny config families backbone decoding fsdp policy dry_run plan advice
     rollout rewards metrics checkpoints monitor
-    module sft grpo pretrain
+    guard module sft grpo pretrain
     analyze compare report scoreboard
-    refusals trainer_cli demo cli __main__
+    runs interruption refusals trainer_cli plan_cli demo cli __main__
 """
 ORDER = LAYERS.split()
 

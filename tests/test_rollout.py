@@ -98,7 +98,7 @@ def test_a_loader_goes_on_exactly_where_it_stopped(stop: int) -> None:
 
 def test_an_empty_pack_runs_without_weight() -> None:
     buffer = buffer_of([], 0)._replace(packs=[[], [0, 1, 2, 3]])
-    pack = buffer.pack(0, ["a", "b", "c", "d"], first=False)  # type: ignore[arg-type]
+    pack = buffer.pack(0, ["a", "b", "c", "d"])  # type: ignore[arg-type]
     assert pack.prompts == ["a"]
     assert not pack.weights.any()
 

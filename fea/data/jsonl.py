@@ -1,15 +1,15 @@
-"""JSONL in and out: lines with their numbers, files that are written whole or not at all."""
+"""JSONL in and out: lines with their numbers, files that are whole or not there."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fea.data.record import Record, Rules, read_record
 from fea.errors import FEAError
+from fea.files import write_atomically
 
 
 def read_lines(file: Path, rules: Rules) -> Iterator[tuple[int, Any, Record | FEAError | None]]:
@@ -46,14 +46,3 @@ def write_jsonl(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Writes one JSON object a line, whole or not at all."""
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     write_atomically(file, text.encode())
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Writes a file under a temporary name and moves it into place: a reader sees the old file or the new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)

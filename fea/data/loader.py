@@ -117,6 +117,11 @@ class EpochSampler(Sampler[Draw]):
     def __len__(self) -> int:
         return len(range(self.rank, self.stop, self.world))
 
+    @property
+    def most(self) -> int:
+        """Draws of the process that has the most."""
+        return len(range(0, self.stop, self.world))
+
     def __iter__(self) -> Iterator[Draw]:
         """Begins at `start`, in draws of this rank."""
         chance = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
@@ -189,7 +194,7 @@ class Loader:
         training: batches are always full: skipped examples are replaced, the short last batch is left out.
 
     Yields:
-        Lists of prompts.
+        Lists of prompts, the same number in all processes; in evaluation they may be empty.
     """
 
     batch_sampler = None  # the trainer asks for it wherever there is a sampler
@@ -219,7 +224,7 @@ class Loader:
         )
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.sampler), self.batch_size)
+        whole, rest = divmod(self.sampler.most, self.batch_size)
         return whole + bool(rest and not self.training)
 
     def __iter__(self) -> Iterator[list[Prompt]]:
@@ -235,6 +240,9 @@ class Loader:
             if self.training and len(prompts) < self.batch_size:
                 raise FEAError(f"{_TRIES} images in a row cannot be read; the last reason: {reasons[-1]}")
             yield prompts
+        while self._position < len(self):  # other processes have one more
+            self._position += 1
+            yield []
 
     def state_dict(self) -> dict[str, int]:
         """Batches already served in this epoch; 0 when it is complete."""

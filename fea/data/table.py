@@ -21,14 +21,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fea.data.example import Example
-from fea.data.jsonl import read_lines, write_atomically
+from fea.data.jsonl import read_lines
 from fea.data.record import Record, Rules
 from fea.errors import FEAError
 from fea.facs import CODED_AUS, au_number
+from fea.files import write_atomically
 
 OnBad = Literal["raise", "skip"]
 
-_VERSION = 1  # of the columns below: older Arrow files are rebuilt
+_VERSION = 2  # of the columns below: older Arrow files are rebuilt
 _BATCH = 10_000  # lines held in memory at once
 _REMEMBERED = 20  # refused lines kept with their reasons; the others are counted
 
@@ -153,12 +154,13 @@ def open_jsonl(file: Path, image_root: Path, rules: Rules, on_bad: OnBad) -> Tab
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "fea"
     arrow, sidecar = folder / f"{key}.arrow", folder / f"{key}.json"
     stored = json.loads(sidecar.read_text()) if sidecar.exists() and arrow.exists() else {}
-    if stored.get("state") == state:
+    if stored.get("state") == state and stored["bytes"] == arrow.stat().st_size:
         summary = Summary(**stored["summary"])
     else:
         folder.mkdir(parents=True, exist_ok=True)
         summary = _convert(file, rules, on_bad, arrow)
-        write_atomically(sidecar, json.dumps({"state": state, "summary": asdict(summary)}).encode())
+        told = {"state": state, "bytes": arrow.stat().st_size, "summary": asdict(summary)}
+        write_atomically(sidecar, json.dumps(told).encode())
     if not summary.kept:
         why = f"; the first reason: {summary.reasons[0]}" if summary.reasons else ""
         raise FEAError(f"data file '{file}' holds no usable line{why}")

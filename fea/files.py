@@ -1,0 +1,46 @@
+"""Files that are whole or not there, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+PART = ".part"  # ends the name of an unfinished file, which a process that was killed leaves behind
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing that takes its place when the block ends, and not at all if the block fails.
+
+    A reader sees the old file or the new one, after a power cut too: the content is on the disk before the name changes.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}{PART}")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+        _keep_name(file.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all."""
+    with whole(file) as stream:
+        stream.write(content)
+
+
+def _keep_name(folder: Path) -> None:
+    """Forces a folder's list of names to the disk; not every file system has a way to."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,77 @@
+"""The optimiser and its learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from fea.errors import FEAError
+
+_BETAS = (0.9, 0.95)
+
+
+@dataclass
+class Optimization:
+    """AdamW with a warm-up.
+
+    Args:
+        lr: peak learning rate; 1e-5 to 5e-5 suits an adapter.
+        weight_decay: decoupled weight decay.
+        warmup: optimiser steps in which the rate rises from 0.
+        decay: what follows: "constant", "linear" to 0 at the last step, or "cosine".
+        eight_bit: keep the optimiser's moments in 8 bits (Dettmers et al., arXiv 2110.02861); on a full GPU they move to host
+            memory. Not for sharded weights.
+        patience: steps in a row whose gradient is not finite, after which training ends; fewer are left out and counted.
+    """
+
+    lr: float = 2e-5
+    weight_decay: float = 0.0
+    warmup: int = 10
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    eight_bit: bool = False
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay", "warmup"):
+            if getattr(self, name) < 0:
+                raise FEAError(f"model.optimization.{name}: {getattr(self, name)}; give a number that is not negative")
+        if self.patience < 1:
+            raise FEAError(f"model.optimization.patience: {self.patience}; at least 1 step has to fail")
+
+    def optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """AdamW over some weights.
+
+        Raises:
+            FEAError: 8 bits for sharded weights.
+        """
+        if not self.eight_bit:
+            plain = torch.optim.AdamW(weights, self.lr, _BETAS, weight_decay=self.weight_decay, fused=True)
+            plain._step_supports_amp_scaling = False  # else the trainer refuses to clip gradients in mixed precision
+            return plain
+        if any(isinstance(weight, DTensor) for weight in weights):
+            raise FEAError("model.optimization.eight_bit: sharded weights need the plain optimiser; set it to false")
+        from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
+
+        kind = PagedAdamW8bit if torch.cuda.is_available() else AdamW8bit
+        chosen: torch.optim.Optimizer = kind(weights, self.lr, _BETAS, weight_decay=self.weight_decay)
+        return chosen
+
+    def schedule(self, optimizer: torch.optim.Optimizer, steps: float) -> LambdaLR:
+        """The rate over `steps` optimiser steps."""
+
+        def factor(step: int) -> float:
+            if step < self.warmup:
+                return (step + 1) / self.warmup
+            if self.decay == "constant":
+                return 1.0
+            left = max(0.0, 1 - (step - self.warmup) / max(1.0, steps - self.warmup))
+            return left if self.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
+
+        return LambdaLR(optimizer, factor)

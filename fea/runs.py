@@ -1,0 +1,159 @@
+"""The folder of a run.
+
+One run at a time writes there, the newest of its checkpoints is found again, and each checkpoint knows the settings that it was
+made with.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import lightning.pytorch as L
+import torch.distributed as dist
+import yaml  # type: ignore[import-untyped]
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from fea import checkpoints, randomness
+from fea.errors import FEAError
+from fea.files import PART, write_atomically
+
+# Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
+_PLACE = {
+    "model.init_args": ("group_size", "mu", "minibatches", "seed"),
+    "data.init_args": ("examples", "batch_size", "balance", "mirror", "seed", "text"),
+    "trainer": ("accumulate_grad_batches", "processes"),
+}
+_OF_NO_MATTER = ("config", "ckpt_path", "resume")
+
+
+def claim(folder: Path) -> TextIO:
+    """Keeps other runs out of a folder for as long as the file that it returns is open, or until this process ends.
+
+    Raises:
+        FEAError: another run is there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / ".lock").open("a")
+    try:
+        fcntl.lockf(
+            lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # of this process alone: workers that outlive it do not hold it
+    except OSError as error:
+        lock.close()
+        raise FEAError(
+            f"another run is writing into '{folder}'; wait for its end, or give this one a name of its own with "
+            "--trainer.logger.init_args.name"
+        ) from error
+    for unfinished in folder.glob(f"checkpoints/.*{PART}"):
+        unfinished.unlink()
+    return lock
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint of a run with the most optimiser steps; those that cannot be read are passed over."""
+    found = []
+    for file in sorted(folder.glob("checkpoints/*.ckpt")):
+        try:
+            found.append((checkpoints.read(file)["global_step"], file.stat().st_mtime_ns, file))
+        except FEAError as error:
+            rank_zero_warn(str(error))
+    return max(found)[-1] if found else None
+
+
+class RunKeeper(SaveConfigCallback):
+    """Claims the folder of a fit, writes its settings there and into its checkpoints, and keeps the logs as far as these go."""
+
+    resumed: dict[str, Any] | None = None
+    validated = 0  # optimiser steps at the latest validation
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Claims the folder and writes `config.yaml`."""
+        folder = trainer.log_dir
+        if stage == "fit" and folder and trainer.is_global_zero:
+            self.lock = claim(Path(folder))
+            write_atomically(Path(folder) / self.config_filename, self._dumped().encode())
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Gives the folder free."""
+        if hasattr(self, "lock"):
+            self.lock.close()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds the settings and the random numbers; what was logged up to here is written, since a resumed run goes on here."""
+        checkpoint["settings"] = self._settings(trainer)
+        checkpoint["random"] = _of_all_processes(randomness.state(), trainer.world_size)
+        checkpoint["validated"] = self.validated
+        for logger in trainer.loggers:
+            logger.save()
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Compares the settings.
+
+        Raises:
+            FEAError: with those of now the checkpoint would stand somewhere else in the data.
+        """
+        if trainer.state.fn == "fit" and "settings" in checkpoint:
+            told = _compared(checkpoint["settings"], self._settings(trainer))
+            if told:
+                rank_zero_info(f"resumed with other settings: {'; '.join(told)}")
+            self.resumed, self.validated = checkpoint, checkpoint["validated"]
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remembers that the present step has been validated."""
+        self.validated = trainer.global_step
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Makes up for a validation that the checkpoint came before, and puts the random numbers where they were."""
+        if self.resumed is None:
+            return
+        loop = trainer.fit_loop
+        due = loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+        if due and self.validated != trainer.global_step:
+            trainer.validating = True
+            loop.epoch_loop.val_loop.run()
+            trainer.training = True
+        randomness.restore(self.resumed["random"][trainer.global_rank])
+        self.resumed = None
+
+    def _dumped(self) -> str:
+        return str(self.parser.dump(self.config, skip_none=False))
+
+    def _settings(self, trainer: L.Trainer) -> dict[str, Any]:
+        settings = dict(_flat(yaml.safe_load(self._dumped())))
+        examples = sum(map(len, cast(Any, trainer).datamodule.tables["train"]))
+        return {**settings, "trainer.processes": trainer.world_size, "data.init_args.examples": examples}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif f"{prefix}{key}" not in _OF_NO_MATTER:
+            yield f"{prefix}{key}", value
+
+
+def _compared(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs, as "name: then -> now"."""
+    differing = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    for place, names in _PLACE.items():
+        for name in names:
+            setting = f"{place}.{name}"
+            if setting in differing:
+                raise FEAError(
+                    f"{setting.replace('.init_args', '')}: the checkpoint was written with {then.get(setting)}, and with "
+                    f"{now.get(setting)} it would stand elsewhere in the data; use {then.get(setting)}, or start from its "
+                    "weights with model.init_from"
+                )
+    return [f"{name}: {then.get(name)} -> {now.get(name)}" for name in differing]
+
+
+def _of_all_processes(value: Any, processes: int) -> list[Any]:
+    if processes == 1:
+        return [value]
+    values: list[Any] = [None] * processes
+    dist.all_gather_object(values, value)
+    return values

@@ -1,0 +1,123 @@
+"""The memory plan against the bytes that training takes, and what it says about a card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import CONFIGS, fit
+
+from fea.backbone import skeleton
+from fea.cli import main
+from fea.config import PolicyConfig
+from fea.dry_run import DryPolicy, TensorBytes, blank_prompts
+from fea.errors import FEAError
+from fea.grpo import GRPOModule
+from fea.plan import GIB, plan
+from fea.policy import Policy
+from fea.tiny import TinySize
+
+SIZES = {"small": (128, 3), "middle": (256, 4), "large": (512, 5)}  # width and layers
+KINDS: dict[str, dict[str, Any]] = {
+    "whole model": {},
+    "adapter, checkpointing": {
+        "model__policy__lora": '{"rank": 8, "alpha": 16}',
+        "model__policy__checkpointing": "true",
+    },
+    "adapter, bf16": {
+        "model__policy__lora": '{"rank": 8, "alpha": 16}',
+        "model__policy__dtype": "bfloat16",
+        "trainer__precision": "bf16-mixed",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", SIZES)
+def test_the_plan_is_within_15_percent_of_what_training_takes(tmp_path: Path, size: str, kind: str) -> None:
+    hidden, layers = SIZES[size]
+    settings = {
+        **KINDS[kind], "model__policy__tiny__hidden": hidden, "model__policy__tiny__layers": layers,
+        "model__generation__max_tokens": 64, "data__batch_size": 4, "trainer__accumulate_grad_batches": 2,
+        "trainer__callbacks": '[{"class_path": "test_grpo.Vowels"}]', "trainer__max_steps": 2,
+    }  # fmt: skip
+    with TensorBytes() as measured:
+        run = fit("grpo", tmp_path / "run", **settings)
+    planned = plan(run.model.memory_setting(4, 2, str(run.trainer.precision)))
+    print(f"{size}, {kind}: planned {planned.peak / 2**20:.1f} MiB, measured {measured.peak / 2**20:.1f} MiB")
+    assert abs(planned.peak / measured.peak - 1) < 0.15
+
+
+def test_four_bits_are_planned_too(tmp_path: Path, make_policy: Callable[..., Policy]) -> None:
+    size = TinySize(hidden=512, layers=5, heads=4)
+    make_policy(tiny=size).save(tmp_path / "base")
+    settings = {
+        "model__policy__base": tmp_path / "base", "model__policy__four_bit": "true", "trainer__precision": "bf16-mixed",
+        "model__policy__lora": '{"rank": 8, "alpha": 16}', "model__policy__dtype": "bfloat16", "data__batch_size": 4,
+        "model__policy__checkpointing": "true", "trainer__accumulate_grad_batches": 4, "trainer__max_steps": 2,
+        "trainer__callbacks": '[{"class_path": "test_grpo.Vowels"}]', "model__generation__max_tokens": 64,
+    }  # fmt: skip
+    with TensorBytes() as measured:
+        run = fit("grpo", tmp_path / "run", **settings)
+    planned = plan(run.model.memory_setting(4, 4, str(run.trainer.precision)))
+    print(f"4 bits: planned {planned.peak / 2**20:.1f} MiB, measured {measured.peak / 2**20:.1f} MiB")
+    assert abs(planned.peak / measured.peak - 1) < 0.15
+
+
+PUBLISHED = {"Qwen/Qwen2.5-VL-3B-Instruct": 3_754_622_976, "Qwen/Qwen2.5-VL-7B-Instruct": 8_292_166_656}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_have_their_published_size(name: str) -> None:
+    assert sum(weight.numel() for weight in skeleton(PolicyConfig(base=name)).parameters()) == PUBLISHED[name]
+
+
+def test_shallow_dry_runs_tell_what_a_deep_one_would() -> None:
+    """The same model, once at its own depth and once drawn out from two and four layers."""
+    config = PolicyConfig(tiny=TinySize(hidden=128, layers=12, heads=4), checkpointing=True)
+    prompts, ids = blank_prompts(2, 100, 300, 256), torch.full((16, 64), 2)
+    low, high, deep = (DryPolicy(config, layers, False).update(prompts, ids) for layers in (2, 4, None))
+    assert low + (high - low) / 2 * 10 == pytest.approx(deep, rel=0.01)
+
+
+@pytest.mark.parametrize("card", ["24GB", "24 GiB", "24"])
+def test_the_shipped_config_fits_its_card(capsys: pytest.CaptureFixture[str], card: str) -> None:
+    assert main(["plan", "--config", str(CONFIGS / "grpo.yaml"), "--gpu", card]) == 0
+    shown = capsys.readouterr().out
+    assert "memory plan of Qwen/Qwen2.5-VL-3B-Instruct" in shown
+    assert "fits into 24.00 GiB" in shown
+
+
+def test_what_does_not_fit_comes_with_the_settings_to_change(capsys: pytest.CaptureFixture[str]) -> None:
+    configs = ["--config", str(CONFIGS / "grpo.yaml"), "--config", str(CONFIGS / "7b.yaml")]
+    large = ["--data.batch_size=32", "--trainer.accumulate_grad_batches=1"]
+    assert main(["plan", *configs, *large, "--gpu=16GB"]) == 0
+    shown = capsys.readouterr().out.splitlines()[-1]
+    assert shown.startswith("does not fit into 16.00 GiB")
+    found = re.search(r"trainer.accumulate_grad_batches to (\d+)", shown)
+    assert found
+    large[1] = f"--trainer.accumulate_grad_batches={found[1]}"
+    assert main(["plan", *configs, *large, "--gpu=16GB"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("fits")
+
+
+@pytest.mark.parametrize("size", ["", "big", "0GB", "-4GB"])
+def test_a_size_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], size: str) -> None:
+    assert main(["plan", "--config", str(CONFIGS / "grpo.yaml"), f"--gpu={size}"]) == 2
+    assert "is no size; give one such as 24GB" in capsys.readouterr().err
+
+
+def test_running_out_of_memory_says_what_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(GRPOModule, "training_step", full)
+    monkeypatch.setattr("fea.monitor.total_memory", lambda: 1.02 * GIB)
+    with pytest.raises(
+        FEAError, match=r"out of memory at step 0; .* does not fit .* set trainer.accumulate_grad_batches"
+    ):
+        fit("grpo", tmp_path / "run", data__batch_size=8)
