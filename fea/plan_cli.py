@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from fea.advice import table, verdict
 from fea.errors import FEAError
@@ -19,7 +20,9 @@ class Planner(CLI):
         """Builds no trainer: the machine that the settings are meant for may be another."""
         settings = self.config[self.subcommand]
         settings.trainer.callbacks = settings.trainer.logger = None
-        self.config_init = self._parser(self.subcommand).instantiate_classes(settings)
+        parser: Any = self._parser(self.subcommand)
+        build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
+        self.config_init = build(settings)
         self.model, self.datamodule = self.config_init.model, self.config_init.data
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -32,6 +32,8 @@ CALLBACKS: dict[type, int] = {
     fea.callbacks.FormatReward: 3,
     fea.callbacks.SampleTable: 2,
     fea.callbacks.AnswerWriter: 1,
+    fea.callbacks.SelfCheck: 1,
+    fea.callbacks.Watch: 6,
 }
 # How many settings each class has: a new one is a decision, not an accident.
 KNOBS: dict[type, int] = {
@@ -45,7 +47,7 @@ KNOBS: dict[type, int] = {
     LoRA: 3,
     TinySize: 7,
     Generation: 2,
-    Optimization: 4,
+    Optimization: 6,
     **CALLBACKS,
 }
 

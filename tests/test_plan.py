@@ -94,7 +94,7 @@ def test_the_shipped_config_fits_its_card(capsys: pytest.CaptureFixture[str], ca
 
 def test_what_does_not_fit_comes_with_the_settings_to_change(capsys: pytest.CaptureFixture[str]) -> None:
     configs = ["--config", str(CONFIGS / "grpo.yaml"), "--config", str(CONFIGS / "7b.yaml")]
-    large = ["--data.batch_size=32", "--trainer.accumulate_grad_batches=1"]
+    large = ["--data.batch_size=16", "--trainer.accumulate_grad_batches=1"]
     assert main(["plan", *configs, *large, "--gpu=16GB"]) == 0
     shown = capsys.readouterr().out.splitlines()[-1]
     assert shown.startswith("does not fit into 16.00 GiB")

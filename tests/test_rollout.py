@@ -72,7 +72,7 @@ def test_each_rollout_is_served_mu_times_in_packs_of_whole_groups() -> None:
     assert len(served) == len(loader()) == 12
     assert [pack.ids[:, 0].tolist() for pack in served[:4]] == [[0, 1, 6, 7], [2, 3, 4, 5]] * 2
     assert [pack.prompts for pack in served[4:6]] == [["1.0", "1.3"], ["1.1", "1.2"]]
-    assert [pack.metrics for pack in served[:4]] == [{"round": 0}, {}, {}, {}]
+    assert [pack.metrics for pack in served[:4]] == [{"round": 0}] * 4
     assert [pack.signal for pack in served[:2]] == [True, False]
 
 
