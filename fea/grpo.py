@@ -32,6 +32,7 @@ from fea.config import PolicyConfig
 from fea.data.encoding import Prompt
 from fea.data.loader import Loader
 from fea.errors import FEAError
+from fea.evaluation import parse_all
 from fea.losses import (
     Normalizer,
     kl_k3,
@@ -40,7 +41,7 @@ from fea.losses import (
     sum_then_normalise,
     token_advantages,
 )
-from fea.module import FEAModule, parse_all
+from fea.module import FEAModule
 from fea.optimization import Optimization
 from fea.packing import Packing
 from fea.rewards import RewardCallback, rewards_of, scored

@@ -12,8 +12,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from fea.data.encoding import Prompt
+from fea.evaluation import parse_all
 from fea.grpo import GRPOModule
-from fea.module import parse_all
 from fea.rollout import Rollout
 from fea.sampling import Completions
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import fit_arguments
 from replay import PLACE
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.policy import Policy
 
@@ -136,6 +137,23 @@ def test_two_processes_resume_exactly(tmp_path: Path, stage: str, strategy: str)
     resumed = train(stage, tmp_path / "resumed", strategy, batch_size=8, ckpt_path=saved, **settings)
     assert resumed["global_step"] == whole["global_step"] == 5
     assert all(torch.equal(resumed["state_dict"][name], weight) for name, weight in whole["state_dict"].items())
+
+
+def test_unequal_shares_of_the_validation_faces_are_answered_together(tmp_path: Path) -> None:
+    """Five faces, two in a batch: the first process has two batches, the second one; both gather weights as often."""
+    settings: dict[str, Any] = {
+        "trainer__callbacks": OURS, "trainer__max_steps": 1, "trainer__val_check_interval": 1, "data__val_faces": 5,
+        "data__eval_batch_size": 2, "trainer__limit_val_batches": 5,
+    }  # fmt: skip
+    numbers = {}
+    for strategy in ("single", "fsdp2", "fsdp2, token by token"):
+        train("grpo", tmp_path / strategy, strategy, **settings)
+        events = EventAccumulator(str(tmp_path / strategy)).Reload()
+        tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("val/")]
+        numbers[strategy] = {tag: events.Scalars(tag)[-1].value for tag in tags}
+    assert numbers["single"].keys() >= {"val/au_f1", "val/accuracy", "val/reward"}
+    for strategy, found in numbers.items():
+        assert found == pytest.approx(numbers["single"], abs=1e-6), strategy
 
 
 def test_processes_that_would_train_by_themselves_are_refused(tmp_path: Path) -> None:

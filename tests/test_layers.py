@@ -17,7 +17,7 @@ LAYERS = """
     data.encoding data.loader data.module data.check data.faces data.rendered
     layout attention tiny config families backbone decoding fsdp policy dry_run plan advice
     rollout rewards metrics checkpoints monitor
-    guard module sft grpo pretrain
+    evaluation guard module sft grpo pretrain
     analyze compare report scoreboard
     runs interruption refusals trainer_cli plan_cli demo cli __main__
 """

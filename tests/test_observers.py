@@ -16,7 +16,7 @@ from fea.callbacks import Watch
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.module import parse_all
+from fea.evaluation import parse_all
 from fea.policy import Policy
 from fea.prompts import render
 from fea.rollout import Rollout

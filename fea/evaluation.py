@@ -1,0 +1,103 @@
+"""Validation, test and prediction, the same for both stages: greedy answers, and the metrics of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import lightning.pytorch as L
+import torch
+
+from fea.data.encoding import Prompt
+from fea.data.example import Example
+from fea.decoding import Trunk
+from fea.metrics import AUScores, EmotionScores
+from fea.policy import Policy
+from fea.prompts import Answer, parse
+from fea.rollout import Rollout
+from fea.sampling import Generation
+
+
+class Evaluated(L.LightningModule):
+    """A module whose policy answers the faces of validation, test and prediction.
+
+    Attributes:
+        policy: what answers.
+        generation: how long an answer may be.
+    """
+
+    policy: Policy
+    generation: Generation
+
+    def setup(self, stage: str) -> None:
+        """Metrics for the emotions of the data."""
+        datamodule = cast(Any, self.trainer).datamodule
+        self.au_scores, self.emotion_scores = AUScores(), EmotionScores(datamodule.all_emotions)
+
+    def on_validation_start(self) -> None:
+        """All batches of an evaluation share the weights, and so what their prompts begin with."""
+        self.trunk = Trunk()
+        self.known: list[Prompt] = []
+
+    on_test_start = on_predict_start = on_validation_start
+
+    def answers(self, batch: list[Prompt]) -> Rollout | None:
+        """Greedy answers, one a prompt; None for an empty batch: all of its images may have been unreadable.
+
+        Processes that share the weights meet in every rollout. One that has nothing left to answer repeats a prompt.
+        """
+        self.known = batch[:1] or self.known
+        if not batch and (self.device_mesh is None or not self.known):
+            return None
+        rollout = self.answer(batch or self.known)
+        return rollout if batch else None
+
+    def answer(self, prompts: Sequence[Prompt]) -> Rollout:
+        """Greedy answers, one a prompt."""
+        completions = self.policy.rollout(prompts, 1, self.generation, None, self.trunk)
+        return Rollout(prompts, 1, completions, parse_all(completions.texts, prompts))
+
+    def count(self, rollout: Rollout) -> None:
+        """Counts the answers of a batch."""
+        examples = [prompt.example for prompt in rollout.prompts]
+        self.au_scores.update(rollout.answers, examples)
+        self.emotion_scores.update(rollout.answers, examples)
+
+    def validation_step(self, batch: list[Prompt], index: int) -> None:
+        """Answers a batch and counts."""
+        if rollout := self.answers(batch):
+            self.count(rollout)
+
+    def test_step(self, batch: list[Prompt], index: int) -> None:
+        """Answers a batch and counts."""
+        self.validation_step(batch, index)
+
+    def predict_step(self, batch: list[Prompt], index: int) -> list[tuple[Example, Answer]]:
+        """Answers a batch."""
+        rollout = self.answers(batch)
+        return list(zip((p.example for p in batch), rollout.answers, strict=True)) if rollout else []
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the numbers; `val/score` is what the best checkpoint is chosen by."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the numbers, and the F1 of each unit."""
+        for number, (f1, _) in self.au_scores.per_au().items():
+            self.log(f"test/f1/AU{number}", f1)
+        self._log_scores("test")
+
+    def _log_scores(self, stage: str) -> None:
+        scores = {**self.au_scores.compute(), **self.emotion_scores.compute()}
+        self.au_scores.reset()
+        self.emotion_scores.reset()
+        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+        headline = [scores[name] for name in ("au_f1", "accuracy") if name in scores]
+        if headline:
+            self.log(f"{stage}/score", torch.stack(headline).mean(), prog_bar=True)
+
+
+def parse_all(texts: Sequence[str], prompts: Sequence[Prompt]) -> list[Answer]:
+    """Reads texts that answer prompts; several texts of a prompt stand next to each other."""
+    group = len(texts) // len(prompts)
+    return [parse(text, prompts[number // group].example.emotions) for number, text in enumerate(texts)]
