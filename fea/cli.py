@@ -22,6 +22,7 @@ train and evaluate (any number of --config files, later ones overlay earlier one
 
 use
   analyze      Action Units, emotion and reasoning of images: fea analyze *.jpg --model RUN --out answers.csv
+  synthesize   analyses for faces that have labels and none: fea synthesize FILE --model RUN --out synthesis.jsonl
   data check   what is in a data file, and what is wrong with it
   data faces   draw practice faces with labels
   demo         the whole method on a laptop, with a report
@@ -81,7 +82,14 @@ def _run(argv: list[str]) -> int:
 
 
 def _commands() -> dict[str, Callable[[list[str]], int]]:
-    return {"plan": _plan, "analyze": _analyze, "data check": _check, "data faces": _faces, "demo": _demo}
+    return {
+        "plan": _plan,
+        "synthesize": _synthesize,
+        "analyze": _analyze,
+        "data check": _check,
+        "data faces": _faces,
+        "demo": _demo,
+    }
 
 
 def _no_command(argv: list[str]) -> str:
@@ -117,6 +125,12 @@ def _analyze(argv: list[str]) -> int:
     from fea.analyze import analyze
 
     return int(_call(analyze, argv, "fea analyze"))
+
+
+def _synthesize(argv: list[str]) -> int:
+    from fea.synthesize import synthesize
+
+    return int(_call(synthesize, argv, "fea synthesize"))
 
 
 def _demo(argv: list[str]) -> int:

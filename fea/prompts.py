@@ -79,6 +79,11 @@ def system_prompt(knowledge: Knowledge = "full") -> str:
     )
 
 
+def example_analysis() -> str:
+    """The thinking of the worked example, which a model may be tempted to repeat."""
+    return _EXAMPLE_THINK
+
+
 def user_prompt(question: str, emotions: Sequence[str]) -> str:
     """What is asked about one face: the question (a default if empty) and the allowed emotions."""
     question = question.replace("<image>", "").strip() or DEFAULT_QUESTION

@@ -73,6 +73,14 @@ class Encoder:
             target = self.target(example.analysis)
         return Prompt(example, ids, positions, features["pixel_values"], grid, target)
 
+    def ask(self, prompt: Prompt, question: str) -> Prompt:
+        """The same face with another question; its example stays as it is."""
+        merge = int(self.image_processor.merge_size)
+        text, grid = self._text_ids(question, prompt.example.emotions), prompt.grid.cpu()
+        ids = expand(text, self.image_token, int(grid.prod()) // merge**2)
+        positions = rope_positions(ids, grid, self.image_token, merge)
+        return prompt._replace(ids=ids.to(prompt.ids.device), positions=positions.to(prompt.ids.device))
+
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with the largest image that is allowed."""
         side = int(self.image_processor.patch_size) * int(self.image_processor.merge_size)
