@@ -176,4 +176,5 @@ def _call(function: Callable[..., Any], argv: list[str], program: str) -> Any:
             continue
         special.add(name)
     parser.add_function_arguments(function, skip=special, fail_untyped=True)
-    return function(**vars(parser.parse_args(argv)))
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
+    return function(**vars(build(parser.parse_args(argv))))

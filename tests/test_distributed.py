@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import fit_arguments
+from conftest import SAVE_EACH_STEP, fit_arguments
 from replay import PLACE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -21,11 +21,7 @@ from fea.policy import Policy
 
 NEVER = '{"class_path": "fea.fsdp.FSDP2Strategy", "init_args": {"gather": "never"}}'
 STRATEGIES = {"single": (1, "auto"), "ddp": (2, "ddp"), "fsdp2": (2, "fsdp2"), "fsdp2, token by token": (2, NEVER)}
-SAVING = (
-    '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '
-    '"every_n_train_steps": 1, "save_top_k": -1, "auto_insert_metric_name": false, "save_last": true}}'
-)
-OURS = f'[{{"class_path": "test_grpo.Vowels"}}, {SAVING}]'
+OURS = f'[{{"class_path": "test_grpo.Vowels"}}, {SAVE_EACH_STEP}]'
 ADAPTER = {"model__policy__lora": '{"rank": 4, "alpha": 8}'}
 
 
@@ -127,7 +123,7 @@ def test_full_weights_in_mixed_precision_stay_close(tmp_path: Path) -> None:
 def test_two_processes_resume_exactly(tmp_path: Path, stage: str, strategy: str) -> None:
     """From inside a rollout, and from the middle of an epoch."""
     settings: dict[str, Any] = {
-        "trainer__callbacks": OURS if stage == "grpo" else f"[{SAVING}]", "trainer__accumulate_grad_batches": 2,
+        "trainer__callbacks": OURS if stage == "grpo" else f"[{SAVE_EACH_STEP}]", "trainer__accumulate_grad_batches": 2,
         "model__optimization__lr": 1e-3, "trainer__max_steps": 5, "data__mirror": "true",
     }  # fmt: skip
     if stage == "grpo":

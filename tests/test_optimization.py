@@ -7,20 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import fit
+from conftest import SAVE_EACH_STEP, fit
 from torch import nn
 from torch.distributed.tensor import DTensor
 
 from fea.errors import FEAError
 from fea.optimization import Optimization
 
-SAVING = (
-    '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '
-    '"every_n_train_steps": 1, "save_top_k": -1, "auto_insert_metric_name": false}}'
-)
 EIGHT: dict[str, Any] = {
     "model__optimization__eight_bit": "true", "model__optimization__lr": 1e-3, "model__optimization__warmup": 1,
-    "trainer__callbacks": f"[{SAVING}]", "trainer__max_steps": 6,
+    "trainer__callbacks": f"[{SAVE_EACH_STEP}]", "trainer__max_steps": 6,
 }  # fmt: skip
 
 

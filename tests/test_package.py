@@ -22,7 +22,9 @@ from fea.module import Optimization
 from fea.pretrain import TowerModule
 from fea.sampling import Generation
 from fea.sft import SFTModule
+from fea.synthesis import Recipe
 from fea.tiny import TinySize
+from fea.triple_check import Checks
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +50,8 @@ KNOBS: dict[type, int] = {
     TinySize: 7,
     Generation: 2,
     Optimization: 6,
+    Recipe: 5,
+    Checks: 6,
     **CALLBACKS,
 }
 

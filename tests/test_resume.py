@@ -14,15 +14,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import fit, fit_arguments
+from conftest import SAVE_EACH_STEP, fit, fit_arguments
 
 from fea import checkpoints
 from fea.errors import FEAError
 
-SAVE_EACH_STEP = (
-    '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '
-)
-SAVE_EACH_STEP += '"every_n_train_steps": 1, "save_top_k": -1, "auto_insert_metric_name": false, "save_last": true}}'
 REWARDS = ", ".join(f'{{"class_path": "fea.callbacks.{name}"}}' for name in ("AUReward", "FormatReward"))
 
 STAGES: dict[str, dict[str, Any]] = {

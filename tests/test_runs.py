@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import fit, fit_arguments
+from conftest import SAVE_EACH_STEP, fit, fit_arguments
 from lightning.pytorch.callbacks import Callback
 
 from fea import randomness
@@ -23,11 +23,6 @@ from fea.cli import main
 from fea.errors import FEAError
 from fea.files import whole
 from fea.runs import claim, newest
-
-SAVING = (
-    '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '
-    '"every_n_train_steps": 1, "save_top_k": -1, "auto_insert_metric_name": false, "save_last": true}}'
-)
 
 
 def start(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -71,7 +66,7 @@ def test_a_checkpoint_with_a_pickle_payload_is_refused(tmp_path: Path, capsys: p
 
 
 def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay_whole(tmp_path: Path) -> None:
-    arguments = fit_arguments("sft", tmp_path / "run", trainer__callbacks=f"[{SAVING}]", trainer__max_steps=2)
+    arguments = fit_arguments("sft", tmp_path / "run", trainer__callbacks=f"[{SAVE_EACH_STEP}]", trainer__max_steps=2)
     assert start(arguments).returncode == 0
     kept = {file: file.read_bytes() for file in (tmp_path / "run" / "checkpoints").glob("*.ckpt")}
     size = max(map(len, kept.values()))
@@ -79,7 +74,7 @@ def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay_whole(tmp_path
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
 
-    arguments = fit_arguments("sft", tmp_path / "run", trainer__callbacks=f"[{SAVING}]", trainer__max_steps=4)
+    arguments = fit_arguments("sft", tmp_path / "run", trainer__callbacks=f"[{SAVE_EACH_STEP}]", trainer__max_steps=4)
     done = start([*arguments, "--resume"], preexec_fn=little_room)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -92,7 +87,7 @@ def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay_whole(tmp_path
 
 def test_the_newest_checkpoint_has_the_most_steps_and_can_be_read(tmp_path: Path) -> None:
     assert newest(tmp_path) is None
-    fit("sft", tmp_path / "run", trainer__callbacks=f"[{SAVING}]", trainer__max_steps=3)
+    fit("sft", tmp_path / "run", trainer__callbacks=f"[{SAVE_EACH_STEP}]", trainer__max_steps=3)
     folder = tmp_path / "run" / "checkpoints"
     (folder / "last.ckpt").unlink()
     assert newest(tmp_path / "run") == folder / "step3.ckpt"
@@ -130,7 +125,7 @@ def weights(run: Any) -> list[torch.Tensor]:
 
 def test_resume_goes_on_from_the_newest_checkpoint_or_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    common = {"model__optimization__lr": 1e-3, "trainer__callbacks": f"[{SAVING}]"}
+    common = {"model__optimization__lr": 1e-3, "trainer__callbacks": f"[{SAVE_EACH_STEP}]"}
     longer = fit("sft", tmp_path / "whole", trainer__max_steps=6, **common)
     fit("sft", tmp_path / "run", trainer__max_steps=3, resume=True, **common)
     assert "holds no checkpoint yet; starting" in caplog.text
@@ -171,7 +166,7 @@ class Dice(Callback):
 
 
 def test_random_numbers_go_on_where_they_were(tmp_path: Path) -> None:
-    callbacks = f'[{SAVING}, {{"class_path": "test_runs.Dice"}}]'
+    callbacks = f'[{SAVE_EACH_STEP}, {{"class_path": "test_runs.Dice"}}]'
 
     def drawn(run: Any) -> list[float]:
         return next(callback for callback in run.trainer.callbacks if type(callback).__name__ == "Dice").drawn
