@@ -140,7 +140,7 @@ def record(outcome: Outcome, image_root: Path, provenance: dict[str, Any]) -> di
     return {
         "id": example.id,
         "dataset": example.dataset,
-        "image": os.path.relpath(example.image, image_root),
+        "image": os.path.relpath(Path(example.image).resolve(), image_root.resolve()),
         "question": example.question,
         "AUs": None if example.aus is None else sorted(example.aus),
         **({"AUs_coded": coded} if coded else {}),

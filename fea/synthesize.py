@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,9 +73,13 @@ def synthesize(
         "model": weights, "faces": len(examples), "batch_size": batch_size, "max_tokens": max_tokens,
         "temperature": temperature, **asdict(recipe),
     }  # fmt: skip
-    journal = Journal(Path(out), settings)
-    _write(policy, examples, journal, recipe, Generation(max_tokens, temperature), batch_size, num_workers, weights)
+    journal, root = Journal(Path(out), settings), _common_root(examples, Path(out).parent)
+    _write(
+        policy, examples, journal, root, recipe, Generation(max_tokens, temperature), batch_size, num_workers, weights
+    )
     print(journal.card())
+    if root != Path(out).parent.resolve():
+        print(f"the images are relative to '{root}': name it as image_root of '{out}'")
     return 0
 
 
@@ -81,6 +87,7 @@ def _write(
     policy: Policy,
     examples: list[Example],
     journal: Journal,
+    image_root: Path,
     recipe: Recipe,
     generation: Generation,
     batch_size: int,
@@ -96,8 +103,14 @@ def _write(
         for prompts in loader:
             placed = policy.look(move_data_to_device(prompts, policy.forbidden.device))
             outcomes = attempted(policy, placed, generation, recipe, round=0)
-            journal.add(outcomes, journal.file.parent, provenance)
+            journal.add(outcomes, image_root, provenance)
             progress.update(len(outcomes))
+
+
+def _common_root(examples: Sequence[Example], folder: Path) -> Path:
+    """What the images of new lines are relative to: a folder if all of them lie in it, else the one that holds them all."""
+    common = Path(os.path.commonpath([Path(example.image).resolve().parent for example in examples]))
+    return folder.resolve() if common.is_relative_to(folder.resolve()) else common
 
 
 def _without_analysis(files: list[Path], image_root: str | None, emotions: tuple[str, ...]) -> list[Example]:

@@ -18,7 +18,7 @@ from fea.facs import ACTION_UNITS
 from fea.prompts import Answer, example_analysis
 from fea.rewards import au_f1
 
-Reason = Literal["format", "emotion", "missed", "invented", "supposed", "region", "length", "copied"]
+Reason = Literal["format", "emotion", "missed", "invented", "supposed", "region", "length", "copied", "repeated"]
 
 # What a text may call the parts of the face, beside their names in the table of units.
 _WORDS = {
@@ -44,7 +44,8 @@ _HINTS: dict[Reason, str] = {
     "supposed": "it denied or supposed Action Units instead of naming those that are visible",
     "region": "it did not say where each Action Unit shows",
     "length": "it was too short or too long",
-    "copied": "it repeated the example",
+    "copied": "it was a copy of the example",
+    "repeated": "it said the same twice",
 }
 
 
@@ -59,6 +60,7 @@ class Checks:
         shortest: characters of the thinking, at least.
         longest: at most.
         copied: refuse the prompt's own example.
+        repeated: refuse a sentence that stands there twice.
     """
 
     tau: float = 0.8
@@ -67,6 +69,7 @@ class Checks:
     shortest: int = 20
     longest: int = 2000
     copied: bool = True
+    repeated: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.tau <= 1:
@@ -104,6 +107,9 @@ def _failures(answer: Answer, example: Example, checks: Checks) -> Iterator[Reas
         yield "length"
     if checks.copied and thinking == example_analysis():
         yield "copied"
+    sentences = [sentence.strip() for sentence in _SENTENCE_END.split(thinking) if sentence.strip()]
+    if checks.repeated and len(set(sentences)) < len(sentences):
+        yield "repeated"
 
 
 def _has_region(text: str, span: tuple[int, int], number: int) -> bool:

@@ -51,7 +51,7 @@ KNOBS: dict[type, int] = {
     Generation: 2,
     Optimization: 6,
     Recipe: 5,
-    Checks: 6,
+    Checks: 7,
     **CALLBACKS,
 }
 

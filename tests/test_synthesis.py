@@ -207,6 +207,27 @@ def test_the_command_tries_every_face(trained: Path, tmp_path: Path, capsys: pyt
     assert all(entry["attempts"] == 2 and not entry["revealed"] for entry in tried if not entry["accepted"])
 
 
+def accept_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fea.synthesis.failures", lambda answer, example, checks: [])
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_new_lines_find_their_images(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    accept_all(monkeypatch)
+    out = trained / "s.jsonl" if beside else tmp_path / "s.jsonl"
+    assert main(arguments(trained, out)) == 0
+    shown = capsys.readouterr().out
+    root = trained if beside else trained / "new" / "images"
+    assert ("name it as image_root" in shown) != beside
+    assert beside or str(root.resolve()) in shown
+    rules = Rules(EMOTIONS, "raise", True)
+    table = open_jsonl(out, root, rules, "raise")
+    assert len(table) == 12
+    assert all(Path(table[number].image).is_file() for number in range(12))
+
+
 def test_a_killed_synthesis_goes_on_to_the_same_files(trained: Path, tmp_path: Path) -> None:
     assert main(arguments(trained, tmp_path / "whole.jsonl")) == 0
     chance, out = random.Random(0), tmp_path / "killed.jsonl"

@@ -46,7 +46,8 @@ def test_a_good_analysis_passes() -> None:
         (GOOD + " Maybe the brows are low (AU4).", "happiness", ["supposed"]),
         ("I see AU6 and I see AU12, which is quite something.", "happiness", ["region"]),
         ("Up (AU6), AU12", "happiness", ["region", "length"]),
-        (GOOD + " And on." * 300, "happiness", ["length"]),
+        (GOOD + " And so on, and so on." * 300, "happiness", ["length", "repeated"]),
+        (GOOD + " The cheeks are up (AU6).", "happiness", ["repeated"]),
     ],
 )
 def test_each_check_finds_its_fault(think: str, answer: str, reasons: list[str]) -> None:
@@ -62,6 +63,7 @@ def test_each_check_of_the_text_can_be_turned_off() -> None:
     assert failed(GOOD + " Maybe the brows are low (AU4).", plain=False) == []
     assert failed("I see AU6 and I see AU12, which is quite something.", regions=False) == []
     assert failed("AU6 cheek, AU12 mouth", shortest=0) == []
+    assert failed(GOOD + " The cheeks are up (AU6).", repeated=False) == []
 
 
 def test_tau_says_how_many_units_have_to_be_right() -> None:
@@ -94,7 +96,7 @@ def test_a_hint_tells_the_kind_of_fault_and_nothing_of_the_labels() -> None:
     assert hint(["missed", "emotion"]) == (
         "An earlier attempt was rejected: it missed Action Units, and its emotion was wrong."
     )
-    for reason in ("format", "emotion", "missed", "invented", "supposed", "region", "length", "copied"):
+    for reason in ("format", "emotion", "missed", "invented", "supposed", "region", "length", "copied", "repeated"):
         assert not {"AU", "happiness"} & set(hint([reason]).split())  # type: ignore[list-item]
 
 
