@@ -45,12 +45,17 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 class Payload:
+    """Leaves a file behind when it is unpickled."""
+
+    trace: Path
+
     def __reduce__(self) -> Any:
-        return (os.system, ("touch /tmp/fea-was-here",))
+        return (os.system, (f"touch '{Payload.trace}'",))
 
 
 def test_a_checkpoint_with_a_pickle_payload_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit("sft", tmp_path / "run", trainer__max_steps=1)
+    Payload.trace = tmp_path / "it ran"
     good = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(good, weights_only=True)
     torch.save({**checkpoint, "payload": Payload()}, good)
@@ -60,7 +65,7 @@ def test_a_checkpoint_with_a_pickle_payload_is_refused(tmp_path: Path, capsys: p
         assert main([*fit_arguments("sft", tmp_path / "run"), *way]) == 2
         assert "holds more than tensors and plain values" in capsys.readouterr().err
     assert main([*fit_arguments("sft", tmp_path / "again", model__init_from=good)]) == 2
-    assert not Path("/tmp/fea-was-here").exists()
+    assert not Payload.trace.exists()
     with pytest.raises(pickle.UnpicklingError):
         torch.load(good, weights_only=True)
 
