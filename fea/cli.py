@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except FEAError as error:
-        print(f"fea: {'error: ' if error.code == 2 else ''}{error}", file=sys.stderr)
+        if error.code:  # of several processes that were asked to stop, the first one speaks
+            print(f"fea: {'error: ' if error.code == 2 else ''}{error}", file=sys.stderr)
         return error.code
     except OSError as error:
         if error.errno not in _PATH_ERRORS:

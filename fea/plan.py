@@ -23,9 +23,8 @@ GIB = 2**30
 _PIXELS = 28 * 28  # of a visual token
 _FRAME = 10  # tokens of the chat format around a text
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight in 4 bits, with its doubly quantised scales
-_CHOICE = (
-    44  # bytes for each row and word of the vocabulary while a token is chosen: probabilities in several precisions
-)
+# Bytes for each row and word of the vocabulary while a token is chosen: probabilities in several precisions.
+_CHOICE = 44
 _BLOCK_WIDTHS, _BLOCK_INNER = 13, 4  # numbers for each patch in a block of the vision tower, in widths of its layers
 _DEPTHS = (2, 4)  # layers of the dry runs; every further one costs the same
 SYSTEM = 1.0 * GIB  # what the driver and the gaps between tensors take on a GPU
@@ -104,9 +103,8 @@ def plan(setting: Setting) -> Plan:
 
     text, rows = model.config.text_config, s.batch_size * s.group_size
     width = 2 if s.precision == "bf16-mixed" or config.dtype == "bfloat16" else 4
-    kept = (
-        2 * text.num_hidden_layers * text.num_key_value_heads * (text.hidden_size // text.num_attention_heads) * width
-    )
+    head = text.hidden_size // text.num_attention_heads
+    kept = 2 * text.num_hidden_layers * text.num_key_value_heads * head * width  # keys and values of a token
     read = trunk + s.batch_size * own
     copied = read if trunk >= LONG else s.batch_size * (trunk + own)
     caches = kept * (copied + rows * s.max_tokens)
@@ -144,9 +142,8 @@ def _patch_bytes(model: Any, config: PolicyConfig, width: int) -> float:
     pixels = 4 * vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     if not config.train_vision:
         return float(pixels + block)
-    return float(
-        pixels + (vision.depth * vision.hidden_size * width + block if config.checkpointing else vision.depth * block)
-    )
+    stored = vision.hidden_size * width if config.checkpointing else block
+    return float(pixels + vision.depth * stored + block * config.checkpointing)
 
 
 def _quantised(model: Any) -> Iterator[tuple[str, nn.Linear]]:

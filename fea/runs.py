@@ -39,9 +39,8 @@ def claim(folder: Path) -> TextIO:
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / ".lock").open("a")
     try:
-        fcntl.lockf(
-            lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-        )  # of this process alone: workers that outlive it do not hold it
+        # A lock of this process alone: workers that outlive it do not hold it.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
         raise FEAError(
