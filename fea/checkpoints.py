@@ -6,6 +6,7 @@ It is written whole or not at all, and read with `weights_only`: a file cannot r
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
+from fea import fsdp
 from fea.config import LoRA, PolicyConfig
 from fea.errors import FEAError
 from fea.files import whole
@@ -98,6 +100,16 @@ def describe(config: PolicyConfig, emotions: Iterable[str], datasets: Iterable[s
         "emotions": list(emotions),
         "datasets": sorted(datasets),
     }
+
+
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """The first half of the SHA-256 of some weights; sharded ones are put together, on all processes at once."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        content = fsdp.whole(fsdp.own_part(weight.detach()), weight).cpu().contiguous()
+        digest.update(name.encode())
+        digest.update(content.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
 
 
 def origin(init_from: str | None, inherits: bool) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The files of a synthesis: accepted lines, a line for every face that was tried, and a card that sums them up.
+"""The files of a synthesis: accepted lines, and a line for every face that was tried.
 
 Batches are appended whole: first what was accepted, then that it was tried. A run that was killed goes on after the last
-batch of which all lines are there; what belongs to none is cut off. Nothing is lost and nothing is written twice.
+batch of which all lines are there; what belongs to none is cut off. Nothing is lost and nothing is written twice. The first of
+several processes writes.
 """
 
 from __future__ import annotations
@@ -13,17 +14,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fea.admission import Admitted
+from fea.attempts import Outcome
+from fea.data.example import Example
 from fea.errors import FEAError
 from fea.files import write_atomically
-from fea.synthesis import Outcome, record
+from fea.processes import rank
+from fea.rewards import au_f1
+
+TRIED = ".tried"  # ends the name of the file with a line for every face
 
 
 class Journal:
     """What has been tried so far.
 
     Args:
-        file: for the accepted lines; `FILE.tried` and `FILE.md` stand beside it.
+        file: for the accepted lines; `FILE.tried` stands beside it.
         settings: what decides the outcome, as plain values; a journal goes on only with the same.
+        image_root: folder that the images of the accepted lines are relative to.
+        provenance: what every line says of its origin; "round" is the number of the synthesis.
 
     Attributes:
         batches: that are complete.
@@ -32,11 +41,13 @@ class Journal:
         FEAError: the file was begun with other settings, or not by a synthesis.
     """
 
-    def __init__(self, file: Path, settings: dict[str, Any]):
-        self.file, self.tried, self.settings = file, file.with_name(f"{file.name}.tried"), settings
+    def __init__(self, file: Path, settings: dict[str, Any], image_root: Path, provenance: dict[str, Any]):
+        self.file, self.tried = file, tried_of(file)
+        self.image_root = image_root.resolve()
+        self.provenance, self.round = provenance, int(provenance["round"])
         if file.exists() and not self.tried.exists():
             raise FEAError(f"out: '{file}' exists and was not written by a synthesis; choose another name")
-        header, *entries = _whole_lines(self.tried) or [settings]
+        header, *entries = whole_lines(self.tried) or [settings]
         if header != settings:
             names = ", ".join(sorted(name for name in header if header[name] != settings.get(name)))
             raise FEAError(
@@ -44,76 +55,81 @@ class Journal:
             )
         sizes = Counter(entry["batch"] for entry in entries)
         whole = [entry for entry in entries if sizes[entry["batch"]] == entry["of"]]
-        self.batches = len({entry["batch"] for entry in whole})
-        ids = {entry["id"] for entry in whole if entry["accepted"]}
-        _rewrite(self.tried, [settings, *whole])
-        _rewrite(file, [line for line in _whole_lines(file) if line["id"] in ids])
+        self.batches = 1 + max((entry["batch"] for entry in whole), default=-1)
+        if rank() == 0:
+            accepted = sum(entry["accepted"] for entry in whole)
+            _rewrite(self.tried, [settings, *whole])
+            _rewrite(file, whole_lines(file)[:accepted])
 
-    def add(self, outcomes: Sequence[Outcome], image_root: Path, provenance: dict[str, Any]) -> None:
+    def admitted(self) -> list[Admitted]:
+        """The accepted analyses so far."""
+        entries = [entry for entry in whole_lines(self.tried)[1:] if entry["accepted"]]
+        return [
+            Admitted(tuple(entry["labels"]), frozenset(entry["units"]), line["description"])
+            for entry, line in zip(entries, whole_lines(self.file), strict=True)
+        ]
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
         """Appends a batch."""
-        _append(self.file, [record(outcome, image_root, provenance) for outcome in outcomes if outcome.answer])
-        _append(self.tried, [_entry(outcome, self.batches, len(outcomes)) for outcome in outcomes])
+        if rank() == 0:
+            _append(self.file, [self._line(outcome) for outcome in outcomes if outcome.answer])
+            _append(self.tried, [self._entry(outcome, len(outcomes)) for outcome in outcomes])
         self.batches += 1
 
-    def card(self) -> str:
-        """Counts by class, unit and reason, as Markdown; written beside the file, too."""
-        entries = _whole_lines(self.tried)[1:]
-        accepted = [entry for entry in entries if entry["accepted"]]
-        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        lines = [
-            f"# {self.file.name}\n",
-            f"{len(accepted)} of {len(entries)} faces have an analysis that passed the triple check; "
-            f"{sum(entry['revealed'] for entry in accepted)} of these were written with the labels in sight.\n",
-            f"Settings: {settings}.\n",
-            *_yields("emotion", entries, "labels"),
-            *_yields("Action Unit", entries, "AUs"),
-            *_reasons(entries),
-        ]
-        text = "\n".join(lines) + "\n"
-        write_atomically(self.file.with_suffix(".md"), text.encode())
-        return text
+    def _line(self, outcome: Outcome) -> dict[str, Any]:
+        """An accepted analysis in FEA-20K format, with where it comes from in `meta_info`."""
+        example, answer, judged = outcome.example, outcome.answer, outcome.judged
+        assert answer is not None
+        origin = {
+            **self.provenance,
+            "attempt": outcome.attempts,
+            "revealed": outcome.revealed,
+            "au_f1": au_f1(answer, judged),
+        }
+        if judged != example:  # what a vote says is no label
+            origin["voted"] = {"labels": list(judged.labels), "AUs": sorted(judged.aus or ())}
+        coded = [f"AU{number}" for number in sorted(example.coded)]
+        return {
+            "id": example.id,
+            "dataset": example.dataset,
+            "image": os.path.relpath(Path(example.image).resolve(), self.image_root),
+            "question": example.question,
+            "AUs": None if example.aus is None else sorted(example.aus),
+            **({"AUs_coded": coded} if coded else {}),
+            "labels": list(example.labels),
+            "description": answer.text,
+            "meta_info": {**json.loads(example.meta), "synthesis": origin},
+        }
+
+    def _entry(self, outcome: Outcome, of: int) -> dict[str, Any]:
+        return {
+            "batch": self.batches,
+            "of": of,
+            "id": outcome.example.id,
+            "place": outcome.example.place,
+            "dataset": outcome.example.dataset,
+            "accepted": outcome.answer is not None,
+            "attempts": outcome.attempts,
+            "revealed": outcome.revealed,
+            "labels": list(outcome.judged.labels),
+            "units": sorted(outcome.judged.present),
+            "reasons": outcome.reasons,
+            **self.provenance,
+        }
 
 
-def _yields(name: str, entries: Sequence[dict[str, Any]], key: str) -> list[str]:
-    tried = Counter(label for entry in entries for label in entry[key])
-    kept = Counter(label for entry in entries if entry["accepted"] for label in entry[key])
-    rows = [
-        f"| {label} | {count} | {kept[label]} | {kept[label] / count:.0%} |" for label, count in sorted(tried.items())
-    ]
-    return [f"| {name} | tried | accepted | yield |", "|---|---|---|---|", *rows, ""]
+def tried_of(file: Path) -> Path:
+    """The file with a line for every face that was tried, beside one with accepted lines."""
+    return file.with_name(f"{file.name}{TRIED}")
 
 
-def _reasons(entries: Sequence[dict[str, Any]]) -> list[str]:
-    counts = Counter(
-        (reason, label)
-        for entry in entries
-        for reasons in entry["reasons"]
-        for reason in reasons
-        for label in entry["labels"] or ["unknown"]
-    )
-    classes = sorted({label for _, label in counts})
-    rows = [
-        f"| {reason} | {' | '.join(str(counts[reason, label]) for label in classes)} |"
-        for reason in sorted({reason for reason, _ in counts})
-    ]
-    return [f"| rejected attempts | {' | '.join(classes)} |", f"|---|{'---|' * len(classes)}", *rows] if rows else []
+def image_root(examples: Sequence[Example], folder: Path) -> Path:
+    """What the images of new lines are relative to: a folder if all of them lie in it, else the one that holds them all."""
+    common = Path(os.path.commonpath([Path(example.image).resolve().parent for example in examples]))
+    return folder.resolve() if common.is_relative_to(folder.resolve()) else common
 
 
-def _entry(outcome: Outcome, batch: int, of: int) -> dict[str, Any]:
-    return {
-        "batch": batch,
-        "of": of,
-        "id": outcome.example.id,
-        "accepted": outcome.answer is not None,
-        "attempts": outcome.attempts,
-        "revealed": outcome.revealed,
-        "labels": list(outcome.example.labels),
-        "AUs": sorted(outcome.example.aus or ()),
-        "reasons": outcome.reasons,
-    }
-
-
-def _whole_lines(file: Path) -> list[Any]:
+def whole_lines(file: Path) -> list[Any]:
     """The lines of a file; one that was being written is left out."""
     return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]] if file.exists() else []
 

@@ -1,150 +1,144 @@
-"""Stage 3: the policy writes analyses for faces that have labels and none, and only those that pass the triple check are kept.
+"""Stage 3, a round of it: all faces without an analysis, batch by batch, by one process or by several.
 
-    for each batch of faces:
-        attempt 1 sees the image and the question; a later one is told what kind of check its last attempt failed;
-        one beyond `reveal_after` sees the labels, and its record says so
-        of `samples` completions the first that passes is kept
+for each batch of faces, one a process:
+    skip those of which the set has enough
+    let the policy try                                       -> outcomes     (fea.attempts)
+    admit them in their order, whoever wrote them            -> admitted     (fea.admission)
+    append them to the files                                                 (fea.journal)
 
-Sampling noise belongs to the face and the attempt, so a batch that is tried again says the same; `fea.journal` keeps the
-results.
-
-Source: Facial-R1, arXiv 2511.10254v1, "Data synthesis".
+A batch is the same, and is judged in the same order, for any number of processes; so is what they write.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning.fabric.utilities import move_data_to_device
+from tqdm import tqdm
+
+from fea import checkpoints
+from fea.admission import Admission, Admitted, Limits
+from fea.attempts import Outcome, Recipe, attempted
 from fea.data.encoding import Prompt
 from fea.data.example import Example
-from fea.errors import FEAError
-from fea.evaluation import parse_all
+from fea.data.loader import EpochSampler, Loader
+from fea.data.table import OnBad
+from fea.journal import Journal
 from fea.policy import Policy
-from fea.prompts import PROMPT_VERSION, Answer
-from fea.rewards import au_f1
-from fea.sampling import Generation, noise
-from fea.triple_check import Checks, Reason, failures, hint, revelation
+from fea.processes import count, gathered, rank
+from fea.prompts import PROMPT_VERSION
+from fea.sampling import Generation
 
 
-@dataclass
-class Recipe:
-    """How analyses are made.
-
-    Args:
-        attempts: for each face, at most.
-        samples: completions of an attempt.
-        reveal_after: attempts that do not see the labels; as many as `attempts` never shows them.
-        checks: what an analysis has to pass.
-        seed: of the sampling.
-    """
-
-    attempts: int = 4
-    samples: int = 4
-    reveal_after: int = 4
-    checks: Checks = field(default_factory=Checks)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("attempts", "samples"):
-            if getattr(self, name) < 1:
-                raise FEAError(f"synthesis.{name}: {getattr(self, name)}; give at least 1")
-
-
-class Outcome(NamedTuple):
-    """What became of a face.
+class Pace(NamedTuple):
+    """How much at a time.
 
     Attributes:
-        example: the face.
-        answer: the accepted analysis, or None.
-        attempts: that it took.
-        revealed: whether the accepted one had seen the labels.
-        reasons: of the rejection of each attempt's best completion.
+        batch_size: faces that the policy writes about together.
+        workers: processes that read images ahead.
+        minutes: after which no further batch is begun; None for any time.
+        on_bad: "raise" at an image that cannot be read, or "skip" the face.
     """
 
-    example: Example
-    answer: Answer | None
-    attempts: int
-    revealed: bool
-    reasons: list[list[Reason]]
+    batch_size: int
+    workers: int = 0
+    minutes: float | None = None
+    on_bad: OnBad = "raise"
 
 
-def attempted(
-    policy: Policy, prompts: Sequence[Prompt], generation: Generation, recipe: Recipe, round: int
-) -> list[Outcome]:
-    """Lets the policy try a batch of faces.
+def provenance(policy: Policy, recipe: Recipe, round: int) -> dict[str, Any]:
+    """What every line says of its origin: round, seed, model, its weights and the prompt. Called on all processes."""
+    return {
+        "round": round,
+        "seed": recipe.seed,
+        "base": Path(policy.config.base).name,
+        "model": checkpoints.fingerprint(policy.trainable()),
+        "prompt": PROMPT_VERSION,
+    }
+
+
+def synthesise(
+    policy: Policy,
+    examples: Sequence[Example],
+    journal: Journal,
+    recipe: Recipe,
+    generation: Generation,
+    pace: Pace,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """Goes through faces, from where the journal stands.
 
     Args:
         policy: in eval mode.
-        prompts: of the faces, on its device.
+        examples: the faces, the same and in the same order on all processes.
+        journal: keeps the outcomes.
+        recipe: how analyses are made.
         generation: length limit and temperature.
-        recipe: how often, and what is asked.
-        round: of the synthesis; each draws its own completions.
+        pace: how much at a time.
+        between: called between batches, on all processes.
     """
-    waiting = {number: Outcome(prompt.example, None, 0, False, []) for number, prompt in enumerate(prompts)}
-    done: dict[int, Outcome] = {}
-    for attempt in range(1, recipe.attempts + 1):
-        asked = [_asked(policy, prompts[number], outcome, attempt, recipe) for number, outcome in waiting.items()]
-        answers = _answers(policy, asked, generation, recipe, round * recipe.attempts + attempt)
-        for (number, outcome), written in zip(list(waiting.items()), answers, strict=True):
-            judged = [(failures(answer, outcome.example, recipe.checks), answer) for answer in written]
-            reasons, answer = min(judged, key=lambda entry: len(entry[0]))  # the first of the best
-            if reasons:
-                waiting[number] = outcome._replace(attempts=attempt, reasons=[*outcome.reasons, reasons])
-            else:
-                done[number] = outcome._replace(answer=answer, attempts=attempt, revealed=attempt > recipe.reveal_after)
-                del waiting[number]
-        if not waiting:
-            break
-    return [outcome for _, outcome in sorted((waiting | done).items())]
+    limits = Limits(recipe.quota_emotion, recipe.quota_au, recipe.alike)
+    begun, admitted = gathered((journal.batches, journal.admitted()))[0]
+    admission, end = Admission(limits, admitted), time.monotonic() + 60 * (pace.minutes or math.inf)
+    spare = policy.encoder(examples[0])
+    loader = _batches(policy, examples, begun, pace)
+    left = math.ceil(len(examples) / pace.batch_size) - begun
+    with tqdm(
+        total=len(examples), initial=begun * pace.batch_size, unit=" faces", file=sys.stderr, disable=rank() > 0
+    ) as progress:
+        for _ in range(math.ceil(left / count())):
+            if gathered(time.monotonic() > end)[0]:
+                break
+            prompts = next(loader, [])
+            outcomes = _outcomes(policy, prompts, spare, admission, generation, recipe, journal.round)
+            for batch in filter(None, gathered(outcomes)):
+                journal.add([_admitted(outcome, admission) for outcome in batch])
+                progress.update(len(batch))
+            between()
 
 
-def _asked(policy: Policy, prompt: Prompt, outcome: Outcome, attempt: int, recipe: Recipe) -> Prompt:
-    """The prompt of an attempt: as it is for the first, with what was wrong for the others."""
-    if attempt == 1:
-        return prompt
-    said = [prompt.example.question, hint(outcome.reasons[-1])]
-    said += [revelation(prompt.example)] if attempt > recipe.reveal_after else []
-    return policy.encoder.ask(prompt, " ".join(filter(None, said)))
+def _batches(policy: Policy, examples: Sequence[Example], begun: int, pace: Pace) -> Iterator[list[Prompt]]:
+    """The batches of this process: every n-th of those that are left, so that a batch is the same for any n."""
+    size = pace.batch_size
+    starts = range((begun + rank()) * size, len(examples), count() * size)
+    mine = [example for start in starts for example in examples[start : start + size]]
+    sampler = EpochSampler(len(mine), shuffle=False)
+    return iter(Loader(mine, policy.encoder, sampler, size, pace.workers, pace.on_bad, training=False))
 
 
-def _answers(
-    policy: Policy, prompts: Sequence[Prompt], generation: Generation, recipe: Recipe, turn: int
-) -> list[list[Answer]]:
-    ids = [prompt.example.id for prompt in prompts]
-    chance = noise(ids, recipe.samples, generation.max_tokens, recipe.seed, turn)
-    texts = policy.rollout(prompts, recipe.samples, generation, chance).texts
-    parsed = parse_all(texts, prompts)
-    return [parsed[n : n + recipe.samples] for n in range(0, len(parsed), recipe.samples)]
+def _outcomes(
+    policy: Policy,
+    prompts: list[Prompt],
+    spare: Prompt,
+    admission: Admission,
+    generation: Generation,
+    recipe: Recipe,
+    round: int,
+) -> list[Outcome]:
+    """What became of a batch; faces of which there are enough are not tried."""
+    wanted = [prompt for prompt in prompts if not admission.full(prompt.example)]
+    seen = policy.look(move_data_to_device(wanted or [spare], policy.forbidden.device))  # all processes look
+    tried = iter(attempted(policy, seen if wanted else [], seen[0], generation, recipe, round))
+    return [
+        Outcome(prompt.example, prompt.example, reasons=(("quota",),))
+        if admission.full(prompt.example)
+        else next(tried)
+        for prompt in prompts
+    ]
 
 
-def record(outcome: Outcome, image_root: Path, provenance: dict[str, Any]) -> dict[str, Any]:
-    """An accepted analysis as a line in FEA-20K format, with where it comes from in `meta_info`."""
-    example, answer = outcome.example, outcome.answer
-    assert answer is not None
-    meta = {
-        **json.loads(example.meta),
-        "synthesis": {
-            **provenance,
-            "prompt": PROMPT_VERSION,
-            "attempt": outcome.attempts,
-            "revealed": outcome.revealed,
-            "au_f1": au_f1(answer, example),
-        },
-    }
-    coded = [f"AU{number}" for number in sorted(example.coded)]
-    return {
-        "id": example.id,
-        "dataset": example.dataset,
-        "image": os.path.relpath(Path(example.image).resolve(), image_root.resolve()),
-        "question": example.question,
-        "AUs": None if example.aus is None else sorted(example.aus),
-        **({"AUs_coded": coded} if coded else {}),
-        "labels": list(example.labels),
-        "description": answer.text,
-        "meta_info": meta,
-    }
+def _admitted(outcome: Outcome, admission: Admission) -> Outcome:
+    """The outcome, without its analysis if the set does not take it."""
+    if outcome.answer is None:
+        return outcome
+    entry = Admitted(outcome.judged.labels, outcome.judged.present, outcome.answer.text)
+    refused = admission.refusal(entry, outcome.judged)
+    if refused:
+        return outcome._replace(answer=None, reasons=(*outcome.reasons, (refused,)))
+    admission.add(entry)
+    return outcome

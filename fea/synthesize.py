@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from lightning.fabric.utilities import move_data_to_device
-from tqdm import tqdm
-
-from fea import checkpoints
 from fea.analyze import Device, load_policy
+from fea.attempts import Recipe, labelled
 from fea.data.example import Example
-from fea.data.loader import EpochSampler, Examples, Loader
+from fea.data.loader import Examples
 from fea.data.module import emotion_set
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
+from fea.datacard import write_datacard
 from fea.errors import FEAError
 from fea.journal import Journal
-from fea.policy import Policy
+from fea.journal import image_root as image_root_of
 from fea.sampling import Generation
-from fea.synthesis import Recipe, attempted
+from fea.synthesis import Pace, provenance, synthesise
 
 
 def synthesize(
@@ -39,12 +32,13 @@ def synthesize(
     temperature: float = 1.0,
     batch_size: int = 16,
     num_workers: int = 2,
+    minutes: float | None = None,
     device: Device = "auto",
 ) -> int:
     """Writes analyses for faces that have labels and no analysis; those that pass the triple check are kept.
 
-    A run that was stopped goes on where it was. Beside the file stand FILE.tried, with a line for every face, and a card with
-    the yields.
+    A run that was stopped goes on where it was. Beside the file stand FILE.tried, with a line for every face, and DATACARD.md
+    with yields, reasons and origin.
 
     Args:
         data: JSONL files with labels.
@@ -57,6 +51,7 @@ def synthesize(
         temperature: of sampling.
         batch_size: faces at a time.
         num_workers: processes that read images ahead.
+        minutes: after which no further batch is begun; the same command goes on later.
         device: "cpu", "cuda" or "auto".
 
     Returns:
@@ -67,54 +62,24 @@ def synthesize(
     """
     policy, trained = load_policy(model, device)
     allowed = tuple(trained["emotions"]) if emotions is None else emotion_set(emotions)
-    examples = _without_analysis([Path(file) for file in data], image_root, allowed)
-    weights = _fingerprint(checkpoints.find(model))
+    examples = _without_analysis([Path(file) for file in data], image_root, allowed, recipe.vote is not None)
+    generation, file = Generation(max_tokens, temperature), Path(out)
+    origin = provenance(policy, recipe, round=0)
     settings = {
-        "model": weights, "faces": len(examples), "batch_size": batch_size, "max_tokens": max_tokens,
-        "temperature": temperature, **asdict(recipe),
+        "model": origin["model"], "faces": len(examples), "batch_size": batch_size, **asdict(generation), **asdict(recipe),
     }  # fmt: skip
-    journal, root = Journal(Path(out), settings), _common_root(examples, Path(out).parent)
-    _write(
-        policy, examples, journal, root, recipe, Generation(max_tokens, temperature), batch_size, num_workers, weights
-    )
-    print(journal.card())
-    if root != Path(out).parent.resolve():
-        print(f"the images are relative to '{root}': name it as image_root of '{out}'")
+    journal = Journal(file, settings, image_root_of(examples, file.parent), origin)
+    synthesise(policy, examples, journal, recipe, generation, Pace(batch_size, num_workers, minutes))
+    print(write_datacard(file.parent))
+    if journal.image_root != file.parent.resolve():
+        print(f"the images are relative to '{journal.image_root}': name it as image_root of '{out}'")
     return 0
 
 
-def _write(
-    policy: Policy,
-    examples: list[Example],
-    journal: Journal,
-    image_root: Path,
-    recipe: Recipe,
-    generation: Generation,
-    batch_size: int,
-    workers: int,
-    weights: str,
-) -> None:
-    sampler = EpochSampler(len(examples), shuffle=False)
-    loader = Loader(examples, policy.encoder, sampler, batch_size, workers, "raise", training=False)
-    loader.load_state_dict({"position": journal.batches})
-    provenance: dict[str, Any] = {"round": 0, "seed": recipe.seed, "model": weights}
-    left = len(examples) - journal.batches * batch_size
-    with tqdm(total=max(0, left), unit=" faces", file=sys.stderr) as progress:
-        for prompts in loader:
-            placed = policy.look(move_data_to_device(prompts, policy.forbidden.device))
-            outcomes = attempted(policy, placed, generation, recipe, round=0)
-            journal.add(outcomes, image_root, provenance)
-            progress.update(len(outcomes))
-
-
-def _common_root(examples: Sequence[Example], folder: Path) -> Path:
-    """What the images of new lines are relative to: a folder if all of them lie in it, else the one that holds them all."""
-    common = Path(os.path.commonpath([Path(example.image).resolve().parent for example in examples]))
-    return folder.resolve() if common.is_relative_to(folder.resolve()) else common
-
-
-def _without_analysis(files: list[Path], image_root: str | None, emotions: tuple[str, ...]) -> list[Example]:
-    """Faces with labels and no analysis."""
+def _without_analysis(
+    files: list[Path], image_root: str | None, emotions: tuple[str, ...], unlabelled: bool
+) -> list[Example]:
+    """Faces without an analysis; those without labels only if asked for."""
     tables = [
         open_jsonl(
             file, file.parent if image_root is None else Path(image_root), Rules(emotions, "raise", True), "raise"
@@ -125,14 +90,8 @@ def _without_analysis(files: list[Path], image_root: str | None, emotions: tuple
     found = [
         example
         for example in (every[number] for number in range(len(every)))
-        if example.analysis is None and (example.coded or example.labels)
+        if example.analysis is None and (unlabelled or labelled(example))
     ]
     if not found:
         raise FEAError(f"no face in {', '.join(map(str, files))} has labels and no analysis (key 'description')")
     return found
-
-
-def _fingerprint(checkpoint: Path) -> str:
-    """The first half of the SHA-256 of a file."""
-    with checkpoint.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:32]

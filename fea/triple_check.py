@@ -8,7 +8,7 @@ long, no copy of the prompt's example.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,10 @@ from fea.facs import ACTION_UNITS
 from fea.prompts import Answer, example_analysis
 from fea.rewards import au_f1
 
-Reason = Literal["format", "emotion", "missed", "invented", "supposed", "region", "length", "copied", "repeated"]
+Reason = Literal[
+    "format", "emotion", "missed", "invented", "supposed", "region", "length", "copied", "repeated",  # an attempt failed
+    "vote", "quota", "alike",  # another one would not help: `fea.attempts` and `fea.admission`
+]  # fmt: skip
 
 # What a text may call the parts of the face, beside their names in the table of units.
 _WORDS = {
@@ -123,7 +126,7 @@ def _has_region(text: str, span: tuple[int, int], number: int) -> bool:
     return re.search(rf"(?:{_WORDS[unit.region]})", sentence, re.IGNORECASE) is not None
 
 
-def hint(reasons: list[Reason]) -> str:
+def hint(reasons: Sequence[Reason]) -> str:
     """A sentence that tells a further attempt what was wrong with the last."""
     return f"An earlier attempt was rejected: {', and '.join(_HINTS[reason] for reason in reasons)}."
 

@@ -1,0 +1,171 @@
+"""Stage 3, a batch of faces: the policy writes analyses, and only what passes the triple check is kept.
+
+    attempt 1 sees the image and the question; a later one is told what kind of check its last attempt failed
+    one beyond `reveal_after` sees the labels, and its record says so
+    of its completions the first that passes is kept; a face that is hard gets more of them
+
+Sampling noise belongs to the face and the attempt, so a batch that is tried again says the same.
+
+Source: Facial-R1, arXiv 2511.10254v1, "Data synthesis".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fea.data.encoding import Prompt
+from fea.data.example import Example
+from fea.errors import FEAError
+from fea.evaluation import parse_all
+from fea.policy import Policy
+from fea.processes import gathered
+from fea.prompts import Answer
+from fea.sampling import Generation, noise
+from fea.triple_check import Checks, Reason, failures, hint, revelation
+
+
+@dataclass
+class Recipe:
+    """How analyses are made.
+
+    Args:
+        attempts: for each face, at most.
+        samples: completions of the first attempt; the second has twice as many, the third three times.
+        reveal_after: attempts that do not see the labels; as many as `attempts` never shows them.
+        checks: what an analysis has to pass.
+        quota_emotion: analyses of an emotion, at most; null for any number.
+        quota_au: analyses that show an Action Unit, at most, as long as they show no rarer one; null for any number.
+        alike: similarity to an accepted text of the same class, 0 to 1, above which an analysis is left out; 1 keeps all.
+        vote: faces without labels are tried too, and judged by what at least this share of their completions says; null
+            leaves them out.
+        seed: of the sampling.
+    """
+
+    attempts: int = 4
+    samples: int = 4
+    reveal_after: int = 4
+    checks: Checks = field(default_factory=Checks)
+    quota_emotion: int | None = None
+    quota_au: int | None = None
+    alike: float = 1.0
+    vote: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("attempts", "samples", "quota_emotion", "quota_au"):
+            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
+                raise FEAError(f"recipe.{name}: {getattr(self, name)}; give at least 1")
+        if not 0 <= self.alike <= 1:
+            raise FEAError(f"recipe.alike: {self.alike}; a similarity lies between 0 and 1")
+        if self.vote is not None and not 0.5 < self.vote <= 1:
+            raise FEAError(f"recipe.vote: {self.vote}; a majority is more than 0.5, and at most 1")
+
+
+class Outcome(NamedTuple):
+    """What became of a face.
+
+    Attributes:
+        example: the face.
+        judged: the face with the labels it was judged by: its own, or those of a vote.
+        answer: the accepted analysis, or None.
+        attempts: that it took.
+        revealed: whether the accepted one had seen the labels.
+        reasons: of the rejection of each attempt's best completion.
+    """
+
+    example: Example
+    judged: Example
+    answer: Answer | None = None
+    attempts: int = 0
+    revealed: bool = False
+    reasons: tuple[tuple[Reason, ...], ...] = ()
+
+
+def attempted(
+    policy: Policy, prompts: Sequence[Prompt], spare: Prompt, generation: Generation, recipe: Recipe, round: int
+) -> list[Outcome]:
+    """Lets the policy try a batch of faces. All processes make the same number of rollouts.
+
+    Args:
+        policy: in eval mode.
+        prompts: of the faces, on its device; there may be none.
+        spare: a prompt to write about while other processes have faces left.
+        generation: length limit and temperature.
+        recipe: how often, and what is asked.
+        round: of the synthesis; each draws its own completions.
+    """
+    outcomes = [Outcome(prompt.example, prompt.example) for prompt in prompts]
+    waiting = list(range(len(prompts)))
+    for attempt in range(1, recipe.attempts + 1):
+        if not any(gathered(bool(waiting))):
+            break
+        asked = [_asked(policy, prompts[number], outcomes[number], attempt, recipe) for number in waiting]
+        said = _said(policy, asked or [spare], generation, attempt, recipe, round)
+        for number, answers in zip(waiting, said, strict=bool(asked)):
+            outcomes[number] = _tried(outcomes[number], answers, attempt, recipe)
+        waiting = [n for n in waiting if not outcomes[n].answer and labelled(outcomes[n].example)]
+    return outcomes
+
+
+def labelled(example: Example) -> bool:
+    """Whether anything is known of a face that an analysis can be checked by."""
+    return bool(example.coded or example.labels)
+
+
+def _asked(policy: Policy, prompt: Prompt, outcome: Outcome, attempt: int, recipe: Recipe) -> Prompt:
+    """The prompt of an attempt: as it is for the first, with what was wrong for the others."""
+    if attempt == 1:
+        return prompt
+    said = [prompt.example.question, hint(outcome.reasons[-1])]
+    said += [revelation(prompt.example)] if attempt > recipe.reveal_after else []
+    return policy.encoder.ask(prompt, " ".join(filter(None, said)))
+
+
+def _said(
+    policy: Policy, prompts: Sequence[Prompt], generation: Generation, attempt: int, recipe: Recipe, round: int
+) -> list[list[Answer]]:
+    """What the policy writes about each face."""
+    ids, samples, turn = [prompt.example.id for prompt in prompts], recipe.samples * attempt, round * recipe.attempts
+    chance = noise(ids, samples, generation.max_tokens, recipe.seed, turn + attempt)
+    parsed = parse_all(policy.rollout(prompts, samples, generation, chance).texts, prompts)
+    return [parsed[n : n + samples] for n in range(0, len(parsed), samples)]
+
+
+def _tried(outcome: Outcome, answers: Sequence[Answer], attempt: int, recipe: Recipe) -> Outcome:
+    """What became of a face after one more attempt."""
+    known = labelled(outcome.example)
+    judged = outcome.example if known else voted(outcome.example, answers, recipe.vote or 1.0)
+    if judged is None:
+        return outcome._replace(attempts=attempt, reasons=(*outcome.reasons, ("vote",)))
+    verdicts = [(failures(answer, judged, recipe.checks), answer) for answer in answers]
+    reasons, answer = min(verdicts, key=lambda verdict: len(verdict[0]))  # the first of the best
+    if reasons:
+        return outcome._replace(attempts=attempt, reasons=(*outcome.reasons, tuple(reasons)))
+    revealed = known and attempt > recipe.reveal_after
+    return outcome._replace(judged=judged, answer=answer, attempts=attempt, revealed=revealed)
+
+
+def voted(example: Example, answers: Sequence[Answer], share: float) -> Example | None:
+    """A face with the labels that most of the answers about it agree on.
+
+    Args:
+        example: a face without labels.
+        answers: about it.
+        share: of the answers that have to agree. A unit on which they do not, either way, stays unknown.
+
+    Returns:
+        None if they do not agree on an emotion.
+    """
+    needed = share * len(answers)
+    emotions = Counter(answer.emotion for answer in answers if answer.emotion)
+    emotion, count = emotions.most_common(1)[0] if emotions else ("", 0)
+    if not emotion or count < needed:
+        return None
+    claims = Counter(number for answer in answers for number in answer.aus)
+    present = {number for number, claimed in claims.items() if claimed >= needed}
+    absent = {number for number, claimed in claims.items() if len(answers) - claimed >= needed}
+    codes = frozenset(f"AU{number}" for number in present)
+    return example._replace(labels=(emotion,), aus=codes, coded=frozenset(present | absent))
