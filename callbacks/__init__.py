@@ -9,6 +9,16 @@ from fea.callbacks.emotion_reward import EmotionReward
 from fea.callbacks.format_reward import FormatReward
 from fea.callbacks.sample_table import SampleTable
 from fea.callbacks.self_check import SelfCheck
+from fea.callbacks.synthesis import Synthesis
 from fea.callbacks.watch import Watch
 
-__all__ = ["AUReward", "AnswerWriter", "EmotionReward", "FormatReward", "SampleTable", "SelfCheck", "Watch"]
+__all__ = [
+    "AUReward",
+    "AnswerWriter",
+    "EmotionReward",
+    "FormatReward",
+    "SampleTable",
+    "SelfCheck",
+    "Synthesis",
+    "Watch",
+]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import lightning.pytorch as L
@@ -56,6 +57,17 @@ class Evaluated(L.LightningModule):
         """Greedy answers, one a prompt."""
         completions = self.policy.rollout(prompts, 1, self.generation, None, self.trunk)
         return Rollout(prompts, 1, completions, parse_all(completions.texts, prompts))
+
+    @contextmanager
+    def sampling(self) -> Iterator[None]:
+        """Eval mode, without which checkpointing would drop the cache, and the trainer's precision."""
+        was_training = self.policy.training
+        self.policy.eval()
+        try:
+            with self.trainer.precision_plugin.forward_context():
+                yield
+        finally:
+            self.policy.train(was_training)
 
     def count(self, rollout: Rollout) -> None:
         """Counts the answers of a batch."""

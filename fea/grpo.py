@@ -8,6 +8,7 @@
         remember what the sampling and the reference policy thought     -> old, ref      (N, T)
         for each of mu epochs, for each pack:
             ratio = policy / old;  loss = -min(ratio A, clip(ratio) A) + beta KL(policy || reference)
+                                          + sft_weight * cross-entropy of analyses that a synthesis accepted
 
 Sources: GRPO, arXiv 2402.03300, section 4.1; Facial-R1, arXiv 2511.10254v1. Left out: a value model, since the group is the
 baseline; reward models, since every reward is computed from labels.
@@ -17,8 +18,7 @@ Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T token
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -29,13 +29,14 @@ from torchmetrics import MeanMetric
 
 from fea import monitor
 from fea.config import PolicyConfig
-from fea.data.encoding import Prompt
+from fea.data.encoding import Prompt, targets
 from fea.data.loader import Loader
 from fea.errors import FEAError
 from fea.evaluation import parse_all
 from fea.losses import (
     Normalizer,
     kl_k3,
+    mean_nll,
     normalise_then_sum,
     policy_loss,
     sum_then_normalise,
@@ -44,6 +45,7 @@ from fea.losses import (
 from fea.module import FEAModule
 from fea.optimization import Optimization
 from fea.packing import Packing
+from fea.replay import Replay
 from fea.rewards import RewardCallback, rewards_of, scored
 from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader
 from fea.sampling import Generation, noise
@@ -64,6 +66,8 @@ class GRPOModule(FEAModule):
         mu: epochs over each rollout.
         minibatches: optimiser steps that an epoch over a rollout is split into.
         beta: weight of the KL term; 0 needs no reference policy.
+        sft_weight: weight of the cross-entropy on training analyses, and on those that `fea.callbacks.Synthesis` accepts;
+            each rollout is then joined by as many of them as it has prompts, which `fea plan` does not count.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1.
         advantage: "sum_then_normalise" compares total rewards (the paper's); "normalise_then_sum" compares each reward by
@@ -84,6 +88,7 @@ class GRPOModule(FEAModule):
         mu: int = 1,
         minibatches: int = 1,
         beta: float = 0.04,
+        sft_weight: float = 0.0,
         clip_low: float = 0.2,
         clip_high: float = 0.2,
         advantage: Literal["sum_then_normalise", "normalise_then_sum"] = "sum_then_normalise",
@@ -99,7 +104,12 @@ class GRPOModule(FEAModule):
             )
         self.group_size, self.mu, self.minibatches, self.beta = group_size, mu, minibatches, beta
         self.clip_low, self.clip_high, self.advantage, self.normalizer = clip_low, clip_high, advantage, normalizer
-        self.mask_truncated, self.pack_tokens, self.seed = mask_truncated, pack_tokens, seed
+        self.mask_truncated, self.pack_tokens, self.seed, self.sft_weight = (
+            mask_truncated,
+            pack_tokens,
+            seed,
+            sft_weight,
+        )
         self.clock = monitor.Clock()
         self.train_reward, self.val_reward = MeanMetric(), MeanMetric()
 
@@ -117,17 +127,26 @@ class GRPOModule(FEAModule):
         longest = self.policy.encoder.most_tokens(prompts.examples[0])
         if advice := self.packing.advice(longest, self.generation.max_tokens, self.pack_tokens):
             rank_zero_warn(advice)
-        return RolloutLoader(prompts, self.roll, steps * packs, self.mu, self._place)
+        replay = self._replay(max(1, prompts.batch_size // (steps * packs)))
+        return RolloutLoader(prompts, self.roll, steps * packs, self.mu, self._place, replay)
+
+    def _replay(self, size: int) -> Callable[[int], list[Prompt]]:
+        """Draws `size` analyses for a pack; none without a weight for them."""
+        if not self.sft_weight:
+            return lambda pack: []
+        data = cast(Any, self.trainer).datamodule
+        examples = data.analyses()
+        return Replay(examples, data.weights(examples), self.policy.encoder, size, self.seed)
 
     def _place(self, prompts: list[Prompt]) -> list[Prompt]:
         """Moves prompts to the device; a frozen vision tower sees their images here, once for all passes."""
-        with self._sampling():
+        with self.sampling():
             return self.policy.look(move_data_to_device(prompts, self.device))
 
     @torch.no_grad()
     def roll(self, prompts: list[Prompt], round: int) -> Buffer:
         """Samples completions of a batch of prompts and prepares their update."""
-        with self._sampling():
+        with self.sampling():
             rollout = self._sample(prompts, round)
             rewards_BGK, callbacks = self._score(rollout)
             advantages_NT = self._advantages(rollout, rewards_BGK, callbacks)
@@ -141,17 +160,6 @@ class GRPOModule(FEAModule):
             rollout.completions.ids, rollout.completions.mask, advantages_NT, weights_NT, rollout.completions.logps,
             old_logps, ref_logps, packs, signal, metrics,
         )  # fmt: skip
-
-    @contextmanager
-    def _sampling(self) -> Iterator[None]:
-        """Eval mode, without which checkpointing would drop the cache, and the trainer's precision."""
-        was_training = self.policy.training
-        self.policy.eval()
-        try:
-            with self.trainer.precision_plugin.forward_context():
-                yield
-        finally:
-            self.policy.train(was_training)
 
     def _sample(self, prompts: Sequence[Prompt], round: int) -> Rollout:
         with self.clock.timed("rollout"):
@@ -241,7 +249,7 @@ class GRPOModule(FEAModule):
 
     def training_step(self, pack: Pack, index: int) -> Tensor:
         """Loss of one pack; the packs of an optimiser step, on all processes, add up to its mean."""
-        self.has_signal = pack.signal
+        self.has_signal = pack.signal or bool(pack.replay)
         logps, entropies = self.policy.logps(pack.prompts, pack.ids, pack.mask, self.generation.temperature)
         old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
         policy = policy_loss(logps, old_logps, pack.advantages, pack.weights, self.clip_low, self.clip_high)
@@ -250,6 +258,8 @@ class GRPOModule(FEAModule):
         if pack.ref_logps is not None:
             watched["kl"] = kl_k3(logps, pack.ref_logps)
             loss = loss + self.beta * (watched["kl"] * pack.weights).sum()
+        if pack.replay:
+            loss = loss + self.sft_weight * self._replayed(pack)
         means = {name: (values.detach() * pack.mask).sum() / pack.mask.sum() for name, values in watched.items()}
         self._log(
             {**means, "loss": loss.detach(), "clipped_low": policy.clipped_low, "clipped_high": policy.clipped_high},
@@ -257,6 +267,13 @@ class GRPOModule(FEAModule):
         )
         # Lightning divides by the accumulation, and data parallelism averages over processes.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def _replayed(self, pack: Pack) -> Tensor:
+        """This pack's part of the mean cross-entropy over the replayed analyses of an optimiser step, in nats per token."""
+        ids, mask = targets(pack.replay)
+        loss = mean_nll(self.policy.logps(pack.replay, ids, mask)[0], mask)
+        self.log("train/replay_loss", loss.detach(), batch_size=len(pack.replay))
+        return loss / (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def _log(self, numbers: dict[str, Tensor], pack: Pack) -> None:
         told: dict[str, Tensor | float] = {

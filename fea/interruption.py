@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from fea.errors import FEAError
+from fea.processes import gathered
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what schedulers send before they take a machine away
 
@@ -47,22 +47,24 @@ class Interruption(Callback):
         self.received = number
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Asks all processes after each optimiser step.
+        """Asks all processes after each optimiser step."""
+        if trainer.global_step != self.step:
+            self.step = trainer.global_step
+            self.obey(trainer)
+
+    def obey(self, trainer: L.Trainer) -> None:
+        """Saves and stops if one of the processes, all of which call this, has had a signal.
 
         Raises:
-            Interrupted: one of them has had a signal; the run is saved.
+            Interrupted: it has; the run is saved.
         """
-        if trainer.global_step == self.step:
-            return
-        self.step = trainer.global_step
-        mine = torch.tensor(float(self.received), device=pl_module.device)
-        number = int(trainer.strategy.reduce(mine, reduce_op="max"))
+        number = max(gathered(self.received))
         if number:
             file = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
             trainer.save_checkpoint(file)
             raise Interrupted(
                 number,
-                f"stopped by {signal.Signals(number).name} after {self.step} steps and saved as '{file}'; the same command "
-                "with --resume goes on",
+                f"stopped by {signal.Signals(number).name} after {trainer.global_step} steps and saved as '{file}'; the same "
+                "command with --resume goes on",
                 trainer.is_global_zero,
             )

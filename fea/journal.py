@@ -47,6 +47,7 @@ class Journal:
         self.provenance, self.round = provenance, int(provenance["round"])
         if file.exists() and not self.tried.exists():
             raise FEAError(f"out: '{file}' exists and was not written by a synthesis; choose another name")
+        settings = {**settings, "images": os.path.relpath(self.image_root, file.parent.resolve())}
         header, *entries = whole_lines(self.tried) or [settings]
         if header != settings:
             names = ", ".join(sorted(name for name in header if header[name] != settings.get(name)))
@@ -127,6 +128,11 @@ def image_root(examples: Sequence[Example], folder: Path) -> Path:
     """What the images of new lines are relative to: a folder if all of them lie in it, else the one that holds them all."""
     common = Path(os.path.commonpath([Path(example.image).resolve().parent for example in examples]))
     return folder.resolve() if common.is_relative_to(folder.resolve()) else common
+
+
+def images_of(file: Path) -> Path:
+    """The image root of a file with accepted lines."""
+    return (file.parent / str(whole_lines(tried_of(file))[0]["images"])).resolve()
 
 
 def whole_lines(file: Path) -> list[Any]:

@@ -145,6 +145,11 @@ def policy_loss(
     return PolicyLoss(-(gain * weights).sum(), low.detach(), high.detach())
 
 
+def mean_nll(logps_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """Negative log-likelihood of texts, averaged over the tokens of each, then over texts: in nats per token."""
+    return -(logps_NT.sum(dim=1) / mask_NT.sum(dim=1)).mean()
+
+
 def kl_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """Per-token estimate of KL(policy || reference): exp(d) - d - 1 with d = ref - logp. Never negative, 0 if equal."""
     difference = (ref_logps - logps.float()).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from fea.data.encoding import Prompt
 from fea.data.loader import EpochSampler, Loader
+from fea.processes import gathered, rank
 from fea.prompts import Answer
 from fea.sampling import Completions
 
@@ -123,11 +123,16 @@ class Buffer(NamedTuple):
             ref_logps=None if self.ref_logps is None else part(self.ref_logps),
             signal=self.signal[number],
             metrics=self.metrics,
+            replay=[],
         )
 
 
 class Pack(NamedTuple):
-    """Whole groups that go through the model together; the fields are those of `Buffer`."""
+    """Whole groups that go through the model together; the fields are those of `Buffer`.
+
+    Attributes:
+        replay: analyses to learn from as well.
+    """
 
     prompts: list[Prompt]
     ids: Tensor
@@ -139,6 +144,7 @@ class Pack(NamedTuple):
     ref_logps: Tensor | None
     signal: bool
     metrics: dict[str, float]
+    replay: list[Prompt]
 
 
 def rows_of(groups: Sequence[int], group: int, device: torch.device) -> Tensor:
@@ -158,6 +164,7 @@ class RolloutLoader:
         packs: packs of a rollout.
         epochs: times that these are served.
         place: moves prompts to the device of the policy.
+        replay: by the number of a pack in the run, analyses that it is to learn from as well.
     """
 
     def __init__(
@@ -167,8 +174,11 @@ class RolloutLoader:
         packs: int,
         epochs: int,
         place: Callable[[list[Prompt]], list[Prompt]],
+        replay: Callable[[int], list[Prompt]],
     ):
-        self.prompts, self.roll, self.packs, self.epochs, self.place = prompts, roll, packs, epochs, place
+        self.prompts, self.roll, self.packs, self.epochs, self.place, self.replay = (
+            prompts, roll, packs, epochs, place, replay,
+        )  # fmt: skip
         self._position = self._skip = 0
         self._buffer: Buffer | None = None
 
@@ -188,28 +198,24 @@ class RolloutLoader:
         self.prompts.load_state_dict({"position": batch})
         for number, prompts in enumerate(self.prompts, batch):
             placed = self.place(prompts)
-            buffer = self._buffer or self.roll(placed, self.sampler.epoch * len(self.prompts) + number)
+            round = self.sampler.epoch * len(self.prompts) + number
+            buffer = self._buffer or self.roll(placed, round)
             self._buffer = buffer
             for pack in range(served, self.packs * self.epochs):
                 self._position += 1
                 if pack + 1 == self.packs * self.epochs:
                     self._buffer = None
-                yield buffer.pack(pack % self.packs, placed)
+                replay = self.replay(round * self.packs * self.epochs + pack)
+                yield buffer.pack(pack % self.packs, placed)._replace(replay=replay and self.place(replay))
             served = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the epoch and the buffer of every process; the file is written by the first of them."""
         buffer = None if self._buffer is None else self._buffer._asdict()
-        state = {"position": self._position % max(1, len(self)), "buffer": buffer}
-        if not dist.is_available() or not dist.is_initialized():
-            return {"ranks": [state]}
-        states: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(states, state)
-        return {"ranks": states}
+        return {"ranks": gathered({"position": self._position % max(1, len(self)), "buffer": buffer})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next iteration goes on from there."""
-        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-        own = state["ranks"][rank]
+        own = state["ranks"][rank()]
         self._skip = own["position"]
         self._buffer = None if own["buffer"] is None else Buffer(**own["buffer"])

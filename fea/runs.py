@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 import lightning.pytorch as L
-import torch.distributed as dist
 import yaml  # type: ignore[import-untyped]
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -20,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from fea import checkpoints, randomness
 from fea.errors import FEAError
 from fea.files import PART, write_atomically
+from fea.processes import gathered
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
 _PLACE = {
@@ -84,7 +84,7 @@ class RunKeeper(SaveConfigCallback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the settings and the random numbers; what was logged up to here is written, since a resumed run goes on here."""
         checkpoint["settings"] = self._settings(trainer)
-        checkpoint["random"] = _of_all_processes(randomness.state(), trainer.world_size)
+        checkpoint["random"] = gathered(randomness.state())
         checkpoint["validated"] = self.validated
         for logger in trainer.loggers:
             logger.save()
@@ -148,11 +148,3 @@ def _compared(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
                     "weights with model.init_from"
                 )
     return [f"{name}: {then.get(name)} -> {now.get(name)}" for name in differing]
-
-
-def _of_all_processes(value: Any, processes: int) -> list[Any]:
-    if processes == 1:
-        return [value]
-    values: list[Any] = [None] * processes
-    dist.all_gather_object(values, value)
-    return values

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from fea.config import PolicyConfig
-from fea.data.encoding import Prompt
+from fea.data.encoding import Prompt, targets
 from fea.data.example import Example
+from fea.losses import mean_nll
 from fea.module import FEAModule
 from fea.optimization import Optimization
 from fea.sampling import Generation
@@ -47,14 +44,7 @@ class SFTModule(FEAModule):
         """Mean negative log-likelihood of a batch's analyses, in nats per token."""
         ids, mask = targets(batch)
         logps, entropies = self.policy.logps(batch, ids, mask)
-        loss = -(logps.sum(dim=1) / mask.sum(dim=1)).mean()
+        loss = mean_nll(logps, mask)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch))
         self.log("train/entropy", entropies.sum() / mask.sum(), batch_size=len(batch))
         return loss
-
-
-def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-    """The analyses as completions: ids and mask, (B, T) each."""
-    ids = pad_sequence([prompt.target for prompt in prompts], batch_first=True)
-    mask = pad_sequence([torch.ones_like(prompt.target) for prompt in prompts], batch_first=True)
-    return ids, mask

@@ -8,7 +8,7 @@ from pathlib import Path
 from fea.analyze import Device, load_policy
 from fea.attempts import Recipe, labelled
 from fea.data.example import Example
-from fea.data.loader import Examples
+from fea.data.examples import Examples
 from fea.data.module import emotion_set
 from fea.data.record import Rules
 from fea.data.table import open_jsonl

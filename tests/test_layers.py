@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[1] / "fea"
 LAYERS = """
     __init__ losses errors optimization files randomness processes facs mentions prompts sampling packing
     data.__init__ data.wording data.pen data.drawing data.images data.example data.record data.jsonl data.table
-    data.encoding data.loader data.module data.check data.faces data.rendered
+    data.examples data.encoding data.loader data.module data.check data.faces data.rendered
     layout attention tiny config families backbone decoding fsdp policy dry_run plan advice
-    rollout rewards metrics checkpoints monitor
+    rollout replay rewards metrics checkpoints monitor
     evaluation guard module sft grpo pretrain
     triple_check attempts admission journal datacard synthesis analyze synthesize compare report scoreboard
     runs interruption refusals trainer_cli plan_cli demo cli __main__

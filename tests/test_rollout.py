@@ -62,7 +62,21 @@ def loader(rounds: list[int] | None = None) -> RolloutLoader:
             rounds.append(round)
         return buffer_of(prompts, round)
 
-    return RolloutLoader(Batches(), roll, packs=2, epochs=2, place=lambda batch: batch)  # type: ignore[arg-type]
+    def replay(pack: int) -> list[Any]:
+        return [pack]
+
+    return RolloutLoader(Batches(), roll, 2, 2, lambda batch: batch, replay)  # type: ignore[arg-type]
+
+
+def test_each_pack_is_joined_by_analyses_of_its_own_after_a_resume_too() -> None:
+    whole = [pack.replay[0] for pack in loader([])]
+    assert whole == list(range(len(whole)))
+    resumed = loader([])
+    begun = loader([])
+    for _, _ in zip(range(5), begun, strict=False):
+        pass
+    resumed.load_state_dict(begun.state_dict())
+    assert [pack.replay[0] for pack in resumed] == whole[5:]
 
 
 def test_each_rollout_is_served_mu_times_in_packs_of_whole_groups() -> None:

@@ -10,10 +10,11 @@ import torch
 from conftest import fit, small_config
 from torch.nn import functional as F
 
+from fea.data.encoding import targets
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.pretrain import TowerModule
-from fea.sft import SFTModule, targets
+from fea.sft import SFTModule
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fea.data.example import Example
 from fea.data.images import load_image
@@ -115,6 +116,13 @@ class Encoder:
             )
             self._texts[key] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return self._texts[key]
+
+
+def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+    """The analyses as completions: ids and mask, (B, T) each."""
+    ids = pad_sequence([prompt.target for prompt in prompts], batch_first=True)
+    mask = pad_sequence([torch.ones_like(prompt.target) for prompt in prompts], batch_first=True)
+    return ids, mask
 
 
 def expand(text_ids: Sequence[int], image_token: int, count: int) -> Tensor:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,51 +13,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fea.data.encoding import Prompt
 from fea.data.example import Example
-from fea.data.table import OnBad, Table
+from fea.data.examples import Examples
+from fea.data.table import OnBad
 from fea.errors import FEAError
 
-Balance = Literal["emotion", "au"]
 Encode = Callable[[Example], Prompt]
 
 _TRIES = 20  # unreadable images in a row after which skipping is no answer any more
-
-
-class Examples(Dataset[Example]):
-    """Several tables one after the other.
-
-    Args:
-        tables: opened data files.
-        analysed: keep only examples with an analysis.
-    """
-
-    def __init__(self, tables: Sequence[Table], analysed: bool = False):
-        self.tables = tables
-        self._starts = [0, *itertools.accumulate(map(len, tables))]
-        self._kept = np.flatnonzero(np.concatenate([t.known("analysis") for t in tables])) if analysed else None
-
-    def __len__(self) -> int:
-        return self._starts[-1] if self._kept is None else len(self._kept)
-
-    def __getitem__(self, index: int) -> Example:
-        place = index if self._kept is None else int(self._kept[index])
-        table = bisect.bisect_right(self._starts, place) - 1
-        return self.tables[table][place - self._starts[table]]
-
-    def column(self, name: str) -> list[object]:
-        """One field of all examples of all tables, kept or not."""
-        return [value for table in self.tables for value in table.column(name)]
-
-    def balance(self, by: Balance) -> NDArray[np.float64]:
-        """Sampling weights that even out emotions, or Action Units; an example without such labels weighs the average."""
-        columns = self.column("labels" if by == "emotion" else "AUs")
-        values = [tuple(value) if isinstance(value, list) else () for value in columns]
-        if self._kept is not None:
-            values = [values[i] for i in self._kept]
-        names, counts = np.unique([name for value in values for name in value], return_counts=True)
-        rarity = dict(zip(names.tolist(), 1 / counts, strict=True))
-        weights = np.array([np.mean([rarity[name] for name in value]) if value else np.nan for value in values])
-        known = ~np.isnan(weights)
-        return np.where(known, weights, weights[known].mean() if known.any() else 1.0)
 
 
 Faces = Examples | Sequence[Example]

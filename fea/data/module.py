@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as L
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
 
-from fea.data.loader import Balance, Encode, EpochSampler, Examples, Loader
+from fea.data.examples import Balance, Examples
+from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.record import OnUnknownLabel, Rules
 from fea.data.table import OnBad, Table, open_jsonl
 from fea.errors import FEAError
@@ -31,19 +34,28 @@ class Source:
         image_root: folder of its images; null: the folder of the file.
         emotions: its allowed emotions, if they differ from those of the data module.
         wrap: put descriptions without tags into think and answer blocks; false: take them as they stand.
+        weight: how often its examples are drawn in training, relative to those of other files; with all equal, each example is
+            shown once an epoch.
     """
 
     file: str
     image_root: str | None = None
     emotions: Emotions | None = None
     wrap: bool = True
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise FEAError(
+                f"data: weight of '{self.file}': {self.weight}; give a number above 0, or leave the file out"
+            )
 
 
 class FEADataModule(L.LightningDataModule):
     """Faces with labels, analyses, both or neither.
 
     Args:
-        train: files to train on: paths, or entries with `file`, `image_root`, `emotions`.
+        train: files to train on: paths, or entries with `file`, `image_root`, `emotions`, `weight`.
         val: files to validate on.
         test: files to test on.
         predict: files to predict.
@@ -89,6 +101,8 @@ class FEADataModule(L.LightningDataModule):
             seed,
         )
         self.tables: dict[str, list[Table]] = {}
+        self.joined: list[Table] = []
+        self.favoured: dict[str, float] = {}
         self.loaders: list[Loader] = []
 
     def prepare_data(self) -> None:
@@ -117,7 +131,27 @@ class FEADataModule(L.LightningDataModule):
         file = Path(source.file)
         emotions = self.emotions if source.emotions is None else emotion_set(source.emotions)
         root = file.parent if source.image_root is None else Path(source.image_root)
-        return open_jsonl(file, root, Rules(emotions, self.on_unknown_label, source.wrap), self.on_bad)
+        table = open_jsonl(file, root, Rules(emotions, self.on_unknown_label, source.wrap), self.on_bad)
+        table.weight = source.weight
+        return table
+
+    # --- what a synthesis adds ---
+
+    def join(self, source: Source) -> None:
+        """Adds analyses to those that are trained on, when the training data are next loaded."""
+        self.joined.append(self._open_source(source))
+
+    def favour(self, factors: dict[str, float]) -> None:
+        """Makes training examples rarer or more frequent, when the training data are next loaded.
+
+        Args:
+            factors: by file and line of an example.
+        """
+        self.favoured |= factors
+
+    def analyses(self) -> Examples:
+        """Training examples with an analysis, those that have been added among them."""
+        return Examples([*self.tables["train"], *self.joined], analysed=True)
 
     @property
     def all_emotions(self) -> tuple[str, ...]:
@@ -130,20 +164,29 @@ class FEADataModule(L.LightningDataModule):
     def train_dataloader(self) -> object:
         """Batches for the module's stage; GRPO turns them into rollouts."""
         module = self._module
-        examples = Examples(self.tables["train"], analysed=module.needs_analyses)
+        examples = self.analyses() if module.needs_analyses else Examples(self.tables["train"])
         if len(examples) < self.batch_size * self._trainer.world_size:
             what = "examples with an analysis (key 'description')" if module.needs_analyses else "examples"
             raise FEAError(
                 f"data.batch_size: {self.batch_size} on {self._trainer.world_size} processes, but 'data.train' holds only "
                 f"{len(examples)} {what}"
             )
-        weights = examples.balance(self.balance) if self.balance else None
         sampler = EpochSampler(
-            len(examples), self.seed, True, weights, self.mirror, self._trainer.global_rank, self._trainer.world_size
-        )
+            len(examples), self.seed, True, self.weights(examples), self.mirror, self._trainer.global_rank,
+            self._trainer.world_size,
+        )  # fmt: skip
         return module.train_loader(
             self._loader(examples, module.encode_training, sampler, self.batch_size, training=True)
         )
+
+    def weights(self, examples: Examples) -> NDArray[np.float64] | None:
+        """How often each example is drawn in training; None if all are drawn alike."""
+        weights = examples.weights()
+        if self.balance:
+            weights = weights * examples.balance(self.balance)
+        if self.favoured:
+            weights = weights * np.array([self.favoured.get(place, 1.0) for place in examples.places()])
+        return weights if self.balance or len(np.unique(weights)) > 1 else None
 
     def val_dataloader(self) -> Sequence[Loader]:
         """Batches in file order."""

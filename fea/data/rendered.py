@@ -24,6 +24,7 @@ class RenderedFaces(FEADataModule):
         num_workers: processes that read images ahead.
         mirror: show half of the training images mirrored.
         seed: of the training faces and of their order.
+        train: files to train on beside the drawn faces.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class RenderedFaces(FEADataModule):
         num_workers: int = 1,
         mirror: bool = False,
         seed: int = 0,
+        train: list[str | Source] | None = None,
     ):
         self.drawn = {
             "train": (Path(folder) / f"{text}-{seed}-{train_faces}", train_faces, seed, text),
@@ -48,7 +50,7 @@ class RenderedFaces(FEADataModule):
             name: [Source(str(where / "faces.jsonl"), wrap=False)] for name, (where, *_) in self.drawn.items()
         }
         super().__init__(
-            train=files["train"],
+            train=[*files["train"], *(train or [])],
             val=files["val"],
             test=files["test"],
             batch_size=batch_size,

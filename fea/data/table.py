@@ -81,7 +81,13 @@ class Summary:
 
 
 class Table:
-    """An opened file: its records, memory-mapped, as `Example`s."""
+    """An opened file: its records, memory-mapped, as `Example`s.
+
+    Attributes:
+        weight: how often its examples are drawn in training, relative to those of other files.
+    """
+
+    weight = 1.0
 
     def __init__(self, path: Path, rows: datasets.Dataset, summary: Summary, image_root: Path, rules: Rules):
         self.path, self.rows, self.summary, self.image_root, self.emotions = (

@@ -1,0 +1,159 @@
+"""Stage 3 inside training: after an epoch the policy writes analyses, and the next one learns from them."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_info
+
+from fea.attempts import Recipe, labelled
+from fea.data.example import Example
+from fea.data.examples import Examples
+from fea.data.module import FEADataModule, Source
+from fea.datacard import write_datacard
+from fea.errors import FEAError
+from fea.interruption import Interruption
+from fea.journal import Journal, image_root, images_of, tried_of, whole_lines
+from fea.module import FEAModule
+from fea.sampling import Generation
+from fea.synthesis import Pace, provenance, synthesise
+
+
+class Synthesis(Callback):
+    """Writes analyses for training faces that have labels and none, with the present policy, into the run's `synthesis/`.
+
+    In a fit of stage 1 they join the training set of the next epoch. In one of stage 2 they are replayed
+    (`model.sft_weight`), and faces that were solved are drawn less often. A run that was stopped goes on where it was.
+
+    Args:
+        every: epochs between two rounds.
+        recipe: how analyses are made, and what they have to pass.
+        share: of the faces without an analysis that a round tries.
+        minutes: after which a round begins no further batch; null for any time.
+        weight: how often accepted analyses are drawn, relative to those of other files.
+        rarer: how often stage 2 draws a face that was solved, relative to one that was not.
+        temperature: of sampling.
+        batch_size: faces that are written about at a time.
+    """
+
+    def __init__(
+        self,
+        every: int = 1,
+        recipe: Recipe = Recipe(),  # noqa: B008 (read, never changed)
+        share: float = 1.0,
+        minutes: float | None = None,
+        weight: float = 1.0,
+        rarer: float = 0.5,
+        temperature: float = 1.0,
+        batch_size: int = 16,
+    ):
+        for name, number in {"every": every, "minutes": minutes, "weight": weight, "rarer": rarer}.items():
+            if number is not None and number <= 0:
+                raise FEAError(f"Synthesis.{name}: {number}; give a number above 0")
+        if not 0 < share <= 1:
+            raise FEAError(f"Synthesis.share: {share}; give a share above 0 and up to 1")
+        self.every, self.recipe, self.share, self.minutes = every, recipe, share, minutes
+        self.weight, self.rarer, self.temperature, self.batch_size = weight, rarer, temperature, batch_size
+        self.rounds = 0
+        self.solved: set[str] = set()  # file and line of faces that have an analysis now
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses a fit that would never see what is written.
+
+        Raises:
+            FEAError: there is a later epoch, and it would not load the training data again.
+        """
+        later = trainer.max_epochs == -1 or (trainer.max_epochs or 0) > self.every
+        if stage == "fit" and later and not cast(Any, trainer).reload_dataloaders_every_n_epochs:
+            raise FEAError(
+                "Synthesis: the trainer would never load the training data again, so no epoch would see the new analyses; set "
+                "trainer.reload_dataloaders_every_n_epochs to 1"
+            )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Brings back what earlier rounds of a resumed run have written."""
+        for round in range(1, self.rounds + 1):
+            self._feed(trainer, round)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Makes up for a round that was due when the run was stopped."""
+        self.on_train_epoch_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes, if a round is due."""
+        epochs = cast(Any, trainer.fit_loop.epoch_progress.current).processed
+        if epochs // self.every > self.rounds:
+            self._write(trainer, cast(FEAModule, pl_module), self.rounds + 1)
+            self.rounds += 1
+            self._feed(trainer, self.rounds)
+
+    def _write(self, trainer: Trainer, module: FEAModule, round: int) -> None:
+        file, data = _file(trainer, round), _data(trainer)
+        faces = self._faces(data, round)
+        if not faces:
+            rank_zero_info("synthesis: every face has an analysis")
+            return
+        generation = Generation(module.generation.max_tokens, self.temperature)
+        settings = {"faces": len(faces), "batch_size": self.batch_size, **asdict(generation), **asdict(self.recipe)}
+        pace = Pace(self.batch_size, data.num_workers, self.minutes, data.on_bad)
+        with module.sampling():
+            origin = provenance(module.policy, self.recipe, round)
+            journal = Journal(file, settings, image_root(faces, file.parent), origin)
+            synthesise(module.policy, faces, journal, self.recipe, generation, pace, lambda: _obey(trainer))
+        trainer.strategy.barrier("synthesis")
+        if trainer.is_global_zero:
+            write_datacard(file.parent)
+
+    def _faces(self, data: FEADataModule, round: int) -> list[Example]:
+        """Of the training faces without an analysis, in random order, a share."""
+        examples = Examples(data.tables["train"], analysed=False)
+        left = [
+            example
+            for example in (examples[number] for number in range(len(examples)))
+            if example.place not in self.solved and (labelled(example) or self.recipe.vote is not None)
+        ]
+        random.Random(f"{self.recipe.seed}/{round}").shuffle(left)
+        return left[: math.ceil(self.share * len(left))]
+
+    def _feed(self, trainer: Trainer, round: int) -> None:
+        """Hands what a round has written to the data module."""
+        file, data = _file(trainer, round), _data(trainer)
+        entries = whole_lines(tried_of(file))[1:]
+        solved = {entry["place"] for entry in entries if entry["accepted"]}
+        if solved:
+            data.join(Source(str(file), str(images_of(file)), list(data.all_emotions), weight=self.weight))
+            data.favour(dict.fromkeys(solved, self.rarer))
+        self.solved |= solved
+        share = f"{len(solved) / len(entries):.0%}" if entries else "none"
+        rank_zero_info(
+            f"synthesis, round {round}: {len(solved)} of {len(entries)} faces have an analysis now ({share})"
+        )
+
+    def state_dict(self) -> dict[str, int]:
+        """Rounds that are complete."""
+        return {"rounds": self.rounds}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on counting."""
+        self.rounds = state["rounds"]
+
+
+def _file(trainer: Trainer, round: int) -> Path:
+    return Path(trainer.log_dir or trainer.default_root_dir) / "synthesis" / f"round-{round}.jsonl"
+
+
+def _data(trainer: Trainer) -> FEADataModule:
+    return cast(FEADataModule, cast(Any, trainer).datamodule)
+
+
+def _obey(trainer: Trainer) -> None:
+    """Stops between two batches if the run was asked to."""
+    for callback in cast(Any, trainer).callbacks:
+        if isinstance(callback, Interruption):
+            callback.obey(trainer)

@@ -1,0 +1,67 @@
+"""The examples of several files as one sequence, and how often each of them is drawn."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from fea.data.example import Example
+from fea.data.table import Table
+
+Balance = Literal["emotion", "au"]
+
+
+class Examples(Dataset[Example]):
+    """Several tables one after the other.
+
+    Args:
+        tables: opened data files.
+        analysed: keep only examples with an analysis, or only those without; null keeps both.
+    """
+
+    def __init__(self, tables: Sequence[Table], analysed: bool | None = None):
+        self.tables = tables
+        self._starts = [0, *itertools.accumulate(map(len, tables))]
+        self._kept: NDArray[np.int64] | None = None
+        if analysed is not None:
+            self._kept = np.flatnonzero(np.concatenate([t.known("analysis") for t in tables]) == analysed)
+
+    def __len__(self) -> int:
+        return self._starts[-1] if self._kept is None else len(self._kept)
+
+    def __getitem__(self, index: int) -> Example:
+        place = index if self._kept is None else int(self._kept[index])
+        table = bisect.bisect_right(self._starts, place) - 1
+        return self.tables[table][place - self._starts[table]]
+
+    def column(self, name: str) -> list[object]:
+        """One field of all examples of all tables, kept or not."""
+        return [value for table in self.tables for value in table.column(name)]
+
+    def weights(self) -> NDArray[np.float64]:
+        """The weight of each example's file."""
+        every = np.concatenate([np.full(len(table), table.weight) for table in self.tables])
+        return every if self._kept is None else every[self._kept]
+
+    def places(self) -> list[str]:
+        """File and line of each example."""
+        every = [f"{table.path}:{line}" for table in self.tables for line in table.column("line")]
+        return every if self._kept is None else [every[i] for i in self._kept]
+
+    def balance(self, by: Balance) -> NDArray[np.float64]:
+        """Sampling weights that even out emotions, or Action Units; an example without such labels weighs the average."""
+        columns = self.column("labels" if by == "emotion" else "AUs")
+        values = [tuple(value) if isinstance(value, list) else () for value in columns]
+        if self._kept is not None:
+            values = [values[i] for i in self._kept]
+        names, counts = np.unique([name for value in values for name in value], return_counts=True)
+        rarity = dict(zip(names.tolist(), 1 / counts, strict=True))
+        weights = np.array([np.mean([rarity[name] for name in value]) if value else np.nan for value in values])
+        known = ~np.isnan(weights)
+        return np.where(known, weights, weights[known].mean() if known.any() else 1.0)
