@@ -76,19 +76,22 @@ class Synthesis(Callback):
                 "trainer.reload_dataloaders_every_n_epochs to 1"
             )
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Brings back what earlier rounds of a resumed run have written."""
-        for round in range(1, self.rounds + 1):
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Brings back what earlier rounds have written, before the training data are loaded."""
+        for round in range(1, checkpoint["callbacks"].get(self.state_key, {"rounds": 0})["rounds"] + 1):
             self._feed(trainer, round)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Makes up for a round that was due when the run was stopped."""
         self.on_train_epoch_end(trainer, pl_module)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same for a run that had nothing left to train."""
+        self.on_train_epoch_end(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes, if a round is due."""
-        epochs = cast(Any, trainer.fit_loop.epoch_progress.current).processed
-        if epochs // self.every > self.rounds:
+        """Writes, if a round is due: after whole epochs only."""
+        if _whole_epochs(trainer) // self.every > self.rounds:
             self._write(trainer, cast(FEAModule, pl_module), self.rounds + 1)
             self.rounds += 1
             self._feed(trainer, self.rounds)
@@ -142,6 +145,13 @@ class Synthesis(Callback):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on counting."""
         self.rounds = state["rounds"]
+
+
+def _whole_epochs(trainer: Trainer) -> int:
+    """Epochs that are complete; the trainer counts one at its end, or when it goes on after its last batch, or not at all."""
+    loop = cast(Any, trainer.fit_loop)
+    begun, ended = loop.epoch_progress.current.ready, loop.epoch_progress.current.processed
+    return int(max(begun, ended) if loop.epoch_loop.batch_progress.is_last_batch else min(begun - 1, ended))
 
 
 def _file(trainer: Trainer, round: int) -> Path:

@@ -18,6 +18,7 @@ train and evaluate (any number of --config files, later ones overlay earlier one
   validate     measure on the validation files
   test         measure on the test files
   predict      answer the files under data.predict
+  iterate      both stages and synthesis in rounds: fea iterate --config configs/iterate.yaml
   plan         the memory that a fit will need: fea plan --config configs/grpo.yaml --gpu 24GB
 
 use
@@ -85,6 +86,7 @@ def _run(argv: list[str]) -> int:
 def _commands() -> dict[str, Callable[[list[str]], int]]:
     return {
         "plan": _plan,
+        "iterate": _iterate,
         "synthesize": _synthesize,
         "analyze": _analyze,
         "data check": _check,
@@ -107,6 +109,12 @@ def _plan(argv: list[str]) -> int:
 
     print(plan_memory(argv))
     return 0
+
+
+def _iterate(argv: list[str]) -> int:
+    from fea.iterate import iterate
+
+    return int(_call(iterate, argv, "fea iterate"))
 
 
 def _faces(argv: list[str]) -> int:
@@ -163,6 +171,7 @@ def _call(function: Callable[..., Any], argv: list[str], program: str) -> Any:
     help_of = {entry.arg_name: entry.description for entry in told.params}
     kind_of = get_type_hints(function)
     parser = Parser(prog=program, description=told.short_description, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="file with options; those that follow it win")
     special: set[str | int] = set()
     for position, (name, parameter) in enumerate(parameters.items()):
         needed = parameter.default is parameter.empty
@@ -178,4 +187,5 @@ def _call(function: Callable[..., Any], argv: list[str], program: str) -> Any:
         special.add(name)
     parser.add_function_arguments(function, skip=special, fail_untyped=True)
     build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
-    return function(**vars(build(parser.parse_args(argv))))
+    options = vars(build(parser.parse_args(argv)))
+    return function(**{name: options[name] for name in parameters})

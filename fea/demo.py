@@ -1,27 +1,28 @@
 """`fea demo`: the whole method on a laptop, from drawn faces to a report.
 
-    faces -> base -> stage 1 (SFT) -> stage 2 (GRPO) -> a table of all three on the same held-out faces
+    faces -> base -> stage 1 (SFT) -> stage 2 (GRPO) -> stage 3 (synthesis) -> stage 1 ...
+                                                -> a table of all stages on the same held-out faces
 
-Every stage is a `fea fit` that could be typed, and is printed. The base stands in for pretraining: a vision tower that has
-learned to tell sixteen movements apart, and a language model that names them in plain words. It has met no emotion, no code of
-an Action Unit and no answer block. It is made once and kept.
+Every stage is a `fea fit` that could be typed, and is printed; the rounds are those of `fea iterate`. The
+base stands in for pretraining: a vision tower that has learned to tell sixteen movements apart, and a language model that names
+them in plain words. It has met no emotion, no code of an Action Unit and no answer block. It is made once and kept.
 """
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import time
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fea.analyze import load_policy
 from fea.checkpoints import RESULT
 from fea.data.rendered import RenderedFaces
+from fea.errors import FEAError
 from fea.files import write_atomically
+from fea.iterate import Loop, Stage
 from fea.scoreboard import Entry, annotator_entry, answered, faces_of, write_board
-from fea.trainer_cli import run
+from fea.stages import Stages
 
 
 class Budget(NamedTuple):
@@ -49,63 +50,70 @@ class Budget(NamedTuple):
 
 
 FULL = Budget(6000, 500, 750, 300, 320, 200, 200, 1500)
+LOOP = FULL._replace(
+    analyses=150, sft_steps=240, rollouts=120
+)  # of each round: less, so that a second one can show a gain
 QUICK = Budget(640, 40, 30, 150, 60, 16, 20, 60)
 
-_WHOLE_MODEL = {"model.policy.train_vision": "true", "model.optimization.lr": "1e-3", "model.optimization.warmup": "50"}
+_WHOLE_MODEL = {"model.policy.train_vision": True, "model.optimization.lr": 1e-3, "model.optimization.warmup": 50}
 
 
-def demo(out: Path = Path("runs/demo"), seed: int = 0, quick: bool = False, controls: bool = False) -> int:
+def demo(
+    out: Path = Path("runs/demo"), seed: int = 0, rounds: int = 1, quick: bool = False, controls: bool = False
+) -> int:
     """Teaches a tiny model to read drawn faces: all stages, a table of their scores, and `report.html`.
 
     Args:
-        out: folder of runs, faces and report; the base model in it is made once and kept.
+        out: folder of runs, faces and report; the base model in it is made once and kept. A demo that was stopped goes on.
         seed: of the training faces, their order and the sampling; the base and the held-out faces stay the same.
+        rounds: of SFT, GRPO and synthesis; with more than one, each has fewer analyses and fewer rollouts.
         quick: everything in little, to see that it runs.
-        controls: also what the gain has to be compared with: stage 1 continued for as long as stage 2 takes, stage 1 on as
-            many true analyses, and the annotator that stage 1 learns from.
+        controls: also what the gain has to be compared with: SFT continued for as long as all later stages take, SFT on as many
+            analyses of the annotator as the last SFT has seen, SFT on true analyses, and the annotator.
 
     Returns:
         0.
+
+    Raises:
+        FEAError: rounds is less than 1, or a stage failed, which has said why.
     """
-    stages = Stages(out / "quick", seed, QUICK) if quick else Stages(out, seed, FULL)
+    if rounds < 1:
+        raise FEAError(f"rounds: {rounds}; give at least 1")
+    name = f"seed-{seed}" if rounds == 1 else f"loop-{seed}"
+    stages = Demo(out / "quick", name, seed, QUICK) if quick else Demo(out, name, seed, FULL if rounds == 1 else LOOP)
     stages.base()
-    stages.sft("sft")
-    stages.grpo("grpo", after="sft")
-    write_atomically(stages.out / RESULT, b"grpo\n")
+    runs = [run for number in range(1, rounds + 1) for run in stages.loop.round(number)]
+    write_atomically(stages.out / RESULT, f"{stages.loop.out.name}/{runs[-1]}\n".encode())
+    own = stages.loop.out.name
+    named = {"base": "base/captions", **{_title(run): f"{own}/{run}" for run in runs}}
     if controls:
-        longer = stages.seconds["grpo"] / stages.seconds["sft"]
-        stages.sft("sft_continued", after="sft", share=longer)
-        stages.sft("sft_true", text="analysis")
+        named |= stages.controls(runs)
 
     faces = faces_of(RenderedFaces(str(stages.out / "faces"), test_faces=stages.budget.held_out).draw("test"))
-    entries = [
-        Entry("base", *answered(stages.out / "base" / "captions", faces)),
-        Entry("SFT", *answered(stages.out / "sft", faces)),
-        Entry("SFT + GRPO", *answered(stages.out / "grpo", faces)),
-    ]
-    if controls:
-        entries += [
-            Entry("control: SFT continued", *answered(stages.out / "sft_continued", faces)),
-            Entry("control: SFT on true analyses", *answered(stages.out / "sft_true", faces)),
-            annotator_entry(faces),
-        ]
-    write_board(stages.out, faces, entries, stages.commands)
+    entries = [Entry(title, *answered(stages.out / run, faces)) for title, run in named.items()]
+    entries += [annotator_entry(faces)] if controls else []
+    write_board(stages.loop.out, faces, entries, runs, stages.loop.commands)
     return 0
 
 
-class Stages:
-    """The fits of a demo, each a command of the trainer.
+def _title(run: str) -> str:
+    stage, _, number = run.partition("-")
+    return f"{'SFT' if stage == 'sft' else '+ GRPO'}, round {number}"
+
+
+class Demo:
+    """The fits of a demo, and where they lie: base and faces are shared, all other runs belong to a seed.
 
     Args:
-        out: folder of the runs.
+        out: folder of everything.
+        name: of the folder of the runs in it.
         seed: of faces, order and sampling.
         budget: how much of everything.
     """
 
-    def __init__(self, out: Path, seed: int, budget: Budget):
+    def __init__(self, out: Path, name: str, seed: int, budget: Budget):
         self.out, self.seed, self.budget = out, seed, budget
-        self.commands: list[str] = []
-        self.seconds: dict[str, float] = {}
+        self.loop = Loop(out / name, self._sft(), self._grpo())
 
     @property
     def model(self) -> Path:
@@ -117,77 +125,98 @@ class Stages:
         if self.model.exists():
             print(f"base model: {self.model} (kept from an earlier run)")
             return
-        b = self.budget
+        b, stages = self.budget, Stages(self.out)
         faces = {"data.text": "caption", "data.train_faces": b.captions, "data.batch_size": 32, "data.val_faces": 1}
-        unmeasured = {"trainer.limit_val_batches": 0}
+        all_weights = {
+            "model.policy.train_vision": True, "model.optimization.lr": 1e-3, "model.optimization.warmup": 50,
+        }  # fmt: skip
+        common = {**all_weights, **faces, "trainer.limit_val_batches": 0, "data.folder": self.out / "faces"}
         tower = {"model": "fea.pretrain.TowerModule", "trainer.max_steps": b.tower_steps}
-        self._fit("base/tower", "sft", {**tower, **_WHOLE_MODEL, **faces, **unmeasured}, seed=0)
+        stages.fit("base/tower", _configs("sft"), {**tower, **common})
         captions = {"model.init_from": self.out / "base" / "tower", "trainer.max_steps": b.caption_steps}
-        self._fit("base/captions", "sft", {**captions, **_WHOLE_MODEL, **faces, **unmeasured}, seed=0)
+        stages.fit("base/captions", _configs("sft"), {**captions, **common})
         unfinished = self.model.with_suffix(".part")
+        shutil.rmtree(unfinished, ignore_errors=True)
         load_policy(str(self.out / "base" / "captions"), "cpu")[0].save(unfinished)
         unfinished.rename(self.model)
+        self.loop.commands += stages.commands
 
-    def sft(self, name: str, text: str = "annotator", after: str | None = None, share: float = 1.0) -> None:
-        """Stage 1, for a share of its usual steps."""
-        steps = round(self.budget.sft_steps * share)
+    def _sft(self) -> Stage:
+        """Stage 1; from the second round on it starts from a policy that has learned something, and is gentler."""
         settings = {
-            "data.text": text,
+            **self._common(),
+            "data.text": "annotator",
             "data.train_faces": self.budget.analyses,
-            "model.optimization.lr": "1e-3",
-            "trainer.max_steps": steps,
-            "trainer.val_check_interval": max(1, steps // 4),
+            **_sft_steps(self.budget.sft_steps),
+            "model.optimization.lr": 1e-3,
         }
-        self._fit(name, "sft", self._start(after) | settings, self.seed)
+        return Stage(_files("sft"), settings, {"model.optimization.lr": 3e-4, "model.optimization.decay": "linear"})
 
-    def grpo(self, name: str, after: str) -> None:
-        """Stage 2."""
+    def _grpo(self) -> Stage:
+        """Stage 2, with stage 3 at its end."""
+        rollouts = self.budget.rollouts
         settings = {
+            **self._common(),
             "data.text": "none",
-            "data.train_faces": 16 * self.budget.rollouts,
-            "model.optimization.lr": "3e-4",
-            "model.optimization.warmup": max(1, self.budget.rollouts // 20),
+            "data.train_faces": 16 * rollouts,
+            "model.optimization.lr": 3e-4,
+            "model.optimization.warmup": max(1, rollouts // 20),
             "model.optimization.decay": "linear",
             "model.beta": 0,
             "model.advantage": "normalise_then_sum",
             "model.seed": self.seed,
-            "trainer.max_steps": self.budget.rollouts,
-            "trainer.val_check_interval": max(1, self.budget.rollouts // 4),
+            "trainer.max_steps": rollouts,
+            "trainer.val_check_interval": max(1, rollouts // 4),
         }
-        self._fit(name, "grpo", self._start(after) | settings, self.seed)
+        return Stage(_files("grpo"), settings)
 
-    def _start(self, after: str | None) -> dict[str, object]:
-        start: dict[str, object] = {"model.policy.base": self.model, "data.val_faces": self.budget.validation}
-        return start if after is None else {**start, "model.init_from": self.out / after}
-
-    def _fit(self, name: str, config: str, settings: dict[str, object], seed: int) -> None:
-        """Runs `fea fit` and prints it; a run of the same name is replaced."""
-        everywhere = {
-            "trainer.logger.init_args.save_dir": self.out,
-            "trainer.logger.init_args.name": name,
+    def _common(self) -> dict[str, Any]:
+        return {
+            "model.policy.base": self.model,
+            "data.val_faces": self.budget.validation,
+            "data.test_faces": self.budget.held_out,
             "data.folder": self.out / "faces",
-            "data.seed": seed,
-            "seed_everything": seed,
+            "data.seed": self.seed,
+            "seed_everything": self.seed,
         }
-        arguments = ["fit", "--config", _config(config), "--config", _config("demo")]
-        arguments += [word for key, value in (settings | everywhere).items() for word in (f"--{key}", str(value))]
-        self.commands.append(shlex.join(["fea", *arguments]))
-        print(f"\n{self.commands[-1]}\n", flush=True)
-        _clear(self.out / name)
-        start = time.perf_counter()
-        run(arguments)
-        self.seconds[name] = time.perf_counter() - start
-        print(f"{name}: {self.seconds[name]:.0f} s", flush=True)
+
+    def controls(self, runs: list[str]) -> dict[str, str]:
+        """Fits that the gain has to be compared with, by their title in the table.
+
+        Args:
+            runs: of the loop.
+        """
+        sft, seconds = self.loop.stages["sft"].settings, self.loop.seconds
+        later = sum(seconds[run] for run in runs[1:]) / seconds[runs[0]]
+        longer: dict[str, Any] = {
+            "model.init_from": self.loop.out / runs[0],
+            **_sft_steps(round(self.budget.sft_steps * later)),
+        }
+        fits: dict[str, tuple[str, dict[str, Any]]] = {
+            "control: SFT continued": ("sft-continued", longer),
+            "control: SFT on true analyses": ("sft-true", {"data.text": "analysis"}),
+        }
+        lines = sum(len(Path(source["file"]).read_bytes().splitlines()) for source in self.loop.accepted("grpo-1"))
+        if len(runs) > 2:
+            more = {
+                "data.train_faces": self.budget.analyses + lines,
+                **_sft_steps(len(runs) // 2 * self.budget.sft_steps),
+            }
+            fits["control: SFT on as many analyses"] = ("sft-more", more)
+        for name, changes in fits.values():
+            self.loop.fit(name, _configs("sft"), sft | changes)
+        return {title: f"{self.loop.out.name}/{name}" for title, (name, _) in fits.items()}
 
 
-def _config(name: str) -> str:
-    """Path of a shipped config, relative to the working directory if it lies in it."""
-    path = Path(str(files("fea") / "configs" / f"{name}.yaml")).resolve()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+def _sft_steps(steps: int) -> dict[str, int]:
+    return {"trainer.max_steps": steps, "trainer.val_check_interval": max(1, steps // 4)}
 
 
-def _clear(run_folder: Path) -> None:
-    """Removes what an earlier fit of the same name left, and nothing else."""
-    shutil.rmtree(run_folder / "checkpoints", ignore_errors=True)
-    for events in run_folder.glob("events.out.tfevents.*"):
-        events.unlink()
+def _files(stage: str) -> list[str]:
+    """Paths of the shipped configs of a stage, relative to the working directory if they lie in it."""
+    found = [Path(str(files("fea") / "configs" / f"{name}.yaml")).resolve() for name in (stage, "demo")]
+    return [str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path) for path in found]
+
+
+def _configs(stage: str) -> list[str]:
+    return [word for file in _files(stage) for word in ("--config", file)]

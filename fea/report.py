@@ -32,6 +32,11 @@ pre { background: #f4f6f8; padding: .8em; overflow-x: auto; font-size: 13px; }
 """
 
 
+_LEGEND = (
+    "<h2>Faces</h2><p class=small>Green: there and named. Red: named but not there. Dashed: there but not named.</p>"
+)
+
+
 class Face(NamedTuple):
     """A face with what was said about it, by title ("before", "after")."""
 
@@ -69,8 +74,7 @@ def write_report(
         _table(header, rows, strong),
         "<h2>Learning curves</h2>",
         f'<div class="curves">{"".join(_curve(caption, points) for caption, points in curves.items())}</div>',
-        "<h2>Faces</h2><p class=small>Green: there and named. Red: named but not there. Dashed: there but not named.</p>",
-        f'<div class="faces">{"".join(map(_face, faces))}</div>',
+        *([_LEGEND, f'<div class="faces">{"".join(map(_face, faces))}</div>'] if faces else []),
         f"<h2>Commands</h2><pre>{escape(chr(10).join(commands))}</pre>",
     ]
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"

@@ -7,6 +7,7 @@ made with.
 from __future__ import annotations
 
 import fcntl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -115,6 +116,7 @@ class RunKeeper(SaveConfigCallback):
             trainer.validating = True
             loop.epoch_loop.val_loop.run()
             trainer.training = True
+        _find_place(trainer)
         randomness.restore(self.resumed["random"][trainer.global_rank])
         self.resumed = None
 
@@ -125,6 +127,24 @@ class RunKeeper(SaveConfigCallback):
         settings = dict(_flat(yaml.safe_load(self._dumped())))
         examples = sum(map(len, cast(Any, trainer).datamodule.tables["train"]))
         return {**settings, "trainer.processes": trainer.world_size, "data.init_args.examples": examples}
+
+
+def _find_place(trainer: L.Trainer) -> None:
+    """Puts loader and loops where the checkpoint says, in three cases that the trainer misses.
+
+    Where training ends after a number of epochs, it has loaded the data to count the steps before it knew its place in them. A
+    checkpoint from the end of an epoch is followed by more batches of that epoch if training ends after a number of steps, or
+    if the next epoch is longer.
+    """
+    loop = cast(Any, trainer.fit_loop)
+    loop._load_combined_loader_states()
+    if loop.restarted_on_epoch_end:
+        loop.epoch_progress.increment_completed()
+        loop.reset_restart_stage()
+        loop.epoch_loop.restarting = False
+    elif loop.epoch_loop.restarted_on_train_batch_end and loop.epoch_loop.batch_progress.is_last_batch:
+        loop.reset_restart_stage()
+        loop.epoch_loop.batch_progress.current.completed = sys.maxsize  # as many as the next epoch may have
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ _NOTES = (
     "plain words, and a tower trained on sixteen movements; no codes, no emotions. Stage 1 has seen analyses by a biased "
     "annotator, who knows the emotion, invents Action Units that it suggests and overlooks faint ones. Stage 2 has seen the "
     "same faces and more, with labels and no analyses.",
+    "Stage 3 has let the policy write analyses of the faces of stage 2; stage 1 of the next round learns from those that agree "
+    "with the labels.",
     "Every number is measured on held-out faces that no stage has seen: AU F1 is the macro F1 of the drawn Action Units, "
     "invented counts claimed Action Units that are not there, per answer. Sampled means four answers a face at temperature 1.",
 )
@@ -75,22 +78,35 @@ def annotator_entry(faces: Sequence[Example]) -> Entry:
     return Entry("annotator of stage 1, told the emotion", said, said)
 
 
-def write_board(out: Path, faces: Sequence[Example], entries: Sequence[Entry], commands: Sequence[str]) -> None:
-    """Prints the table, and writes `report.html` into the folder of the runs."""
+def write_board(
+    out: Path, faces: Sequence[Example], entries: Sequence[Entry], runs: Sequence[str], commands: Sequence[str]
+) -> None:
+    """Prints the table, and writes `report.html`.
+
+    Args:
+        out: folder of the runs.
+        faces: that all were judged on.
+        entries: the base, the stages in their order, then whatever they are compared with.
+        runs: names of the stages' runs.
+        commands: what was run.
+    """
     tallies = [(judge(faces, entry.greedy), judge(faces, entry.sampled)) for entry in entries]
     rows = [_row(entry.name, *tally) for entry, tally in zip(entries, tallies, strict=True)]
     best = f"{ceiling():.3f}"
     rows.append(["ceiling: the best guess from the true AUs", "1.000", best, "1.000", best, "0.00", "1.000"])
-    before, after = (next(n for n, entry in enumerate(entries) if entry.name == name) for name in ("SFT", "SFT + GRPO"))
-    gains = _gains(tallies[before], tallies[after])
+    stages = list(zip(entries, tallies, strict=True))[1 : len(runs) + 1]
+    gains = [line for (before, early), (after, late) in pairwise(stages) for line in _gains(before, early, after, late)]
     print(f"\n{len(faces)} held-out faces\n\n{_text_table([list(_HEADER), *rows])}\n\n" + "\n".join(gains))
+    first, last = stages[0][0], stages[-1][0]
     shown = [
-        Face(face, {entry.name: entry.greedy[number][0] for entry in (entries[before], entries[after])})
+        Face(face, {entry.name: entry.greedy[number][0] for entry in (first, last)})
         for number, face in enumerate(faces[:_SHOWN])
     ]
     page = out / "report.html"
-    write_report(page, "fea demo", [*_NOTES, *gains], _HEADER, rows, [after], _curves(out), shown, commands)
-    print(f"\nreport: {page}\ntry:    fea analyze {out}/faces/test-*/images/*-00000?.png --model {out}")
+    strong = [len(runs)]  # the last stage; row 0 is the base
+    write_report(page, "fea demo", [*_NOTES, *gains], _HEADER, rows, strong, _curves(out, runs), shown, commands)
+    folder = out.parent
+    print(f"\nreport: {page}\ntry:    fea analyze {folder}/faces/test-*/images/*-00000?.png --model {folder}")
 
 
 def _row(name: str, greedy: Tally, sampled: Tally) -> list[str]:
@@ -104,16 +120,16 @@ def _row(name: str, greedy: Tally, sampled: Tally) -> list[str]:
     ]
 
 
-def _gains(before: tuple[Tally, Tally], after: tuple[Tally, Tally]) -> list[str]:
-    """What stage 2 changed, with 95 % intervals of the paired bootstrap."""
+def _gains(before: Entry, early: tuple[Tally, Tally], after: Entry, late: tuple[Tally, Tally]) -> list[str]:
+    """What a stage changed, with 95 % intervals of the paired bootstrap."""
     lines = []
-    for how, early, late in zip(("greedy", "sampled"), before, after, strict=True):
-        changes: Mapping[str, Interval] = differences(late, early)
+    for how, then, now in zip(("greedy", "sampled"), early, late, strict=True):
+        changes: Mapping[str, Interval] = differences(now, then)
         told = [
             f"{title} {changes[name].mean:+.3f} [{changes[name].low:+.3f}, {changes[name].high:+.3f}]"
             for name, title in {"au_f1": "AU F1", "accuracy": "accuracy", "invented": "invented"}.items()
         ]
-        lines.append(f"GRPO changes {how} answers by: {', '.join(told)} (95 % intervals, paired bootstrap over faces)")
+        lines.append(f"{before.name} to {after.name}, {how}: {', '.join(told)} (95 %, paired bootstrap over faces)")
     return lines
 
 
@@ -128,7 +144,7 @@ def _text_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def _curves(out: Path) -> dict[str, Curve]:
+def _curves(out: Path, runs: Sequence[str]) -> dict[str, Curve]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     wanted = {
@@ -143,8 +159,8 @@ def _curves(out: Path) -> dict[str, Curve]:
         ),
     }
     curves: dict[str, Curve] = {}
-    for name, tags in wanted.items():
-        events = EventAccumulator(str(out / name)).Reload()
-        known = events.Tags()["scalars"]
-        curves |= {f"{name}: {tag}": [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags if tag in known}
+    for run in runs:
+        events = EventAccumulator(str(out / run)).Reload()
+        known, tags = events.Tags()["scalars"], wanted[run.partition("-")[0]]
+        curves |= {f"{run}: {tag}": [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags if tag in known}
     return curves

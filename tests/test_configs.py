@@ -14,7 +14,8 @@ from conftest import CONFIGS
 
 from fea.cli import main
 
-FILES = sorted(CONFIGS.rglob("*.yaml"))
+LOOP = CONFIGS / "iterate.yaml"  # of `fea iterate`, not of `fea fit`
+FILES = sorted(file for file in CONFIGS.rglob("*.yaml") if file != LOOP)
 STAGES = ("sft", "grpo")
 OVERLAYS = [file.stem for file in FILES if file.stem not in STAGES]
 

@@ -3,56 +3,224 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import fit
+import torch
+from conftest import SAVE_EACH_STEP, fit, fit_arguments
 
+import fea.attempts
 from fea.data.faces import write_faces
+from fea.errors import FEAError
+from fea.losses import mean_nll
+from fea.rollout import Pack
+
+REWARD = '{"class_path": "fea.callbacks.FormatReward"}'
+
+
+@pytest.fixture(autouse=True)
+def _judged_as_ever() -> Iterator[None]:
+    """`Accepting` replaces the checks in its process."""
+    before = fea.attempts.failures
+    yield
+    fea.attempts.failures = before
 
 
 def synthesis(**options: Any) -> str:
-    settings = {"recipe": {"attempts": 2, "samples": 2}, "batch_size": 4, **options}
-    return json.dumps({"class_path": "fea.callbacks.Synthesis", "init_args": settings})
+    settings = {"recipe": {"attempts": 2, "samples": 1}, "batch_size": 4, **options}
+    return json.dumps({"class_path": "accepting.Accepting", "init_args": settings})
 
 
-@pytest.fixture
-def _half(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faces with odd numbers pass."""
-    monkeypatch.setattr(
-        "fea.attempts.failures",
-        lambda answer, example, checks: [] if int(example.id.rpartition("-")[2]) % 2 else ["missed"],
-    )
-
-
-def settings(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Two epochs on 8 faces with analyses and 8 without, the latter from another seed."""
-    bare = write_faces(folder / "bare", 8, seed=3, text="none")
+def settings(folder: Path, callbacks: str = "", **changes: Any) -> dict[str, Any]:
+    """Two epochs on 8 faces with analyses and 12 without, the latter drawn from another seed."""
+    bare = write_faces(folder / "bare", 12, seed=3, text="none")
     return {
         "data__train_faces": 8,
         "data__train": f"[{bare}]",
+        "model__optimization__lr": 1e-3,
         "trainer__max_steps": -1,
         "trainer__max_epochs": 2,
         "trainer__reload_dataloaders_every_n_epochs": 1,
-        "trainer__callbacks+": synthesis(),
+        "trainer__callbacks": f"[{', '.join(filter(None, [REWARD, callbacks or synthesis(), SAVE_EACH_STEP]))}]",
         **changes,
     }
 
 
-def lines(run: Path, name: str = "round-1.jsonl") -> list[Any]:
+def lines(run: Path, name: str) -> list[Any]:
     return [json.loads(line) for line in (run / "synthesis" / name).read_text().splitlines()]
 
 
-@pytest.mark.usefixtures("_half")
+def weights(trained: Any) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in trained.model.policy.named_parameters()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def written(run: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted((run / "synthesis").glob("round-*"))}
+
+
 def test_what_is_accepted_joins_the_next_epoch_of_stage_1(tmp_path: Path) -> None:
     done = fit("sft", tmp_path / "run", **settings(tmp_path))
-    assert done.trainer.global_step == 8 // 4 + (8 + 4) // 4
-    assert [line["id"] for line in sorted(lines(tmp_path / "run"), key=lambda line: line["id"])] == [
-        f"face-3-{number}" for number in (1, 3, 5, 7)
-    ]
-    assert {line["meta_info"]["synthesis"]["round"] for line in lines(tmp_path / "run")} == {1}
-    # The second round tries what is left, and no face that has an analysis now.
-    assert len(lines(tmp_path / "run", "round-2.jsonl.tried")) == 1 + 4
-    assert lines(tmp_path / "run", "round-2.jsonl") == []
+    accepted, tried = lines(tmp_path / "run", "round-1.jsonl"), lines(tmp_path / "run", "round-1.jsonl.tried")[1:]
+    assert 0 < len(accepted) < 12
+    assert {entry["id"] for entry in tried} == {f"face-3-{number}" for number in range(12)}
+    assert [line["id"] for line in accepted] == [entry["id"] for entry in tried if entry["accepted"]]
+    assert {line["meta_info"]["synthesis"]["round"] for line in accepted} == {1}
+    assert done.trainer.global_step == 8 // 4 + (8 + len(accepted)) // 4
+    # The second round tries what is left.
+    left = {entry["id"] for entry in lines(tmp_path / "run", "round-2.jsonl.tried")[1:]}
+    assert left == {f"face-3-{number}" for number in range(12)} - {line["id"] for line in accepted}
     assert "Synthesised analyses" in (tmp_path / "run" / "synthesis" / "DATACARD.md").read_text()
+
+
+def test_the_last_epoch_is_followed_by_a_round_and_a_part_of_one_is_not(tmp_path: Path) -> None:
+    fit("sft", tmp_path / "whole", **settings(tmp_path, trainer__max_epochs=1))
+    assert written(tmp_path / "whole").keys() == {"round-1.jsonl", "round-1.jsonl.tried"}
+    fit("sft", tmp_path / "part", **settings(tmp_path, trainer__max_steps=1, trainer__max_epochs=1))
+    assert not (tmp_path / "part" / "synthesis").exists()
+
+
+def test_a_share_of_the_faces_and_a_weight_for_what_is_accepted(tmp_path: Path) -> None:
+    options = synthesis(share=0.5, weight=3.0)
+    done = fit("sft", tmp_path / "run", **settings(tmp_path, options, trainer__max_epochs=1))
+    assert len(lines(tmp_path / "run", "round-1.jsonl.tried")) == 1 + 6
+    data = done.datamodule
+    expected = [1.0] * 8 + [3.0] * len(lines(tmp_path / "run", "round-1.jsonl"))
+    assert data.weights(data.analyses()).tolist() == expected
+
+
+def test_stage_2_draws_solved_faces_less_often_and_replays_their_analyses(tmp_path: Path) -> None:
+    done = fit("grpo", tmp_path / "run", **settings(tmp_path, synthesis(rarer=0.25), model__sft_weight=0.5))
+    solved = {f"face-3-{line['id'].rpartition('-')[2]}" for line in lines(tmp_path / "run", "round-1.jsonl")}
+    solved |= {line["id"] for line in lines(tmp_path / "run", "round-2.jsonl")}
+    examples = done.trainer.train_dataloader.prompts.examples
+    drawn = dict(zip((examples[n].id for n in range(len(examples))), done.datamodule.weights(examples), strict=True))
+    assert {name for name, weight in drawn.items() if weight == 0.25} == solved
+    assert {weight for name, weight in drawn.items() if name not in solved} == {1.0}
+    assert all(example.analysis for example in map(done.datamodule.analyses().__getitem__, range(8 + len(solved))))
+
+
+def test_the_replay_term_is_the_loss_of_stage_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Completions that all score the same teach nothing, so that the term stands alone."""
+    changes = {"model__sft_weight": 0.5, "model__beta": 0, "trainer__max_epochs": 1, "data__train_faces": 4}
+    done = fit("grpo", tmp_path / "run", **settings(tmp_path, synthesis(every=2), **changes))
+    module = done.model
+    monkeypatch.setattr(type(module), "log", lambda *_, **__: None)
+    pack: Pack = next(iter(done.trainer.train_dataloader))
+    assert len(pack.replay) == 4
+    examples = [module.policy.encoder(prompt.example, with_target=True) for prompt in pack.replay]
+    loss = module.training_step(pack._replace(advantages=torch.zeros_like(pack.advantages)), 0)
+    ids, mask = (
+        torch.nn.utils.rnn.pad_sequence(part, batch_first=True)
+        for part in ([e.target for e in examples], [torch.ones_like(e.target) for e in examples])
+    )
+    expected = 0.5 * mean_nll(module.policy.logps(examples, ids, mask)[0], mask)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    module.training_step(pack, 0)
+    assert module.has_signal
+
+
+def test_a_fit_that_would_never_see_the_analyses_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FEAError, match=r"set trainer\.reload_dataloaders_every_n_epochs to 1"):
+        fit("sft", tmp_path / "run", **settings(tmp_path, trainer__reload_dataloaders_every_n_epochs=0))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"every": 0}, "every: 0"), ({"share": 1.5}, "share: 1.5"), ({"minutes": -1}, "minutes: -1")]
+)
+def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(FEAError, match=f"Synthesis.{said}"):
+        fit("sft", tmp_path / "run", **settings(tmp_path, synthesis(**options)))
+
+
+# --- stopped ---
+
+
+def started(arguments: list[str], processes: int = 1) -> subprocess.Popen[str]:
+    threads = str(torch.get_num_threads() if processes == 1 else 1)  # those of the fits to compare with
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": threads}
+    words = [sys.executable, "-m", "fea", *arguments]
+    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_lines(file: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len(file.read_bytes().splitlines() if file.exists() else []) < count and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+SLOW = {"batch_size": 1, "recipe": {"attempts": 2, "samples": 2}}  # many batches to be stopped between
+
+
+def test_a_run_that_is_killed_in_a_synthesis_twice_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    own = settings(tmp_path, synthesis(**SLOW))
+    whole, run, chance = fit("sft", tmp_path / "whole", **own), tmp_path / "run", random.Random(0)
+    for kill in range(2):
+        process = started(fit_arguments("sft", run, resume=True, **own))
+        wait_for_lines(run / "synthesis" / "round-1.jsonl.tried", 3 + 4 * kill, process)
+        time.sleep(chance.uniform(0, 0.01))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert len(lines(run, "round-1.jsonl.tried")[1:]) < 12
+    resumed = fit("sft", run, resume=True, **own)
+    assert written(run) == written(tmp_path / "whole")
+    assert same(weights(resumed), weights(whole))
+    late = fit("sft", run, ckpt_path=run / "checkpoints" / "step3.ckpt", **own)  # within the second epoch
+    assert same(weights(late), weights(whole))
+
+
+def test_a_run_that_is_asked_to_stop_in_a_synthesis_saves_and_goes_on(tmp_path: Path) -> None:
+    own = settings(tmp_path, synthesis(**SLOW))
+    whole, run = fit("sft", tmp_path / "whole", **own), tmp_path / "run"
+    process = started(fit_arguments("sft", run, **own))
+    wait_for_lines(run / "synthesis" / "round-1.jsonl.tried", 3, process)
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert 0 < len(lines(run, "round-1.jsonl.tried")[1:]) < 12
+    resumed = fit("sft", run, resume=True, **own)
+    assert written(run) == written(tmp_path / "whole")
+    assert same(weights(resumed), weights(whole))
+
+
+def test_a_round_after_the_last_epoch_is_made_up_for(tmp_path: Path) -> None:
+    own = settings(tmp_path, synthesis(**SLOW), trainer__max_epochs=1)
+    fit("sft", tmp_path / "whole", **own)
+    run = tmp_path / "run"
+    process = started(fit_arguments("sft", run, **own))
+    wait_for_lines(run / "synthesis" / "round-1.jsonl.tried", 3, process)
+    process.kill()
+    process.wait()
+    fit("sft", run, resume=True, **own)
+    assert written(run) == written(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_write_the_lines_of_one(tmp_path: Path, strategy: str) -> None:
+    """Without learning, both have the same policy when they write."""
+    own = settings(tmp_path, synthesis(), trainer__max_epochs=1, model__optimization__lr=0)
+    for name, devices, kind in (("one", 1, "auto"), ("two", 2, strategy)):
+        arguments = fit_arguments(
+            "grpo",
+            tmp_path / name,
+            trainer__devices=devices,
+            trainer__strategy=kind,
+            **{**own, "data__batch_size": 4 // devices},
+        )
+        process = started(arguments, devices)
+        errors = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, errors[-2000:]
+    assert written(tmp_path / "one") == written(tmp_path / "two")
+    assert len(lines(tmp_path / "one", "round-1.jsonl")) > 0

@@ -19,7 +19,7 @@ LAYERS = """
     rollout replay rewards metrics checkpoints monitor
     evaluation guard module sft grpo pretrain
     triple_check attempts admission journal datacard synthesis analyze synthesize compare report scoreboard
-    runs interruption refusals trainer_cli plan_cli demo cli __main__
+    runs interruption refusals trainer_cli plan_cli stages iterate demo cli __main__
 """
 ORDER = LAYERS.split()
 

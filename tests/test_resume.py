@@ -117,3 +117,28 @@ def test_the_notes_of_a_checkpoint_tell_all_data_that_was_seen(tmp_path: Path, f
     fit("sft", tmp_path / "sft", data="FEADataModule", data__train=source, trainer__max_steps=1)
     fit("grpo", tmp_path / "grpo", model__init_from=tmp_path / "sft", trainer__max_steps=1)
     assert checkpoints.seen(str(tmp_path / "grpo")) == {"faces", "mine"}
+
+
+@pytest.mark.parametrize("end", ["trainer__max_steps", "trainer__max_epochs"])
+@pytest.mark.parametrize("saved", ["step2", "epoch0"])
+def test_a_checkpoint_at_the_end_of_an_epoch_begins_the_next_one(tmp_path: Path, saved: str, end: str) -> None:
+    """Two batches an epoch; resumed at the end of the first, and once more within the second."""
+    each_epoch = (
+        '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "epoch{epoch}", '
+        '"save_on_train_epoch_end": true, "save_top_k": -1, "auto_insert_metric_name": false}}'
+    )
+    own = {
+        "data__train_faces": 8,
+        "trainer__callbacks": f"[{SAVE_EACH_STEP}, {each_epoch}]",
+        "model__optimization__lr": 1e-3,
+        "trainer__max_steps": -1,
+        end: {"trainer__max_steps": 6, "trainer__max_epochs": 3}[end],
+    }
+    whole = fit("sft", tmp_path / "whole", **own)
+    fit("sft", tmp_path / "once", ckpt_path=tmp_path / "whole" / "checkpoints" / f"{saved}.ckpt", **own)
+    twice = fit("sft", tmp_path / "twice", ckpt_path=tmp_path / "once" / "checkpoints" / "step3.ckpt", **own)
+    assert twice.trainer.global_step == whole.trainer.global_step == 6
+    for (name, weight), other in zip(
+        whole.model.policy.named_parameters(), twice.model.policy.parameters(), strict=True
+    ):
+        assert torch.equal(weight, other), name

@@ -1,0 +1,138 @@
+"""`fea iterate`: the method's loop, each stage a `fea fit` that could be typed.
+
+    round 1   SFT from the base              -> GRPO from it -> synthesis at its end
+    round r   SFT from the last round's GRPO,
+              on all that was accepted so far -> GRPO from it -> synthesis at its end
+    after each stage the same held-out faces; a round that no longer helps is the last
+
+Source: Facial-R1, arXiv 2511.10254v1, "Data synthesis": the iterated stages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fea.checkpoints import RESULT, find
+from fea.files import write_atomically
+from fea.journal import TRIED, images_of
+from fea.report import write_report
+from fea.stages import Stages, call, options
+
+_SHOWN = ("au_f1", "accuracy", "format", "invented", "score")
+
+
+@dataclass
+class Stage:
+    """A stage of the loop.
+
+    Args:
+        configs: its config files, later ones overlay earlier ones.
+        settings: further settings by name, such as trainer.max_steps.
+        again: those that differ from the second round on.
+    """
+
+    configs: list[str]
+    settings: dict[str, Any] = field(default_factory=dict)
+    again: dict[str, Any] = field(default_factory=dict)
+
+
+def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: int = 3, least_gain: float = 0.0) -> int:
+    """Trains in rounds: SFT, GRPO, synthesis, and again with what was accepted.
+
+    Each stage starts from the last one's result and is tested on the same files. What is finished is not done again: a loop
+    that was stopped goes on where it was. The folder receives a run for each stage, a table, `report.html`, and the name of the
+    best run as RESULT.
+
+    Args:
+        sft: stage 1.
+        grpo: stage 2; its callbacks hold `fea.callbacks.Synthesis`.
+        out: folder of the runs.
+        rounds: at most.
+        least_gain: a round that raises the test score by no more than this is the last.
+
+    Returns:
+        0.
+
+    Raises:
+        FEAError: a stage failed, which has said why; or its run was trained with other settings.
+    """
+    loop, scores = Loop(out, sft, grpo), dict[str, dict[str, float]]()
+    for number in range(1, rounds + 1):
+        for run in loop.round(number):
+            scores[run] = loop.test(run)
+        _report(out, scores, loop.commands)
+        best = max(scores, key=lambda run: scores[run]["score"])
+        write_atomically(out / RESULT, f"{best}\n".encode())
+        earlier = [scores[f"grpo-{n}"]["score"] for n in range(1, number)]
+        if earlier and scores[f"grpo-{number}"]["score"] <= max(earlier) + least_gain:
+            print(f"round {number} did not help; the best run is {out / best}")
+            break
+    return 0
+
+
+class Loop(Stages):
+    """Rounds of both stages.
+
+    Args:
+        out: folder of the runs, `sft-1`, `grpo-1`, `sft-2`, ...
+        sft: stage 1.
+        grpo: stage 2.
+    """
+
+    def __init__(self, out: Path, sft: Stage, grpo: Stage):
+        super().__init__(out)
+        self.stages = {"sft": sft, "grpo": grpo}
+
+    def round(self, number: int) -> tuple[str, str]:
+        """Runs what is not finished of a round; returns the names of its runs."""
+        sft, grpo = f"sft-{number}", f"grpo-{number}"
+        start: dict[str, Any] = {}
+        if number > 1:
+            accepted = [source for earlier in range(1, number) for source in self.accepted(f"grpo-{earlier}")]
+            start = {"model.init_from": self.out / f"grpo-{number - 1}", "data.train+": accepted}
+        self.fit(sft, self._arguments("sft", number), start)
+        self.fit(grpo, self._arguments("grpo", number), {"model.init_from": self.out / sft})
+        return sft, grpo
+
+    def accepted(self, run: str) -> list[dict[str, str]]:
+        """The files that a run's synthesis wrote, as entries of data.train."""
+        files = sorted((self.out / run / "synthesis").glob(f"*{TRIED}"))
+        written = [file.with_name(file.name.removesuffix(TRIED)) for file in files]
+        return [{"file": str(file), "image_root": str(images_of(file))} for file in written if file.stat().st_size]
+
+    def test(self, run: str) -> dict[str, float]:
+        """Scores of a run on the test files, measured once."""
+        stored = self.out / run / "scores.json"
+        if not stored.exists():
+            weights = options({"ckpt_path": find(str(self.out / run))})
+            call(["test", *self._arguments(run.split("-")[0], 1), *weights, *self.place(f"{run}/test")])
+            events = EventAccumulator(str(self.out / run / "test")).Reload()
+            tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("test/")]
+            found = {tag.removeprefix("test/"): events.Scalars(tag)[-1].value for tag in tags}
+            write_atomically(stored, json.dumps(found).encode())
+        scores: dict[str, float] = json.loads(stored.read_text())
+        return scores
+
+    def _arguments(self, stage: str, number: int) -> list[str]:
+        own = self.stages[stage]
+        settings = own.settings if number == 1 else own.settings | own.again
+        return [*(word for file in own.configs for word in ("--config", file)), *options(settings)]
+
+
+def _report(out: Path, scores: Mapping[str, Mapping[str, float]], commands: Sequence[str]) -> None:
+    """Prints the table over all stages so far, and writes it with a plot."""
+    shown = [name for name in _SHOWN if any(name in row for row in scores.values())]
+    rows = [[run, *(f"{row[name]:.3f}" if name in row else "" for name in shown)] for run, row in scores.items()]
+    print("\n".join("  ".join(cell.rjust(10) for cell in row) for row in [["run", *shown], *rows]), flush=True)
+    curves = {
+        f"{name} over the stages": [(step, row[name]) for step, row in enumerate(scores.values(), 1) if name in row]
+        for name in shown
+    }
+    notes = ["Each stage starts from the last one's result, and all are tested on the same files."]
+    write_report(out / "report.html", "fea iterate", notes, ["run", *shown], rows, [], curves, [], commands)

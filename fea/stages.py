@@ -1,0 +1,105 @@
+"""Fits that follow each other, each in a process of its own and in a folder of its own; what is finished is kept."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from fea.errors import FEAError
+from fea.files import write_atomically
+from fea.interruption import SIGNALS
+
+_FINISHED = "finished.json"
+
+
+class Stages:
+    """Fits below one folder.
+
+    Args:
+        out: the folder.
+
+    Attributes:
+        commands: what has been run, as it could be typed.
+        seconds: that the fit of each name took; of one that was stopped, its last part.
+    """
+
+    def __init__(self, out: Path):
+        self.out = out
+        self.commands: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    def fit(self, name: str, arguments: Sequence[str], settings: Mapping[str, Any]) -> None:
+        """Runs `fea fit`, or goes on with it, unless the run of that name is finished.
+
+        Args:
+            name: of the run.
+            arguments: words of the command line.
+            settings: further settings, by name.
+
+        Raises:
+            FEAError: it failed, or was finished with other arguments.
+        """
+        words = ["fit", *arguments, *options(settings), *self.place(name)]
+        self.commands.append(shlex.join(["fea", *words]))
+        done = self.out / name / _FINISHED
+        if done.exists():
+            known = json.loads(done.read_text())
+            if known["arguments"] != words:
+                raise FEAError(
+                    f"'{self.out / name}' was trained with other settings; choose another 'out', or remove that folder"
+                )
+            self.seconds[name] = known["seconds"]
+            print(f"{name}: kept from an earlier run", flush=True)
+            return
+        print(f"\n{self.commands[-1]}\n", flush=True)
+        start = time.perf_counter()
+        call([*words, "--resume"])
+        self.seconds[name] = time.perf_counter() - start
+        write_atomically(done, json.dumps({"arguments": words, "seconds": self.seconds[name]}).encode())
+        print(f"{name}: {self.seconds[name]:.0f} s", flush=True)
+
+    def place(self, name: str) -> list[str]:
+        """Options that put a run into its folder."""
+        return options({"trainer.logger.init_args.save_dir": self.out, "trainer.logger.init_args.name": name})
+
+
+def options(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as options of the command line."""
+    return [word for key, value in settings.items() for word in (f"--{key}", _yaml(value))]
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, str | Path):
+        return str(value)
+    return str(yaml.safe_dump(value, default_flow_style=True, width=1 << 30)).removesuffix("...\n").strip()
+
+
+def call(arguments: Sequence[str]) -> None:
+    """Runs a command of fea in a process of its own, to which signals are passed on.
+
+    Raises:
+        FEAError: it failed, and has said why.
+    """
+    process = subprocess.Popen([sys.executable, "-m", "fea", *arguments])
+    before = {number: signal.signal(number, lambda *received: process.send_signal(received[0])) for number in SIGNALS}
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # the terminal has told it, too
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if code:
+        stopped = FEAError(f"'fea {arguments[0]}' ended with exit code {code}; the same command goes on from there")
+        stopped.code = code
+        raise stopped
