@@ -23,6 +23,7 @@ train and evaluate (any number of --config files, later ones overlay earlier one
 use
   analyze      Action Units, emotion and reasoning of images: fea analyze *.jpg --model RUN --out answers.csv
   synthesize   analyses for faces that have labels and none: fea synthesize FILE --model RUN --out synthesis.jsonl
+  review       accept, reject or mend written analyses on a local page: fea review FILE --reviewer NAME
   data check   what is in a data file, and what is wrong with it
   data faces   draw practice faces with labels
   demo         the whole method on a laptop, with a report
@@ -87,6 +88,7 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
         "plan": _plan,
         "synthesize": _synthesize,
         "analyze": _analyze,
+        "review": _review,
         "data check": _check,
         "data faces": _faces,
         "demo": _demo,
@@ -132,6 +134,12 @@ def _synthesize(argv: list[str]) -> int:
     from fea.synthesize import synthesize
 
     return int(_call(synthesize, argv, "fea synthesize"))
+
+
+def _review(argv: list[str]) -> int:
+    from fea.review import review
+
+    return int(_call(review, argv, "fea review"))
 
 
 def _demo(argv: list[str]) -> int:

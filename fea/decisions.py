@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
@@ -114,38 +115,53 @@ class OwnLog(Log):
     def __init__(self, path: Path):
         super().__init__(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("ab")
+        self._lock = path.open("ab")
         try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._stream.close()
+            self._lock.close()
             raise FEAError(
                 f"reviewer '{path.stem}' is reviewing this file in another process; end that one, or give another name"
             ) from None
-        self._stream.truncate(path.read_bytes().rfind(b"\n") + 1)
         self.read_on()
 
+    def close(self) -> None:
+        """Lets another process decide under this name."""
+        self._lock.close()
+
     def add(self, decision: Decision) -> None:
-        """Appends a decision."""
+        """Appends a decision.
+
+        Raises:
+            FEAError: the log cannot be written.
+        """
         self._append(decision._asdict())
 
-    def undo(self) -> str | None:
-        """Takes back the last decision.
+    def undo(self, among: Container[str]) -> str | None:
+        """Takes back the last decision about one of some keys.
 
         Returns:
-            The key it was about; None if there is none to take back.
+            The key; None if there is no decision to take back.
         """
-        if not self.standing:
-            return None
-        key = self.standing[-1].key
-        self._append({"key": key, "verdict": "undo", "reason": "", "text": ""})
+        key = next((decision.key for decision in reversed(self.standing) if decision.key in among), None)
+        if key is not None:
+            self._append({"key": key, "verdict": "undo", "reason": "", "text": ""})
         return key
 
     def _append(self, entry: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._stream.write((json.dumps({**entry, "time": now}, ensure_ascii=False) + "\n").encode())
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        line = (json.dumps({**entry, "time": now}, ensure_ascii=False) + "\n").encode()
+        try:
+            with self.path.open("r+b") as stream:
+                stream.seek(self._bytes)
+                stream.truncate()  # what a kill cut short
+                stream.write(line)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(self.path, self._bytes)  # what the reviewer hears was not kept must not count later
+            raise FEAError(f"'{self.path}' cannot be written ({error.strerror}); this was not kept") from None
         self.read_on()
 
 
@@ -218,7 +234,7 @@ def summary(reviews: Mapping[str, Mapping[str, Decision]]) -> list[str]:
     told = []
     for reviewer, decisions in reviews.items():
         counts = Counter(decision.verdict for decision in decisions.values())
-        edited = sum(bool(decision.text) for decision in decisions.values())
+        edited = sum(decision.verdict == "accept" and bool(decision.text) for decision in decisions.values())
         told.append(
             f"{reviewer}: {counts['accept']} accepted ({edited} of them edited), {counts['reject']} rejected, "
             f"{counts['skip']} skipped"

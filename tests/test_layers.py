@@ -18,7 +18,8 @@ LAYERS = """
     layout attention tiny config families backbone decoding fsdp policy dry_run plan advice
     rollout rewards metrics checkpoints monitor
     evaluation guard module sft grpo pretrain
-    triple_check synthesis journal decisions analyze synthesize compare report scoreboard
+    triple_check synthesis journal decisions
+    marks inspection desk review analyze synthesize compare report scoreboard
     runs interruption refusals trainer_cli plan_cli demo cli __main__
 """
 ORDER = LAYERS.split()
