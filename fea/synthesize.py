@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from tqdm import tqdm
 from fea import checkpoints
 from fea.analyze import Device, load_policy
 from fea.data.example import Example
+from fea.data.images import common_root
 from fea.data.loader import EpochSampler, Examples, Loader
 from fea.data.module import emotion_set
 from fea.data.record import Rules
@@ -73,7 +72,8 @@ def synthesize(
         "model": weights, "faces": len(examples), "batch_size": batch_size, "max_tokens": max_tokens,
         "temperature": temperature, **asdict(recipe),
     }  # fmt: skip
-    journal, root = Journal(Path(out), settings), _common_root(examples, Path(out).parent)
+    journal = Journal(Path(out), settings)
+    root = common_root([example.image for example in examples], Path(out).parent)
     _write(
         policy, examples, journal, root, recipe, Generation(max_tokens, temperature), batch_size, num_workers, weights
     )
@@ -105,12 +105,6 @@ def _write(
             outcomes = attempted(policy, placed, generation, recipe, round=0)
             journal.add(outcomes, image_root, provenance)
             progress.update(len(outcomes))
-
-
-def _common_root(examples: Sequence[Example], folder: Path) -> Path:
-    """What the images of new lines are relative to: a folder if all of them lie in it, else the one that holds them all."""
-    common = Path(os.path.commonpath([Path(example.image).resolve().parent for example in examples]))
-    return folder.resolve() if common.is_relative_to(folder.resolve()) else common
 
 
 def _without_analysis(files: list[Path], image_root: str | None, emotions: tuple[str, ...]) -> list[Example]:
