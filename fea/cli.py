@@ -26,6 +26,7 @@ use
   review       accept, reject or mend written analyses on a local page: fea review FILE --reviewer NAME
   data check   what is in a data file, and what is wrong with it
   data faces   draw practice faces with labels
+  data split   train and test sets from a reviewed file: fea data split FILE --out DIR
   demo         the whole method on a laptop, with a report
 
 fea COMMAND --help shows the options of one command.
@@ -91,6 +92,7 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
         "review": _review,
         "data check": _check,
         "data faces": _faces,
+        "data split": _split,
         "demo": _demo,
     }
 
@@ -122,6 +124,12 @@ def _check(argv: list[str]) -> int:
     from fea.data.check import check_file
 
     return int(_call(check_file, argv, "fea data check"))
+
+
+def _split(argv: list[str]) -> int:
+    from fea.data.split import split_file
+
+    return int(_call(split_file, argv, "fea data split"))
 
 
 def _analyze(argv: list[str]) -> int:

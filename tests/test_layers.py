@@ -18,7 +18,7 @@ LAYERS = """
     layout attention tiny config families backbone decoding fsdp policy dry_run plan advice
     rollout rewards metrics checkpoints monitor
     evaluation guard module sft grpo pretrain
-    triple_check synthesis journal decisions
+    triple_check synthesis journal decisions data.reviewed data.leaks data.strata data.split
     marks inspection desk review analyze synthesize compare report scoreboard
     runs interruption refusals trainer_cli plan_cli demo cli __main__
 """
