@@ -92,7 +92,7 @@ class Inspection:
     def __init__(self, file: Path, image_root: Path, emotions: tuple[str, ...]):
         rules = Rules(emotions)
         self.table = open_jsonl(file, image_root, rules, "raise")
-        keys = {number: key_of(raw) for number, raw, record in read_lines(file, rules) if record is not None}
+        keys = {number: key_of(raw) for number, raw, _ in read_lines(file, rules)}
         self.lines: list[Line] = []
         self.places: dict[str, int] = {}
         for row, line in enumerate(self.table.column("line")):

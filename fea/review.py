@@ -172,10 +172,7 @@ def make_app(desk: Desk, port: int) -> Flask:
 def _picture(desk: Desk, key: str) -> bytes:
     """A face of the file as PNG."""
     example = desk.example(key)
-    try:
-        image = load_image(example.image, example.place)
-    except FEAError as error:
-        raise FEAError(str(error).rpartition("; ")[0]) from None  # the advice is for training
+    image = load_image(example.image, example.place)
     image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)

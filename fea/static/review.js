@@ -8,7 +8,7 @@ let units = {};          // FACS number: [name, sign]
 let line = null;         // on the page; null where nothing is left to decide about
 let key = "";            // of the line, or of the last one that was
 let mode = "look";       // "look", "reject" or "edit"
-let busy = false;        // no key counts until the face it is about is there
+let working = null;      // until the face that was asked for is there: no key counts before
 let ahead = null;        // the next picture, already on its way
 const drafts = new Map();  // by key: edits that were left with Escape
 
@@ -49,15 +49,13 @@ async function answer(path, query, form) {
 }
 
 // Shows what the server answers to a move or a decision.
-async function go(path, more, form) {
-  if (busy) return;
-  busy = true;
-  try {
+function go(path, more, form) {
+  const fetched = async () => {
     const told = await answer(path, new URLSearchParams([...settings(), ...Object.entries(more)]), form);
     if (told) await show(told);
-  } finally {
-    busy = false;
-  }
+  };
+  working ??= fetched().finally(() => { working = null; });
+  return working;
 }
 
 const move = (where) => go("/line", { key, move: where });
@@ -216,7 +214,7 @@ const KEYS = [
 let reasons = [];
 
 function pressed(event) {
-  if (event.altKey || event.repeat || busy) return undefined;
+  if (event.altKey || event.repeat || working) return undefined;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (mode === "edit" && key === "Enter" && (event.ctrlKey || event.metaKey)) return save;
   if (key === "Escape") return mode === "edit" ? leaveEditor : () => enter("look");
@@ -238,7 +236,7 @@ document.addEventListener("keydown", (event) => {
 function button(key, name, action) {
   const node = make("button", "", make("kbd", "", key), name);
   node.type = "button";
-  node.addEventListener("click", () => busy || action());
+  node.addEventListener("click", () => working || action());
   return node;
 }
 
@@ -251,8 +249,9 @@ filter.addEventListener("change", (event) => {
 filter.addEventListener("reset", () => setTimeout(refilter));  // once the fields are empty
 filter.addEventListener("submit", (event) => event.preventDefault());
 
-function refilter(where = "match") {
+async function refilter(where = "match") {
   for (const field of filter.querySelectorAll("select, input")) field.classList.toggle("used", Boolean(field.value));
+  await working;  // a filter is not a key: it is never left out
   move(where);
 }
 
