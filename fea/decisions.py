@@ -242,5 +242,5 @@ def summary(reviews: Mapping[str, Mapping[str, Decision]]) -> list[str]:
     for first, second in combinations(reviews, 2):
         shared, kappa = cohens_kappa(reviews[first], reviews[second])
         value = "not defined" if kappa is None else f"{kappa:.2f}"
-        told.append(f"{first} and {second}: Cohen's kappa {value}, on {shared} lines that both accepted or rejected")
+        told.append(f"{first} and {second}: Cohen's kappa {value} (lines that both accepted or rejected: {shared})")
     return told

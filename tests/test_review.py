@@ -297,7 +297,7 @@ def test_reviewers_are_kept_apart_and_compared(write: Callable[..., Path]) -> No
     assert told["summary"] == anna.look(0)["summary"] == [
         "anna: 4 accepted (0 of them edited), 1 rejected, 1 skipped",
         "ben: 2 accepted (0 of them edited), 3 rejected, 1 skipped",
-        "anna and ben: Cohen's kappa 0.50, on 4 lines that both accepted or rejected",
+        "anna and ben: Cohen's kappa 0.50 (lines that both accepted or rejected: 4)",
     ]  # fmt: skip
 
 
@@ -328,9 +328,9 @@ def test_cohens_kappa_by_hand(first: str, second: str, shared: int, kappa: float
 def test_a_kappa_without_a_value_says_so_and_every_pair_has_one() -> None:
     told = summary({"a": decided("a"), "b": decided("a"), "c": decided("-")})
     assert told[3:] == [
-        "a and b: Cohen's kappa not defined, on 1 lines that both accepted or rejected",
-        "a and c: Cohen's kappa not defined, on 0 lines that both accepted or rejected",
-        "b and c: Cohen's kappa not defined, on 0 lines that both accepted or rejected",
+        "a and b: Cohen's kappa not defined (lines that both accepted or rejected: 1)",
+        "a and c: Cohen's kappa not defined (lines that both accepted or rejected: 0)",
+        "b and c: Cohen's kappa not defined (lines that both accepted or rejected: 0)",
     ]
 
 

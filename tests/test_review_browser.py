@@ -179,7 +179,7 @@ def test_two_reviewers_by_keys(browser: Browser, folder: Path, ports: Callable[[
     other.keyboard.press("r")
     other.keyboard.press("2")
     face(other, "face-5-3")
-    told = "anna and ben: Cohen's kappa 0.40, on 3 lines that both accepted or rejected"
+    told = "anna and ben: Cohen's kappa 0.40 (lines that both accepted or rejected: 3)"
     expect(other.locator("#summary")).to_contain_text(told)
     page.keyboard.press("ArrowRight")
     expect(page.locator("#summary")).to_contain_text(told)
