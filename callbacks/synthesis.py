@@ -15,11 +15,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from fea.attempts import Recipe, labelled
 from fea.data.example import Example
 from fea.data.examples import Examples
+from fea.data.images import common_root
 from fea.data.module import FEADataModule, Source
 from fea.datacard import write_datacard
 from fea.errors import FEAError
 from fea.interruption import Interruption
-from fea.journal import Journal, image_root, images_of, tried_of, whole_lines
+from fea.journal import Journal, images_of, tried_of, whole_lines
 from fea.module import FEAModule
 from fea.sampling import Generation
 from fea.synthesis import Pace, provenance, synthesise
@@ -107,7 +108,7 @@ class Synthesis(Callback):
         pace = Pace(self.batch_size, data.num_workers, self.minutes, data.on_bad)
         with module.sampling():
             origin = provenance(module.policy, self.recipe, round)
-            journal = Journal(file, settings, image_root(faces, file.parent), origin)
+            journal = Journal(file, settings, common_root([face.image for face in faces], file.parent), origin)
             synthesise(module.policy, faces, journal, self.recipe, generation, pace, lambda: _obey(trainer))
         trainer.strategy.barrier("synthesis")
         if trainer.is_global_zero:

@@ -24,8 +24,10 @@ train and evaluate (any number of --config files, later ones overlay earlier one
 use
   analyze      Action Units, emotion and reasoning of images: fea analyze *.jpg --model RUN --out answers.csv
   synthesize   analyses for faces that have labels and none: fea synthesize FILE --model RUN --out synthesis.jsonl
+  review       accept, reject or mend written analyses on a local page: fea review FILE --reviewer NAME
   data check   what is in a data file, and what is wrong with it
   data faces   draw practice faces with labels
+  data split   train and test sets from a reviewed file: fea data split FILE --out DIR
   demo         the whole method on a laptop, with a report
 
 fea COMMAND --help shows the options of one command.
@@ -89,8 +91,10 @@ def _commands() -> dict[str, Callable[[list[str]], int]]:
         "iterate": _iterate,
         "synthesize": _synthesize,
         "analyze": _analyze,
+        "review": _review,
         "data check": _check,
         "data faces": _faces,
+        "data split": _split,
         "demo": _demo,
     }
 
@@ -130,6 +134,12 @@ def _check(argv: list[str]) -> int:
     return int(_call(check_file, argv, "fea data check"))
 
 
+def _split(argv: list[str]) -> int:
+    from fea.data.split import split_file
+
+    return int(_call(split_file, argv, "fea data split"))
+
+
 def _analyze(argv: list[str]) -> int:
     from fea.analyze import analyze
 
@@ -140,6 +150,12 @@ def _synthesize(argv: list[str]) -> int:
     from fea.synthesize import synthesize
 
     return int(_call(synthesize, argv, "fea synthesize"))
+
+
+def _review(argv: list[str]) -> int:
+    from fea.review import review
+
+    return int(_call(review, argv, "fea review"))
 
 
 def _demo(argv: list[str]) -> int:

@@ -50,6 +50,8 @@ from fea.rewards import RewardCallback, rewards_of, scored
 from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader
 from fea.sampling import Generation, noise
 
+_ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold
+
 
 class GRPOModule(FEAModule):
     """Reinforcement learning from the rewards under `trainer.callbacks`.
@@ -74,7 +76,6 @@ class GRPOModule(FEAModule):
             itself and credits it to its own region.
         normalizer: "grpo" averages over each completion, "dapo" over tokens, "dr_grpo" divides by a constant.
         mask_truncated: leave completions without an end out of the loss.
-        pack_tokens: tokens of a pack from which on a warning says how to split a rollout into more packs.
         seed: of the sampling noise.
     """
 
@@ -94,7 +95,6 @@ class GRPOModule(FEAModule):
         advantage: Literal["sum_then_normalise", "normalise_then_sum"] = "sum_then_normalise",
         normalizer: Normalizer = "grpo",
         mask_truncated: bool = False,
-        pack_tokens: int = 16384,
         seed: int = 0,
     ):
         super().__init__(policy, init_from, generation, optimization)
@@ -104,12 +104,7 @@ class GRPOModule(FEAModule):
             )
         self.group_size, self.mu, self.minibatches, self.beta = group_size, mu, minibatches, beta
         self.clip_low, self.clip_high, self.advantage, self.normalizer = clip_low, clip_high, advantage, normalizer
-        self.mask_truncated, self.pack_tokens, self.seed, self.sft_weight = (
-            mask_truncated,
-            pack_tokens,
-            seed,
-            sft_weight,
-        )
+        self.mask_truncated, self.seed, self.sft_weight = mask_truncated, seed, sft_weight
         self.clock = monitor.Clock()
         self.train_reward, self.val_reward = MeanMetric(), MeanMetric()
 
@@ -125,7 +120,7 @@ class GRPOModule(FEAModule):
         copies = self.group_size if self.config.layout == "rows" else 1
         self.packing = Packing(prompts.batch_size, self.group_size, steps, packs, copies)
         longest = self.policy.encoder.most_tokens(prompts.examples[0])
-        if advice := self.packing.advice(longest, self.generation.max_tokens, self.pack_tokens):
+        if advice := self.packing.advice(longest, self.generation.max_tokens, _ROOMY):
             rank_zero_warn(advice)
         replay = self._replay(max(1, prompts.batch_size // (steps * packs)))
         return RolloutLoader(prompts, self.roll, steps * packs, self.mu, self._place, replay)

@@ -16,7 +16,6 @@ from typing import Any
 
 from fea.admission import Admitted
 from fea.attempts import Outcome
-from fea.data.example import Example
 from fea.errors import FEAError
 from fea.files import write_atomically
 from fea.processes import rank
@@ -122,12 +121,6 @@ class Journal:
 def tried_of(file: Path) -> Path:
     """The file with a line for every face that was tried, beside one with accepted lines."""
     return file.with_name(f"{file.name}{TRIED}")
-
-
-def image_root(examples: Sequence[Example], folder: Path) -> Path:
-    """What the images of new lines are relative to: a folder if all of them lie in it, else the one that holds them all."""
-    common = Path(os.path.commonpath([Path(example.image).resolve().parent for example in examples]))
-    return folder.resolve() if common.is_relative_to(folder.resolve()) else common
 
 
 def images_of(file: Path) -> Path:

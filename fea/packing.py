@@ -70,7 +70,7 @@ class Packing:
         )
         return (
             f"a pack can reach {held} tokens ({groups // self.packs} groups of a prompt of {prompt} and {self.group} "
-            f"completions of {completion}), and model.pack_tokens is {limit}; if memory runs out, {change}"
+            f"completions of {completion}), more than {limit}; see `fea plan`, and if memory runs out, {change}"
         )
 
     def weights(self, counted_NT: Tensor, normalizer: Normalizer, limit: int, total: Total, processes: int) -> Tensor:

@@ -9,13 +9,13 @@ from fea.analyze import Device, load_policy
 from fea.attempts import Recipe, labelled
 from fea.data.example import Example
 from fea.data.examples import Examples
+from fea.data.images import common_root
 from fea.data.module import emotion_set
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.datacard import write_datacard
 from fea.errors import FEAError
 from fea.journal import Journal
-from fea.journal import image_root as image_root_of
 from fea.sampling import Generation
 from fea.synthesis import Pace, provenance, synthesise
 
@@ -68,7 +68,7 @@ def synthesize(
     settings = {
         "model": origin["model"], "faces": len(examples), "batch_size": batch_size, **asdict(generation), **asdict(recipe),
     }  # fmt: skip
-    journal = Journal(file, settings, image_root_of(examples, file.parent), origin)
+    journal = Journal(file, settings, common_root([example.image for example in examples], file.parent), origin)
     synthesise(policy, examples, journal, recipe, generation, Pace(batch_size, num_workers, minutes))
     print(write_datacard(file.parent))
     if journal.image_root != file.parent.resolve():

@@ -269,6 +269,7 @@ def test_the_module_is_the_same_program() -> None:
     [
         ("analyze", ["one row an image", "images ", "--model ", "--out ", "by default they are printed as CSV"]),
         ("demo", ["Teaches a tiny model to read drawn faces", "--quick ", "--controls ", "--seed ", "folder of runs"]),
+        ("review", ["on a local page", " file ", "--reviewer ", "--port ", "login name", "--open_browser "]),
         ("data faces", ["Draws faces into image files", " out ", "--n ", "--seed ", "number of faces"]),
         ("data check", ["Counts what is in a data file", " file ", "--image_root ", "allowed emotions"]),
         ("fit", ["--config ", "--ckpt_path ", "--print_config"]),

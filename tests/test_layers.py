@@ -18,7 +18,8 @@ LAYERS = """
     layout attention tiny config families backbone decoding fsdp policy dry_run plan advice
     rollout replay rewards metrics checkpoints monitor
     evaluation guard module sft grpo pretrain
-    triple_check attempts admission journal datacard synthesis analyze synthesize compare report scoreboard
+    triple_check attempts admission journal datacard synthesis decisions data.reviewed data.leaks data.strata data.split
+    marks inspection desk review analyze synthesize compare report scoreboard
     runs interruption refusals trainer_cli plan_cli stages iterate demo cli __main__
 """
 ORDER = LAYERS.split()

@@ -35,6 +35,7 @@ CALLBACKS: dict[type, int] = {
     fea.callbacks.SampleTable: 2,
     fea.callbacks.AnswerWriter: 1,
     fea.callbacks.SelfCheck: 1,
+    fea.callbacks.Synthesis: 8,
     fea.callbacks.Watch: 6,
 }
 # How many settings each class has: a new one is a decision, not an accident.
@@ -43,14 +44,14 @@ KNOBS: dict[type, int] = {
     GRPOModule: 15,
     TowerModule: 4,
     FEADataModule: 13,
-    RenderedFaces: 10,
-    Source: 4,
+    RenderedFaces: 11,
+    Source: 5,
     PolicyConfig: 13,
     LoRA: 3,
     TinySize: 7,
     Generation: 2,
     Optimization: 6,
-    Recipe: 5,
+    Recipe: 9,
     Checks: 7,
     **CALLBACKS,
 }
@@ -93,7 +94,7 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(tmp_path: Path) -> No
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
     (wheel,) = (tmp_path / "out").glob("fea-*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    files = [file for pattern in ("*.py", "py.typed") for file in (ROOT / "fea").rglob(pattern)]
+    files = [file for pattern in ("*.py", "py.typed", "static/*") for file in (ROOT / "fea").rglob(pattern)]
     expected = {str(file.relative_to(ROOT)) for file in files}
     expected |= {f"fea/callbacks/{file.name}" for file in (ROOT / "callbacks").glob("*.py")}
     expected |= {f"fea/configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml")}

@@ -1,6 +1,10 @@
-"""Reads image files: RGB, upright, whole, or one sentence that says why not."""
+"""Reads image files: RGB, upright, whole, or one sentence that says why not; and what their paths are relative to."""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
 
 from PIL import Image, ImageOps
 
@@ -25,9 +29,9 @@ def load_image(path: str, place: str, flipped: bool = False) -> Image.Image:
             opened.load()
             image = _rgb(ImageOps.exif_transpose(opened))
     except FileNotFoundError:
-        raise FEAError(f"{place}: image '{path}' does not exist; check 'image_root', or set 'on_bad: skip'") from None
+        raise FEAError(f"{place}: image '{path}' does not exist; check 'image_root'") from None
     except Exception as error:  # whatever Pillow's decoders stumble over in a damaged file
-        raise FEAError(f"{place}: image '{path}' cannot be read ({error}); replace it, or set 'on_bad: skip'") from None
+        raise FEAError(f"{place}: image '{path}' cannot be read ({error}); replace it") from None
     if max(image.size) > _LONGEST * min(image.size):
         raise FEAError(
             f"{place}: image '{path}' of {image.width} x {image.height} pixels is no picture of a face; crop it"
@@ -43,3 +47,14 @@ def _rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
+
+
+def common_root(images: Iterable[str], folder: Path) -> Path:
+    """What the images of a new file are relative to: its folder if all of them lie in it, else the one that holds them all.
+
+    Args:
+        images: paths of the images.
+        folder: of the new file.
+    """
+    common = Path(os.path.commonpath([Path(image).resolve().parent for image in images]))
+    return folder.resolve() if common.is_relative_to(folder.resolve()) else common

@@ -44,5 +44,9 @@ def _read_line(line: bytes, number: int, rules: Rules, file: Path) -> tuple[Any,
 
 def write_jsonl(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Writes one JSON object a line, whole or not at all."""
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    write_atomically(file, text.encode())
+    write_atomically(file, jsonl(records))
+
+
+def jsonl(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """One JSON object a line."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()

@@ -194,7 +194,7 @@ class Loader:
             self._position += 1
             for reason in reasons:
                 if self.on_bad == "raise":
-                    raise FEAError(reason)
+                    raise FEAError(f"{reason}, or set 'on_bad: skip'")
                 self.skipped[reason] = self.skipped.get(reason, 0) + 1
             prompts = _split(joined)
             if self.training and len(prompts) < self.batch_size:

@@ -1,0 +1,466 @@
+"""`fea data split`: nobody on both sides, even shares, and nothing of a reviewed file lost on the way."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from fea.cli import main
+from fea.data import split as command
+from fea.data.drawing import DRAWN_AUS
+from fea.data.faces import EMOTIONS, sample_expression, write_faces
+from fea.data.leaks import BITS, tied
+from fea.data.strata import deal
+from fea.decisions import key_of
+
+Record = dict[str, Any]
+ONE = '{"cheeks": "<AU6>"}'  # free-form text that has to come through as it is
+COPIES = {10: 40, 70: 10, 5: 85, 50: 20, 33: 62}  # which line shows which other line's face, both counted from 0
+
+
+def lines_of(file: Path) -> list[Record]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def write(file: Path, records: Sequence[Record]) -> Path:
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return file
+
+
+def decide(file: Path, reviewer: str, *decisions: tuple[Record, str, str]) -> None:
+    """Appends to a reviewer's log: lines with the verdict and the edited text."""
+    log = file.with_name(f"{file.name}.reviews") / f"{reviewer}.jsonl"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("a") as stream:
+        for record, verdict, text in decisions:
+            entry = {"key": key_of(record), "verdict": verdict, "reason": "", "text": text, "time": "2026-01-01"}
+            stream.write(json.dumps(entry) + "\n")
+
+
+def accept(file: Path, records: Sequence[Record], reviewer: str = "ana") -> None:
+    decide(file, reviewer, *((record, "accept", "") for record in records))
+
+
+def sides(out: Path) -> tuple[list[Record], list[Record]]:
+    return lines_of(out / "train.jsonl"), lines_of(out / "test.jsonl")
+
+
+def ids(records: Sequence[Record]) -> set[str]:
+    return {record["id"] for record in records}
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """90 faces of 30 people, some of whom show the face of another: saved again as JPEG, and rescaled."""
+    folder = tmp_path_factory.mktemp("people")
+    records = lines_of(write_faces(folder, 90, seed=3))
+    for number, record in enumerate(records):
+        record |= {"meta_info": {"subject": number // 3, "film": ONE}, "camera": {"lens": None, "ünit": 1e-3}}
+    for (number, source), size in zip(COPIES.items(), itertools.cycle((112, 90, 300)), strict=False):
+        image = f"images/copy-{number}.jpg"
+        with Image.open(folder / records[source]["image"]) as opened:
+            opened.convert("RGB").resize((size, size)).save(folder / image, quality=80)
+        records[number]["image"] = image
+    return write(folder / "faces.jsonl", records)
+
+
+@pytest.fixture
+def file(drawn: Path, tmp_path: Path) -> Path:
+    """These faces, not reviewed yet."""
+    (tmp_path / "images").symlink_to(drawn.parent / "images")
+    return write(tmp_path / "faces.jsonl", lines_of(drawn))
+
+
+# --- who is kept together ---
+
+
+def test_neither_people_nor_copies_are_on_both_sides(
+    file: Path, drawn: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept(file, lines_of(file))
+    for seed in range(3):
+        out = file.parent / f"out{seed}"
+        assert main(["data", "split", str(file), "--out", str(out), "--test_share=0.4", "--seed", str(seed)]) == 0
+        train, test = sides(out)
+        assert ids(train) | ids(test) == ids(lines_of(file))
+        assert len(train) + len(test) == 90
+        assert not {line["meta_info"]["subject"] for line in train} & {line["meta_info"]["subject"] for line in test}
+        hash_of = {
+            line["image"]: int(str(imagehash.phash(Image.open(drawn.parent / "images" / line["image"]), 16)), 16)
+            for line in (*train, *test)
+        }
+        apart = [(hash_of[a["image"]] ^ hash_of[b["image"]]).bit_count() for a in train for b in test]
+        assert min(apart) > 12
+    shown = capsys.readouterr().out
+    for pair in ((6, 86), (11, 41), (21, 51), (34, 63), (41, 71)):
+        assert "    {0}:{1} and {0}:{2}: ".format(file, *pair) in shown
+    assert "  27 lines are of people who are kept together because" in shown
+
+
+def test_people_whose_images_look_alike_are_joined_in_any_order() -> None:
+    chance = np.random.default_rng(0)
+    hashes = chance.random((700, BITS)) < 0.5
+    for number in range(100, 700, 3):  # chains across blocks: each differs a little from one that stands 100 before it
+        hashes[number] = hashes[number - 100] ^ (chance.permutation(BITS) < chance.integers(0, 9))
+    hashes[1:100:10] = hashes[0:100:10]  # of one person
+    people = np.arange(700) // 2
+    groups, pairs = tied(hashes, people, distance=5)
+    expected = people.copy()
+    alike = [(i, j) for i, j in itertools.combinations(range(700), 2) if (hashes[i] != hashes[j]).sum() <= 5]
+    for i, j in alike * 8:
+        expected[expected == expected[j]] = expected[i]
+    assert len(set(expected)) < 300
+    assert (np.equal.outer(groups, groups) == np.equal.outer(expected, expected)).all()
+    assert set(groups) == set(range(len(set(expected))))
+    across = [(i, j) for i, j in alike if people[i] != people[j]]
+    first = dict(reversed(across))
+    assert [(pair.first, pair.second) for pair in pairs] == sorted(first.items())
+    assert all(pair.bits == (hashes[pair.first] != hashes[pair.second]).sum() for pair in pairs)
+
+
+def test_distance_0_joins_equal_hashes_alone() -> None:
+    hashes = np.zeros((3, BITS), dtype=bool)
+    hashes[2, 0] = True
+    assert tied(hashes, np.arange(3), distance=0)[0].tolist() == [0, 0, 1]
+    assert tied(hashes, np.arange(3), distance=1)[0].tolist() == [0, 0, 0]
+
+
+def test_lines_without_a_subject_are_people_of_their_own(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = lines_of(file)
+    for record in records[:5]:
+        del record["meta_info"]["subject"]
+    records[5] |= {"meta_info": {"subject": "2"}}  # the same as the number 2
+    write(file, records)
+    assert main(["data", "split", str(file), "--out", str(file.parent / "out"), "--unreviewed=any"]) == 0
+    shown = capsys.readouterr().out
+    assert "  5 lines name no subject in meta_info: each counts as a person of its own\n" in shown
+    train, test = (int(n) for n in re.findall(r"(\d+) in the t", shown))
+    assert train + test == 5 + 29 - 1  # subject 0 has no line left, subject 1 one
+
+
+# --- shares ---
+
+
+def world(lines: int, people: int) -> NDArray[np.int64]:
+    """Labels of drawn people, (people, 1 + labels)."""
+    held = np.zeros((people, 1 + len(EMOTIONS) + len(DRAWN_AUS)), dtype=np.int64)
+    for number in range(lines):
+        chance = np.random.default_rng([1, number])
+        emotion, grades = sample_expression(chance)
+        labels = [1, *(word == emotion for word in EMOTIONS), *(unit in grades for unit in DRAWN_AUS)]
+        held[number % people if number < people else chance.integers(people)] += labels
+    return held
+
+
+def largest_deviation(held: NDArray[np.int64], chosen: NDArray[np.bool_], share: float) -> float:
+    return float(np.abs(held[chosen].sum(0) / held.sum(0) - share).max())
+
+
+@pytest.mark.parametrize(("people", "share"), [(1000, 0.1), (100, 0.1), (40, 0.2)])
+def test_shares_are_closer_than_those_of_random_splits(people: int, share: float) -> None:
+    held, chance = world(1000, people), np.random.default_rng(0)
+    by_chance = []
+    for _ in range(100):
+        order = chance.permutation(people)
+        chosen = np.zeros(people, dtype=bool)
+        chosen[order[: np.searchsorted(held[order, 0].cumsum(), share * 1000) + 1]] = True
+        by_chance.append(largest_deviation(held, chosen, share))
+    for seed in range(3):
+        chosen = deal(held, held, share, seed)
+        assert largest_deviation(held, chosen, share) < 0.5 * np.mean(by_chance)
+        assert abs(held[chosen, 0].sum() / 1000 - share) < 0.02
+
+
+def test_a_label_of_two_people_is_on_both_sides_and_that_of_one_is_for_training() -> None:
+    held = np.zeros((60, 4), dtype=np.int64)
+    held[:, 0] = 5
+    held[[7, 8], 1] = held[[8, 30], 2] = held[11, 3] = 1
+    for seed in range(10):
+        chosen = deal(held, held, 0.1, seed)
+        assert chosen[8] != chosen[7] == chosen[30]
+        assert not chosen[11]
+        assert 5 * chosen.sum() == 30
+
+
+def test_a_label_of_two_people_is_on_both_sides_even_if_both_have_too_many_lines() -> None:
+    held = np.tile([2, 0], (60, 1))
+    held[:2] = 100, 1
+    for seed in range(10):
+        chosen = deal(held, held, 0.05, seed)
+        assert chosen[0] != chosen[1]
+        assert chosen.sum() == 1
+
+
+def test_people_with_all_lines_reviewed_come_first_and_the_train_set_keeps_its_share() -> None:
+    held = np.tile([10, 10, 4], (40, 1))
+    tested = held.copy()
+    tested[:30] = 1
+    assert np.flatnonzero(deal(held, tested, 0.2, 0)).min() >= 30
+    tested[:] = 1  # to test on a fifth of all lines would cost all of them
+    assert deal(held, tested, 0.2, 0).sum() == 8
+    assert not deal(held, np.zeros_like(held), 0.2, 0).any()
+
+
+def test_the_seed_decides(file: Path) -> None:
+    accept(file, lines_of(file))
+    found = []
+    for number, seed in enumerate((0, 0, 1)):
+        out = file.parent / f"out{number}"
+        assert main(["data", "split", str(file), "--out", str(out), "--test_share=0.4", "--seed", str(seed)]) == 0
+        found.append([(out / f"{name}.jsonl").read_bytes() for name in ("train", "test")])
+    assert found[0] == found[1] != found[2]
+
+
+# --- what reviewers decided ---
+
+
+def test_rejected_lines_are_gone_and_edits_are_in(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = lines_of(file)
+    accept(file, records[:80])
+    accept(file, records[60:70], reviewer="ben")
+    mended = [record["description"].replace("<think>", "<think>Look: ") for record in records]
+    decide(file, "ana", *((records[n], "accept", mended[n]) for n in range(60, 66)), (records[80], "reject", ""))
+    decide(file, "ben", (records[60], "accept", mended[60]), (records[3], "reject", ""), (records[4], "skip", "draft"))
+    decide(file, "ben", ({"id": "gone", "description": "x"}, "accept", ""))
+    assert main(["data", "split", str(file), "--out", str(file.parent / "out"), "--test_share=0.5"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{file}: 88 lines; dropped: 2 rejected\n" in shown
+    assert "  1 decisions are about texts that are not in the file\n" in shown
+    train, test = sides(file.parent / "out")
+    found = {line["id"]: line for line in (*train, *test)}
+    assert not found.keys() & {records[3]["id"], records[80]["id"]}
+    assert not ids(test) & ids(records[80:])
+    for number, record in enumerate(records):
+        line = found.get(record["id"], {})
+        edited, by = 60 <= number < 66, ["ana", "ben"] if 60 <= number < 70 else ["ana"]
+        review = {"review": {"accepted_by": by, "edited": edited}} if number < 80 else {}
+        expected = record | {
+            "description": mended[number] if edited else record["description"],
+            "image": line.get("image"),
+        }
+        assert not line or line == expected | {"meta_info": record["meta_info"] | review}
+
+
+def test_an_undone_decision_does_not_count(file: Path) -> None:
+    records = lines_of(file)
+    accept(file, records)
+    decide(file, "ana", *((record, "undo", "") for record in records[30:]))
+    assert main(["data", "split", str(file), "--out", str(file.parent / "out"), "--test_share=0.2"]) == 0
+    test = sides(file.parent / "out")[1]
+    assert test
+    assert ids(test) <= ids(records[:30])
+
+
+def test_unreviewed_lines_are_for_training_or_dropped(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = lines_of(file)
+    reviewed = [record for record in records if record["meta_info"]["subject"] < 20]
+    accept(file, reviewed)
+    for name, kept in (("train", records), ("drop", reviewed)):
+        out = file.parent / name
+        assert main(["data", "split", str(file), "--out", str(out), "--unreviewed", name]) == 0
+        train, test = sides(out)
+        assert test
+        assert ids(test) <= ids(reviewed)
+        assert ids(train) | ids(test) == ids(kept)
+    assert "dropped: 30 not reviewed" in capsys.readouterr().out
+
+
+def test_unreviewed_lines_of_people_in_the_test_set_are_in_neither(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = lines_of(file)
+    accept(file, records[1::3])
+    assert main(["data", "split", str(file), "--out", str(file.parent / "out"), "--test_share=0.2"]) == 0
+    train, test = sides(file.parent / "out")
+    assert ids(test) <= ids(records[1::3])
+    tested = {line["meta_info"]["subject"] for line in test}
+    lost = [record for record in records if record["meta_info"]["subject"] in tested and record["id"] not in ids(test)]
+    assert len(train) + len(test) + len(lost) == 90
+    assert f"  {len(lost)} lines of people in the test set are in neither" in capsys.readouterr().out
+
+
+def test_a_text_that_does_not_agree_with_its_labels_is_not_tested_on(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = lines_of(file)
+    for record in records[:12]:
+        record["description"] = record["description"].replace(
+            "<think>", "<think>The nose is wrinkled (AU9) and (AU12). "
+        )
+    for record in records[12:24]:
+        record["description"] = re.sub("<answer>.*</answer>", "<answer>contempt</answer>", record["description"])
+    for record in records[24:36]:
+        record["description"] += " Indeed."
+    for record in records[36:42]:
+        del record["description"]  # labels alone say nothing wrong
+    accept(write(file, records), records)
+    decide(file, "ben", *((r, "accept", r["description"].removesuffix(" Indeed.")) for r in records[30:36]))
+    decide(file, "ben", *((r, "accept", r["description"] + " Indeed.") for r in records[42:48]))
+    wrong, right = [*records[:30], *records[42:48]], [*records[30:42], *records[48:]]
+    assert main(["data", "split", str(file), "--out", str(file.parent / "out"), "--test_share=0.5"]) == 0
+    train, test = sides(file.parent / "out")
+    assert len(test) > 25
+    assert not ids(test) & ids(wrong)
+    assert ids(test) & ids(records[30:36])
+    assert ids(test) & ids(records[36:42])
+    assert ids(right) <= ids(train) | ids(test)
+    faulty = len(ids(train) & ids(wrong))
+    assert f"  {faulty} reviewed lines are in the train set because they do not agree" in capsys.readouterr().out
+
+
+# --- what comes out ---
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_files_can_be_checked_and_find_their_images(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], beside: bool
+) -> None:
+    file = write(drawn.parent / f"{beside}.jsonl", lines_of(drawn))
+    out, root = (drawn.parent, drawn.parent) if beside else (tmp_path / "new" / "out", drawn.parent / "images")
+    assert main(["data", "split", str(file), "--out", str(out), "--unreviewed=any"]) == 0
+    shown = capsys.readouterr().out
+    assert (f"the images are relative to '{root.resolve()}': name it as image_root" in shown) != beside
+    for name, count in zip(("train", "test"), map(len, sides(out)), strict=True):
+        words = [] if beside else ["--image_root", str(root)]
+        assert main(["data", "check", str(out / f"{name}.jsonl"), *words]) == 0
+        assert f"{count} lines, {count} usable, 0 bad" in capsys.readouterr().out
+        (out / f"{name}.jsonl").unlink()
+
+
+def test_a_side_knows_which_units_its_whole_file_was_coded_for(file: Path) -> None:
+    records = lines_of(file)
+    for number, record in enumerate(records):
+        del record["AUs_coded"]
+        record["dataset"], record["AUs"] = ("a" if number < 80 else "b"), ["AU4"] if number != 80 else ["AUL46"]
+        record["AU_intensities"] = {}
+    del records[20]["AUs"]
+    write(file, records)
+    for record in records:
+        record.pop("description")
+    assert main(["data", "split", str(write(file, records)), "--out", str(file.parent), "--unreviewed=any"]) == 0
+    train, test = sides(file.parent)
+    coded = {line["id"]: line.get("AUs_coded") for line in (*train, *test)}
+    expected = [["AU4"] if number < 80 else ["AU4", "AU46"] for number in range(90)]
+    assert [coded[record["id"]] for number, record in enumerate(records) if number != 20] == expected[:20] + expected[
+        21:
+    ]
+    assert coded[records[20]["id"]] is None
+
+
+def test_the_table_counts_both_sides(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "split", str(file), "--out", str(file.parent), "--unreviewed=any", "--test_share=0.3"]) == 0
+    shown = capsys.readouterr().out
+    train, test = sides(file.parent)
+    assert f"train set: {len(train)} lines; test set: {len(test)}, or {len(test) / 90:.1%}\n" in shown
+    people = [len({line["meta_info"]["subject"] for line in side}) for side in (train, test)]
+    assert f"people: {people[0]} in the train set, {people[1]} in the test set\n" in shown
+    for name, label, key in (("fear", "fear", "labels"), ("AU4 brow lowerer", "AU4", "AUs")):
+        counts = [sum(label in line[key] for line in side) for side in (train, test)]
+        assert f"{name:<28}{counts[0]:>8}{counts[1]:>8}{counts[1] / sum(counts):>8.1%}" in shown.splitlines()
+
+
+def test_both_files_are_written_or_none(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, turns = command.jsonl, iter((True, False))
+
+    def full_disk(records: Any) -> bytes:
+        if next(turns):
+            return written(records)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "jsonl", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        main(["data", "split", str(file), "--out", str(file.parent / "out"), "--unreviewed=any"])
+    assert list((file.parent / "out").iterdir()) == []
+
+
+# --- refusals ---
+
+ANY = ("--unreviewed=any",)
+
+
+def change(**keys: Any) -> Callable[[list[Record]], None]:
+    """A change to the third line."""
+    return lambda records: records[2].update(keys)
+
+
+def one_person(records: list[Record]) -> None:
+    for record in records:
+        record["meta_info"]["subject"] = "S"
+
+
+REFUSED: dict[str, tuple[Callable[[list[Record]], None], tuple[str, ...], str]] = {
+    "no review": (change(), (), "'{file}' has no reviews, .*; run `fea review {file}` first, or add --unreviewed any"),
+    "share of nothing": (change(), ("--test_share=0",), "test_share: 0.0; give a share between 0 and 1"),
+    "share of all": (change(), ("--test_share=1",), "test_share: 1.0; give"),
+    "negative distance": (change(), ("--distance=-1",), "distance: -1; give a number from 0 to 127"),
+    "endless distance": (change(), ("--distance=128",), "distance: 128; give"),
+    "negative seed": (change(), ("--seed=-1",), "seed: -1; give a number from 0 up"),
+    "no such way": (change(), ("--unreviewed=test",), "unreviewed: expected one of 'train', 'drop', 'any', found 'test'"),
+    "no image": (change(image="images/no.png"), ANY, "{file}:3: image '.*no.png' does not exist; check 'image_root'$"),
+    "image in pieces": (change(image="faces.jsonl"), ANY, "{file}:3: image '.*' cannot be read .*; replace it$"),
+    "bad line": (change(labels=["grumpy"]), ANY, '{file}:3: .*unknown emotion "grumpy"; .*; mend the line$'),
+    "free text for meta_info": (change(meta_info="S1"), ANY, "{file}:3: key 'meta_info': expected an object such as"),
+    "list of subjects": (
+        change(meta_info={"subject": ["S1"]}), ANY, r"{file}:3: key 'meta_info': 'subject' is \['S1'\]; give a text or",
+    ),
+    "truth for a subject": (change(meta_info={"subject": True}), ANY, "'subject' is True; give a text or a number$"),
+    "one person": (one_person, ANY, "nobody in '{file}' can go to the test set, .* there are 1 people"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "words", "told"), list(REFUSED.values()), ids=list(REFUSED))
+def test_bad_input_is_one_sentence_and_leaves_nothing_behind(
+    file: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[list[Record]], None],
+    words: tuple[str, ...],
+    told: str,
+) -> None:
+    records = lines_of(file)
+    spoil(records)
+    assert main(["data", "split", str(write(file, records)), "--out", str(file.parent / "out"), *words]) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("fea: error: ")
+    assert re.search(told.replace("{file}", re.escape(str(file))), last), last
+    assert not (file.parent / "out").exists()
+
+
+def test_a_missing_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "split", f"{tmp_path}/no.jsonl", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"fea: error: data file '{tmp_path}/no.jsonl' does not exist\n"
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_file_that_is_there_is_left_alone(file: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    there = write(file.with_name(f"{name}.jsonl"), [])
+    assert main(["data", "split", str(file), "--out", str(file.parent), *ANY]) == 2
+    assert capsys.readouterr().err == f"fea: error: out: '{there}' exists; choose another folder\n"
+    assert sorted(found.name for found in file.parent.glob("t*.jsonl")) == [there.name]
+
+
+def test_two_different_edits_are_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = lines_of(file)
+    accept(file, records)
+    decide(file, "ana", (records[6], "accept", "<think>One.</think><answer>fear</answer>"))
+    decide(file, "ben", (records[6], "accept", "<think>Two.</think><answer>fear</answer>"))
+    words = ["data", "split", str(file), "--out", str(file.parent / "out")]
+    assert main(words) == 2
+    assert f"{file}:7: 'ana' and 'ben' edited the description differently; settle on one" in capsys.readouterr().err
+    decide(file, "cleo", (records[6], "reject", ""))
+    assert main(words) == 0
+
+
+def test_reviews_without_a_line_to_test_on_are_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decide(file, "ana", *((record, "skip", "") for record in lines_of(file)))
+    assert main(["data", "split", str(file), "--out", str(file.parent / "out")]) == 2
+    assert "of 90 lines 0 are reviewed, and none of these agrees" in capsys.readouterr().err
