@@ -38,8 +38,9 @@ class Stage:
     """
 
     configs: list[str]
-    settings: dict[str, Any] = field(default_factory=dict)
-    again: dict[str, Any] = field(default_factory=dict)
+    # Plain dicts: from the values of others the parser would build whatever their class_path names.
+    settings: dict = field(default_factory=dict)  # type: ignore[type-arg]
+    again: dict = field(default_factory=dict)  # type: ignore[type-arg]
 
 
 def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: int = 3, least_gain: float = 0.0) -> int:

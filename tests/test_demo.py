@@ -21,13 +21,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_reward_rises(demo: Path) -> None:
-    rewards = [event.value for event in EventAccumulator(str(demo / "grpo")).Reload().Scalars("reward/total")]
+    rewards = [
+        event.value for event in EventAccumulator(str(demo / "seed-0" / "grpo-1")).Reload().Scalars("reward/total")
+    ]
     third = len(rewards) // 3
     assert sum(rewards[-third:]) > sum(rewards[:third])
 
 
 def test_the_report_is_one_self_contained_file(demo: Path) -> None:
-    page = (demo / "report.html").read_text()
+    page = (demo / "seed-0" / "report.html").read_text()
     assert "control: SFT on true analyses" in page
     assert page.count("data:image/png;base64,") == 8
     assert page.count("<svg") >= 6

@@ -1,0 +1,134 @@
+"""`fea iterate`: rounds that feed each other, stop when they do not help, and go on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import CONFIGS, SMALL
+
+from fea import checkpoints
+from fea.cli import main
+from fea.stages import options
+
+CALLBACKS = [
+    {"class_path": "fea.callbacks.FormatReward"},
+    {
+        "class_path": "accepting.Accepting",
+        "init_args": {"recipe": {"attempts": 1, "samples": 1}, "batch_size": 8},
+    },
+    {
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {"filename": "last", "every_n_train_steps": 1, "enable_version_counter": False},
+    },
+]
+
+
+def config(folder: Path) -> Path:
+    """A loop of three rounds of a small policy on a few drawn faces."""
+    common: dict[str, Any] = {
+        **{f"model.policy.tiny.{name}": value for name, value in vars(SMALL).items()},
+        "model.generation.max_tokens": 12,
+        "data.folder": str(folder / "faces"),
+        "data.train_faces": 8,
+        "data.val_faces": 4,
+        "data.test_faces": 8,
+        "data.batch_size": 4,
+        "trainer.max_steps": 2,
+        "trainer.limit_val_batches": 0,
+        "trainer.enable_progress_bar": False,
+        "trainer.enable_model_summary": False,
+        "trainer.callbacks": CALLBACKS,
+    }
+    files = {name: [str(CONFIGS / f"{name}.yaml"), str(CONFIGS / "demo.yaml")] for name in ("sft", "grpo")}
+    settings = {
+        "out": str(folder / "loop"),
+        "rounds": 3,
+        "sft": {
+            "configs": files["sft"],
+            "settings": {**common, "data.text": "analysis", "trainer.reload_dataloaders_every_n_epochs": 1},
+            "again": {"trainer.max_steps": 3},
+        },
+        "grpo": {"configs": files["grpo"], "settings": {**common, "data.text": "none", "model.group_size": 2}},
+    }
+    (folder / "loop.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "loop.yaml"
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a loop that was killed in its second stage and then called again, with what that printed."""
+    folder = tmp_path_factory.mktemp("loop")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "2"}
+    words = [sys.executable, "-m", "fea", "iterate", "--config", str(config(folder))]
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list((folder / "loop" / "grpo-1").glob("checkpoints/*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) in (128 + signal.SIGTERM, 0 if process.poll() is None else process.returncode)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (folder / "printed").write_text(done.stdout)
+    return folder
+
+
+def test_each_stage_starts_from_the_last_and_reads_what_was_accepted(loop: Path) -> None:
+    runs = {name: loop / "loop" / name for name in ("sft-1", "grpo-1", "sft-2", "grpo-2")}
+    started = {name: checkpoints.read(checkpoints.find(str(run)))["fea"]["init_from"] for name, run in runs.items()}
+    assert started == {
+        "sft-1": None,
+        "grpo-1": str(runs["sft-1"].resolve()),
+        "sft-2": str(runs["grpo-1"].resolve()),
+        "grpo-2": str(runs["sft-2"].resolve()),
+    }
+    accepted = (runs["grpo-1"] / "synthesis" / "round-1.jsonl").read_text().splitlines()
+    assert accepted
+    words = json.loads((runs["sft-2"] / "finished.json").read_text())["arguments"]
+    source = yaml.safe_load(words[words.index("--data.train+") + 1])
+    assert [entry["file"] for entry in source] == [str(runs["grpo-1"] / "synthesis" / "round-1.jsonl")]
+    assert words[words.index("--trainer.max_steps") + 1] == "3"
+
+
+def test_what_was_finished_is_kept_and_a_round_that_does_not_help_is_the_last(loop: Path) -> None:
+    printed = (loop / "printed").read_text()
+    assert "sft-1: kept from an earlier run" in printed
+    assert "round 2 did not help" in printed  # two steps teach nothing
+    assert not (loop / "loop" / "sft-3").exists()
+
+
+def test_all_stages_are_tested_and_the_best_one_is_named(loop: Path) -> None:
+    scores = {name: json.loads((loop / "loop" / name / "scores.json").read_text()) for name in ("sft-1", "grpo-2")}
+    assert all({"au_f1", "accuracy", "score"} <= entry.keys() for entry in scores.values())
+    assert (loop / "loop" / (loop / "loop" / "RESULT").read_text().strip()).is_dir()
+    page = (loop / "loop" / "report.html").read_text()
+    assert page.count("<svg") >= 3
+    assert page.count("fea fit --config") == 4
+
+
+def test_other_settings_are_refused(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["iterate", "--config", str(loop / "loop.yaml"), "--sft.settings", "{trainer.max_steps: 7}"]
+    assert main(words) == 2
+    assert "'" + str(loop / "loop" / "sft-1") + "' was trained with other settings" in capsys.readouterr().err
+
+
+def test_a_stage_that_fails_ends_the_loop_with_its_exit_code(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["iterate", "--config", str(config(tmp_path)), "--sft.settings", "{trainer.max_stepz: 7}"]
+    assert main(words) == 2
+    errors = capfd.readouterr().err.splitlines()
+    assert [line for line in errors if "max_stepz" in line]
+    assert errors[-1] == "fea: error: 'fea fit' ended with exit code 2; the same command goes on from there"
+
+
+def test_settings_become_words_of_the_command_line() -> None:
+    found = options({"a.b": 1e-3, "c": None, "d": True, "e": Path("x y"), "f": [{"file": "a", "weight": 2.0}]})
+    assert found == ["--a.b", "0.001", "--c", "null", "--d", "true", "--e", "x y", "--f", "[{file: a, weight: 2.0}]"]
