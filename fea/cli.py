@@ -35,6 +35,17 @@ fea COMMAND --help shows the options of one command.
 
 _PATH_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = {
+    "plan": "fea.plan_cli:plan_memory",
+    "iterate": "fea.iterate:iterate",
+    "synthesize": "fea.synthesize:synthesize",
+    "analyze": "fea.analyze:analyze",
+    "review": "fea.review:review",
+    "data check": "fea.data.check:check_file",
+    "data faces": "fea.data.faces:write_faces",
+    "data split": "fea.data.split:split_file",
+    "demo": "fea.demo:demo",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,89 +90,30 @@ def _run(argv: list[str]) -> int:
 
         run(argv)
         return 0
-    command = _commands().get(" ".join(argv[:2])) or _commands().get(argv[0])
-    if command is None:
-        raise FEAError(_no_command(argv))
-    return command(argv[1 + (argv[0] == "data") :])
+    name = " ".join(argv[:2]) if argv[0] == "data" else argv[0]
+    if name not in COMMANDS:
+        raise FEAError(_no_command(name))
+    return _command(name, argv[len(name.split()) :])
 
 
-def _commands() -> dict[str, Callable[[list[str]], int]]:
-    return {
-        "plan": _plan,
-        "iterate": _iterate,
-        "synthesize": _synthesize,
-        "analyze": _analyze,
-        "review": _review,
-        "data check": _check,
-        "data faces": _faces,
-        "data split": _split,
-        "demo": _demo,
-    }
-
-
-def _no_command(argv: list[str]) -> str:
+def _no_command(asked: str) -> str:
     import difflib
 
-    known = [*TRAINER_COMMANDS, *_commands()]
-    asked = " ".join(argv[:2]) if argv[0] == "data" else argv[0]
-    near = difflib.get_close_matches(asked, known, 1)
+    near = difflib.get_close_matches(asked, [*TRAINER_COMMANDS, *COMMANDS], 1)
     return f"there is no command '{asked}'; " + (f"did you mean '{near[0]}'?" if near else "see fea --help")
 
 
-def _plan(argv: list[str]) -> int:
-    from fea.plan_cli import plan_memory
+def _command(name: str, argv: list[str]) -> int:
+    """Runs a command and returns its exit code; what a function returns that has none is printed."""
+    from importlib import import_module
 
-    print(plan_memory(argv))
+    module, _, function = COMMANDS[name].partition(":")
+    called = getattr(import_module(module), function)
+    result = called(argv) if name == "plan" else _call(called, argv, f"fea {name}")  # `plan` reads configs of `fit`
+    if isinstance(result, int):
+        return result
+    print(result)
     return 0
-
-
-def _iterate(argv: list[str]) -> int:
-    from fea.iterate import iterate
-
-    return int(_call(iterate, argv, "fea iterate"))
-
-
-def _faces(argv: list[str]) -> int:
-    from fea.data.faces import write_faces
-
-    print(f"faces and labels: {_call(write_faces, argv, 'fea data faces')}")
-    return 0
-
-
-def _check(argv: list[str]) -> int:
-    from fea.data.check import check_file
-
-    return int(_call(check_file, argv, "fea data check"))
-
-
-def _split(argv: list[str]) -> int:
-    from fea.data.split import split_file
-
-    return int(_call(split_file, argv, "fea data split"))
-
-
-def _analyze(argv: list[str]) -> int:
-    from fea.analyze import analyze
-
-    return int(_call(analyze, argv, "fea analyze"))
-
-
-def _synthesize(argv: list[str]) -> int:
-    from fea.synthesize import synthesize
-
-    return int(_call(synthesize, argv, "fea synthesize"))
-
-
-def _review(argv: list[str]) -> int:
-    from fea.review import review
-
-    return int(_call(review, argv, "fea review"))
-
-
-def _demo(argv: list[str]) -> int:
-    from fea.demo import demo
-
-    return int(_call(demo, argv, "fea demo"))
 
 
 def _call(function: Callable[..., Any], argv: list[str], program: str) -> Any:

@@ -243,7 +243,7 @@ def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_names_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     shown = capsys.readouterr().out
-    assert all(f"\n  {name} " in shown for name in (*cli.TRAINER_COMMANDS, *cli._commands()))
+    assert all(f"\n  {name} " in shown for name in (*cli.TRAINER_COMMANDS, *cli.COMMANDS))
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -285,7 +285,7 @@ def test_help_of_a_command_is_its_docstring(command: str, told: list[str], capsy
 
 def test_faces_are_drawn_and_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "faces", "drawn", "--n", "3", "--seed", "4", "--text", "caption"]) == 0
-    assert capsys.readouterr().out == "faces and labels: drawn/faces.jsonl\n"
+    assert capsys.readouterr().out == "drawn/faces.jsonl\n"
     records = [json.loads(line) for line in Path("drawn/faces.jsonl").read_text().splitlines()]
     assert [record["id"] for record in records] == ["face-4-0", "face-4-1", "face-4-2"]
     assert main(["data", "check", "drawn/faces.jsonl"]) == 0
