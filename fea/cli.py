@@ -109,15 +109,16 @@ def _command(name: str, argv: list[str]) -> int:
 
     module, _, function = COMMANDS[name].partition(":")
     called = getattr(import_module(module), function)
-    result = called(argv) if name == "plan" else _call(called, argv, f"fea {name}")  # `plan` reads configs of `fit`
+    # `plan` reads the configs of `fit`.
+    result = called(argv) if name == "plan" else called(**options_of(called, argv, f"fea {name}"))
     if isinstance(result, int):
         return result
     print(result)
     return 0
 
 
-def _call(function: Callable[..., Any], argv: list[str], program: str) -> Any:
-    """Calls a function with the command line's arguments: its signature is the command's, its docstring the help.
+def options_of(function: Callable[..., Any], argv: list[str], program: str) -> dict[str, Any]:
+    """A function's arguments from the command line: its signature is the command's, its docstring the help.
 
     Its first parameter stands by itself if it has no default, all others are options.
     """
@@ -137,7 +138,9 @@ def _call(function: Callable[..., Any], argv: list[str], program: str) -> Any:
 
     told = docstring_parser.parse(inspect.getdoc(function) or "")
     help_of = {entry.arg_name: entry.description for entry in told.params}
-    kind_of = get_type_hints(function)
+    kind_of = function.__annotations__ = get_type_hints(
+        function
+    )  # some modules hold objects that the parser trips over
     parser = Parser(prog=program, description=told.short_description, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="file with options; those that follow it win")
     special: set[str | int] = set()
@@ -156,4 +159,4 @@ def _call(function: Callable[..., Any], argv: list[str], program: str) -> Any:
     parser.add_function_arguments(function, skip=special, fail_untyped=True)
     build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
     options = vars(build(parser.parse_args(argv)))
-    return function(**{name: options[name] for name in parameters})
+    return {name: options[name] for name in parameters}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import datasets
@@ -18,6 +20,7 @@ from conftest import fit, fit_arguments
 
 from fea import cli
 from fea.cli import main
+from fea.iterate import Stage
 
 DRAWN = ("--data.folder", "--data.train_faces", "--data.val_faces", "--data.text")
 
@@ -315,3 +318,28 @@ def test_a_run_keeps_the_settings_that_made_it(folder: Path) -> None:
     assert kept["model"]["init_args"]["optimization"]["lr"] == 0.003
     assert kept["data"]["init_args"]["train"] == ["faces/faces.jsonl"]
     assert main(["fit", "--config", "runs/run/config.yaml", "--trainer.max_steps=1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("review a.jsonl --image_root b --port 7861", {"file": Path("a.jsonl"), "image_root": Path("b"), "port": 7861}),
+        ("data split a.jsonl --out b --distance 3", {"file": Path("a.jsonl"), "out": Path("b"), "distance": 3}),
+        ("data check a.jsonl --image_root b", {"file": Path("a.jsonl"), "image_root": Path("b"), "as_is": False}),
+        ("synthesize a b --model m --out c --minutes 2", {"data": ["a", "b"], "out": "c", "minutes": 2.0}),
+        ("demo --rounds 2 --quick", {"rounds": 2, "quick": True, "out": Path("runs/demo")}),
+        (
+            "iterate --sft.configs [a] --sft.again '{x.y: 1, z: [{class_path: fea.callbacks.Watch}]}' --grpo.configs [b]",
+            {
+                "sft": Stage(["a"], {}, {"x.y": 1, "z": [{"class_path": "fea.callbacks.Watch"}]}),
+                "grpo": Stage(["b"]),
+            },
+        ),
+    ],
+)
+def test_options_arrive_as_what_the_function_asks_for(words: str, expected: dict[str, object]) -> None:
+    name = next(name for name in cli.COMMANDS if words.startswith(name))
+    module, _, function = cli.COMMANDS[name].partition(":")
+    seen = cli.options_of(getattr(import_module(module), function), shlex.split(words.removeprefix(name)), name)
+    assert {key: seen[key] for key in expected} == expected
+    assert {key: type(seen[key]) for key in expected} == {key: type(value) for key, value in expected.items()}

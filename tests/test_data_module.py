@@ -234,3 +234,30 @@ def test_rendered_faces_are_drawn_once_and_never_shared_between_sets(
     assert len(images) == len(set(images)) == 6 + 3 + 6 + 4
     assert data.all_emotions == EMOTIONS
     assert [len(batch) for batch in data.train_dataloader()] == [2, 2, 2]  # type: ignore[attr-defined]
+
+
+def test_files_are_drawn_by_their_weight_and_by_default_once_each(tmp_path: Path, faces_file: Path) -> None:
+    few = relabelled(faces_file, tmp_path / "few.jsonl", *[{}] * 4)
+    root = str(faces_file.parent)
+
+    def drawn(weight: float) -> list[str]:
+        sources: list[str | Source] = [Source(str(few), root, weight=weight), str(faces_file)]
+        data = attach(FEADataModule(train=sources, batch_size=4, num_workers=0, emotions=list(EMOTIONS)))
+        return [prompt.example.place for batch in data.train_dataloader() for prompt in batch]
+
+    assert len(set(drawn(1.0))) == 28
+    often = drawn(30.0)
+    assert len(often) == 28
+    assert sum(str(few) in place for place in often) > 14  # 120 of 144 are expected to be
+
+
+def test_a_weight_of_nothing_is_refused() -> None:
+    with pytest.raises(FEAError, match=r"weight of 'a\.jsonl': 0; give a number above 0"):
+        Source("a.jsonl", weight=0)
+
+
+def test_faces_that_are_favoured_are_drawn_more_often_and_others_as_before(faces_file: Path) -> None:
+    data = attach(FEADataModule(train=[str(faces_file)], batch_size=4, num_workers=0, emotions=list(EMOTIONS)))
+    data.favour({f"{faces_file}:3": 0.25})
+    examples = data.train_dataloader().examples
+    assert data.weights(examples).tolist() == [1.0, 1.0, 0.25, *[1.0] * 21]
