@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,10 +21,10 @@ from fea.data.module import FEADataModule, Source
 from fea.datacard import write_datacard
 from fea.errors import FEAError
 from fea.interruption import Interruption
-from fea.journal import Journal, images_of, tried_of, whole_lines
+from fea.journal import Journal, admitted, images_of, tried_of, whole_lines
 from fea.module import FEAModule
 from fea.sampling import Generation
-from fea.synthesis import Pace, provenance, synthesise
+from fea.synthesis import Pace, distinct, provenance, settings_of, synthesise
 
 
 class Synthesis(Callback):
@@ -54,36 +55,50 @@ class Synthesis(Callback):
         temperature: float = 1.0,
         batch_size: int = 16,
     ):
-        for name, number in {"every": every, "minutes": minutes, "weight": weight, "rarer": rarer}.items():
-            if number is not None and number <= 0:
+        for name, number in {"every": every, "weight": weight, "rarer": rarer}.items():
+            if number <= 0:
                 raise FEAError(f"Synthesis.{name}: {number}; give a number above 0")
         if not 0 < share <= 1:
             raise FEAError(f"Synthesis.share: {share}; give a share above 0 and up to 1")
-        self.every, self.recipe, self.share, self.minutes = every, recipe, share, minutes
-        self.weight, self.rarer, self.temperature, self.batch_size = weight, rarer, temperature, batch_size
-        self.rounds = 0
+        Generation(1, temperature)  # says what is wrong with it now, and not after an epoch
+        self.pace = Pace(batch_size, minutes=minutes)
+        self.every, self.recipe, self.share, self.weight = every, recipe, share, weight
+        self.rarer, self.temperature = rarer, temperature
+        self.rounds, self.written = 0, list[int]()  # complete rounds, and those of them that found faces to write about
         self.solved: set[str] = set()  # file and line of faces that have an analysis now
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuses a fit that would never see what is written.
+        """Refuses a fit that would not see what is written.
 
         Raises:
-            FEAError: there is a later epoch, and it would not load the training data again.
+            FEAError: there is a later epoch, and it would not load the training data again, or not know how long it is.
         """
-        later = trainer.max_epochs == -1 or (trainer.max_epochs or 0) > self.every
-        if stage == "fit" and later and not cast(Any, trainer).reload_dataloaders_every_n_epochs:
+        if stage != "fit":
+            return
+        last, reload = trainer.max_epochs or 0, cast(Any, trainer).reload_dataloaders_every_n_epochs
+        if (last == -1 or last > self.every) and (not reload or 0 <= last <= reload):
             raise FEAError(
                 "Synthesis: the trainer would never load the training data again, so no epoch would see the new analyses; set "
                 "trainer.reload_dataloaders_every_n_epochs to 1"
             )
+        module = cast(FEAModule, pl_module)
+        if module.needs_analyses and last > self.every and trainer.max_steps == -1 and module.optimization.decays:
+            raise FEAError(
+                "Synthesis: the training set grows, so nobody knows at which step model.optimization.decay has to end; set "
+                "trainer.max_steps, or decay: constant"
+            )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Brings back what earlier rounds have written, before the training data are loaded."""
-        for round in range(1, checkpoint["callbacks"].get(self.state_key, {"rounds": 0})["rounds"] + 1):
-            self._feed(trainer, round)
+        if trainer.state.fn == "fit":
+            for round in checkpoint["callbacks"].get(self.state_key, {"written": []})["written"]:
+                self._feed(trainer, round)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Makes up for a round that was due when the run was stopped."""
+        """Moves aside what another run left in the folder, or makes up for a round that was due when this one was stopped."""
+        folder = _file(trainer, 1).parent  # all processes ask for it
+        if trainer.global_step == 0 and trainer.is_global_zero:
+            _move_aside(folder)
         self.on_train_epoch_end(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -93,23 +108,27 @@ class Synthesis(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes, if a round is due: after whole epochs only."""
         if _whole_epochs(trainer) // self.every > self.rounds:
-            self._write(trainer, cast(FEAModule, pl_module), self.rounds + 1)
-            self.rounds += 1
-            self._feed(trainer, self.rounds)
+            round = self.rounds + 1
+            faces = self._faces(_data(trainer), round)
+            if faces:
+                self._write(trainer, cast(FEAModule, pl_module), faces, round)
+                self._feed(trainer, round)
+                self.written.append(round)
+            else:
+                rank_zero_info("synthesis: no face is left to write about")
+            self.rounds = round
 
-    def _write(self, trainer: Trainer, module: FEAModule, round: int) -> None:
+    def _write(self, trainer: Trainer, module: FEAModule, faces: list[Example], round: int) -> None:
         file, data = _file(trainer, round), _data(trainer)
-        faces = self._faces(data, round)
-        if not faces:
-            rank_zero_info("synthesis: every face has an analysis")
-            return
         generation = Generation(module.generation.max_tokens, self.temperature)
-        settings = {"faces": len(faces), "batch_size": self.batch_size, **asdict(generation), **asdict(self.recipe)}
-        pace = Pace(self.batch_size, data.num_workers, self.minutes, data.on_bad)
+        settings = settings_of(faces, self.pace.batch_size, generation, self.recipe)
+        pace = replace(self.pace, workers=data.num_workers, on_bad=data.on_bad)
+        earlier = [entry for number in self.written for entry in admitted(_file(trainer, number))]
+        _listen(trainer)
         with module.sampling():
             origin = provenance(module.policy, self.recipe, round)
             journal = Journal(file, settings, common_root([face.image for face in faces], file.parent), origin)
-            synthesise(module.policy, faces, journal, self.recipe, generation, pace, lambda: _obey(trainer))
+            synthesise(module.policy, faces, journal, self.recipe, generation, pace, earlier, lambda: _obey(trainer))
         trainer.strategy.barrier("synthesis")
         if trainer.is_global_zero:
             write_datacard(file.parent)
@@ -123,11 +142,15 @@ class Synthesis(Callback):
             if example.place not in self.solved and (labelled(example) or self.recipe.vote is not None)
         ]
         random.Random(f"{self.recipe.seed}/{round}").shuffle(left)
-        return left[: math.ceil(self.share * len(left))]
+        return distinct(left[: math.ceil(self.share * len(left))])
 
     def _feed(self, trainer: Trainer, round: int) -> None:
         """Hands what a round has written to the data module."""
         file, data = _file(trainer, round), _data(trainer)
+        if not tried_of(file).exists():
+            raise FEAError(
+                f"'{tried_of(file)}' is missing, and the checkpoint was written after it; go on in the folder of that run"
+            )
         entries = whole_lines(tried_of(file))[1:]
         solved = {entry["place"] for entry in entries if entry["accepted"]}
         if solved:
@@ -139,13 +162,13 @@ class Synthesis(Callback):
             f"synthesis, round {round}: {len(solved)} of {len(entries)} faces have an analysis now ({share})"
         )
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Rounds that are complete."""
-        return {"rounds": self.rounds}
+        return {"rounds": self.rounds, "written": self.written}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on counting."""
-        self.rounds = state["rounds"]
+        self.rounds, self.written = state["rounds"], state["written"]
 
 
 def _whole_epochs(trainer: Trainer) -> int:
@@ -163,8 +186,23 @@ def _data(trainer: Trainer) -> FEADataModule:
     return cast(FEADataModule, cast(Any, trainer).datamodule)
 
 
+def _move_aside(folder: Path) -> None:
+    """Gives a folder a name of its own, if it is there."""
+    if folder.exists():
+        folder.rename(next(name for n in itertools.count(1) if not (name := Path(f"{folder}.{n}")).exists()))
+
+
+def _interruptions(trainer: Trainer) -> list[Interruption]:
+    return [callback for callback in cast(Any, trainer).callbacks if isinstance(callback, Interruption)]
+
+
+def _listen(trainer: Trainer) -> None:
+    """Hears signals from now on: a round may be made up for before training begins."""
+    for callback in _interruptions(trainer):
+        callback.listen(trainer)
+
+
 def _obey(trainer: Trainer) -> None:
     """Stops between two batches if the run was asked to."""
-    for callback in cast(Any, trainer).callbacks:
-        if isinstance(callback, Interruption):
-            callback.obey(trainer)
+    for callback in _interruptions(trainer):
+        callback.obey(trainer)

@@ -20,7 +20,7 @@ class Limits(NamedTuple):
 
     Attributes:
         emotion: analyses of an emotion, at most; None for any number.
-        unit: analyses that show an Action Unit, at most; one that shows a unit below its limit may still join.
+        unit: analyses that show an Action Unit, at most. One that shows a unit, or has a label, below its limit may still join.
         alike: similarity of two texts of a class, 0 to 1, above which the later one is left out; 1 leaves out none.
     """
 

@@ -22,7 +22,7 @@ from fea.errors import FEAError
 from fea.evaluation import parse_all
 from fea.policy import Policy
 from fea.processes import gathered
-from fea.prompts import Answer
+from fea.prompts import Answer, question_of
 from fea.sampling import Generation, noise
 from fea.triple_check import Checks, Reason, failures, hint, revelation
 
@@ -58,10 +58,16 @@ class Recipe:
         for name in ("attempts", "samples", "quota_emotion", "quota_au"):
             if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
                 raise FEAError(f"recipe.{name}: {getattr(self, name)}; give at least 1")
+        if self.reveal_after < 1:
+            raise FEAError(
+                f"recipe.reveal_after: {self.reveal_after}; the first attempt never sees the labels: give at least 1"
+            )
         if not 0 <= self.alike <= 1:
             raise FEAError(f"recipe.alike: {self.alike}; a similarity lies between 0 and 1")
         if self.vote is not None and not 0.5 < self.vote <= 1:
             raise FEAError(f"recipe.vote: {self.vote}; a majority is more than 0.5, and at most 1")
+        if self.vote is not None and self.samples < 3:
+            raise FEAError(f"recipe.samples: {self.samples}; a vote needs at least 3")
 
 
 class Outcome(NamedTuple):
@@ -119,9 +125,9 @@ def _asked(policy: Policy, prompt: Prompt, outcome: Outcome, attempt: int, recip
     """The prompt of an attempt: as it is for the first, with what was wrong for the others."""
     if attempt == 1:
         return prompt
-    said = [prompt.example.question, hint(outcome.reasons[-1])]
+    said = [question_of(prompt.example.question), hint(outcome.reasons[-1])]
     said += [revelation(prompt.example)] if attempt > recipe.reveal_after else []
-    return policy.encoder.ask(prompt, " ".join(filter(None, said)))
+    return policy.encoder.ask(prompt, " ".join(said))
 
 
 def _said(
@@ -160,7 +166,8 @@ def voted(example: Example, answers: Sequence[Answer], share: float) -> Example 
         None if they do not agree on an emotion.
     """
     needed = share * len(answers)
-    emotions = Counter(answer.emotion for answer in answers if answer.emotion)
+    words = (answer.emotion for answer in answers if answer.emotion)
+    emotions = Counter(word for word in words if not example.emotions or word in example.emotions)
     emotion, count = emotions.most_common(1)[0] if emotions else ("", 0)
     if not emotion or count < needed:
         return None

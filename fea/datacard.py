@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,21 +14,21 @@ from fea.journal import TRIED, whole_lines
 
 CARD = "DATACARD.md"
 
-# What the owners of the images say; by the first part of a data set's name.
-_LICENCES = {
+# What the owners of the images and of the models say.
+_LICENCES = {  # by how a name begins
     "affectnet": "non-commercial research and education; no passing on",
     "bp4d": "non-commercial internal research; no redistribution",
     "disfa": "research; no passing on",
     "faba": "annotations; the images are AffectNet's, with its licence",
-    "faces": "drawn by `fea data faces`; free",
-    "fea": "annotations; the images are those of their sources",
+    "faces$": "drawn by `fea data faces`; free",
+    "fea-20k": "annotations; the images are those of their sources",
     "fer2013": "the rights in the images are not settled",
-    "raf": "research; no passing on to third parties, no profit",
+    "raf-": "research; no passing on to third parties, no profit",
 }
 _MODELS = {
-    "qwen2.5-vl-3b": "Qwen research licence",
-    "qwen2.5-vl-7b": "Apache-2.0",
-    "tiny": "made here; free",
+    "qwen2\\.5-vl-3b": "Qwen research licence",
+    "qwen2\\.5-vl-7b": "Apache-2.0",
+    "tiny$": "made here; free",
 }
 
 Entry = dict[str, Any]
@@ -52,21 +53,26 @@ def write_datacard(folder: Path) -> str:
 
 def _card(settings: Sequence[tuple[Any, ...]], entries: Sequence[Entry]) -> list[str]:
     accepted = [entry for entry in entries if entry["accepted"]]
-    left_out = Counter(entry["reasons"][-1][0] for entry in entries if not entry["accepted"] and entry["reasons"])
+    tried = [entry for entry in entries if entry["attempts"]]
+    left_out = Counter(entry["reasons"][-1][0] for entry in entries if not entry["accepted"])
     revealed = sum(entry["revealed"] for entry in accepted)
     return [
         "# Synthesised analyses\n",
         "Written by a model about faces, and accepted where they agree with the labels. People have not looked at them unless "
         "`meta_info.review` of a line says so.\n",
-        f"- {len(accepted)} of {len(entries)} faces have an analysis that passed its checks ({_share(accepted, entries)}).",
+        f"- {len(accepted)} of {len(entries)} faces have an analysis now ({_share(accepted, entries)}).",
+        f"- {len(tried)} faces were tried.",
         f"- {revealed} of these were written with the labels in sight.",
-        f"- {left_out['quota']} faces were left out by a quota, {left_out['alike']} for a text like another one.\n",
+        f"- {left_out['quota']} faces were left out by a quota, {left_out['alike']} for a text like another one, "
+        f"{left_out['unreadable']} because their image cannot be read.\n",
         "## Yield\n",
-        *_yields("round", entries, lambda entry: [entry["round"]]),
-        *_yields("attempt", entries, lambda entry: [entry["attempts"]] if entry["accepted"] else []),
-        *_yields("source", entries, lambda entry: [entry["dataset"] or "unnamed"]),
-        *_yields("emotion", entries, lambda entry: entry["labels"]),
-        *_yields("Action Unit", entries, lambda entry: entry["units"], _unit),
+        *_yields("round", tried, lambda entry: [entry["round"]]),
+        *_yields(
+            "attempt", tried, lambda entry: range(1, entry["attempts"] + 1), last=lambda entry: [entry["attempts"]]
+        ),
+        *_yields("source", tried, lambda entry: [entry["dataset"] or "unnamed"]),
+        *_yields("emotion", tried, lambda entry: entry["labels"]),
+        *_yields("Action Unit", tried, lambda entry: entry["units"], _unit),
         "## Why attempts were rejected\n",
         *_reasons(entries),
         "## Origin\n",
@@ -79,7 +85,7 @@ def _card(settings: Sequence[tuple[Any, ...]], entries: Sequence[Entry]) -> list
 
 
 def _unit(number: int) -> str:
-    return f"AU{number} {ACTION_UNITS[number].name}"
+    return f"AU{number} {ACTION_UNITS[number].name}" if number in ACTION_UNITS else f"AU{number}"
 
 
 def _share(part: Sequence[Entry], whole: Sequence[Entry]) -> str:
@@ -87,12 +93,16 @@ def _share(part: Sequence[Entry], whole: Sequence[Entry]) -> str:
 
 
 def _yields(
-    name: str, entries: Sequence[Entry], keys: Callable[[Entry], Iterable[Any]], told: Callable[[Any], str] = str
+    name: str,
+    entries: Sequence[Entry],
+    keys: Callable[[Entry], Iterable[Any]],
+    told: Callable[[Any], str] = str,
+    last: Callable[[Entry], Iterable[Any]] | None = None,
 ) -> list[str]:
-    """Faces that were tried, and analyses that passed the checks, before and after quotas; by key."""
+    """Faces that were tried, and analyses that passed the checks, before and after quotas; by key, or by their `last` one."""
     tried = Counter(key for entry in entries for key in keys(entry))
-    kept = Counter(key for entry in entries if entry["accepted"] for key in keys(entry))
-    passed = kept + Counter(key for entry in entries if _refused_late(entry) for key in keys(entry))
+    kept = Counter(key for entry in entries if entry["accepted"] for key in (last or keys)(entry))
+    passed = kept + Counter(key for entry in entries if _refused_late(entry) for key in (last or keys)(entry))
     rows = [
         f"| {told(key)} | {tried[key]} | {passed[key]} | {kept[key]} | {kept[key] / tried[key]:.0%} |"
         for key in sorted(tried)
@@ -102,7 +112,7 @@ def _yields(
 
 def _refused_late(entry: Entry) -> bool:
     """Whether an analysis passed its checks and yet did not join."""
-    return bool(entry["attempts"] and entry["reasons"] and entry["reasons"][-1][0] in ("quota", "alike"))
+    return not entry["accepted"] and entry["reasons"][-1][0] in ("quota", "alike")
 
 
 def _reasons(entries: Sequence[Entry]) -> list[str]:
@@ -126,6 +136,6 @@ def _reasons(entries: Sequence[Entry]) -> list[str]:
 def _licences(what: str, names: Iterable[str], known: dict[str, str]) -> list[str]:
     return [
         f"- {what} {name or 'unnamed'}: "
-        + next((terms for start, terms in known.items() if start in name.lower()), "licence not known; ask its owner")
+        + next((terms for start, terms in known.items() if re.match(start, name.lower())), "not known; ask its owner")
         for name in sorted(names)
     ]

@@ -55,8 +55,6 @@ LOOP = FULL._replace(
 )  # of each round: less, so that a second one can show a gain
 QUICK = Budget(640, 40, 30, 150, 60, 16, 20, 60)
 
-_WHOLE_MODEL = {"model.policy.train_vision": True, "model.optimization.lr": 1e-3, "model.optimization.warmup": 50}
-
 
 def demo(
     out: Path = Path("runs/demo"), seed: int = 0, rounds: int = 1, quick: bool = False, controls: bool = False
@@ -196,7 +194,8 @@ class Demo:
             "control: SFT continued": ("sft-continued", longer),
             "control: SFT on true analyses": ("sft-true", {"data.text": "analysis"}),
         }
-        lines = sum(len(Path(source["file"]).read_bytes().splitlines()) for source in self.loop.accepted("grpo-1"))
+        accepted = [source for run in runs[1:-2:2] for source in self.loop.accepted(run)]
+        lines = sum(len(Path(source["file"]).read_bytes().splitlines()) for source in accepted)
         if len(runs) > 2:
             more = {
                 "data.train_faces": self.budget.analyses + lines,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 PART = ".part"  # ends the name of an unfinished file, which a process that was killed leaves behind
 
@@ -28,6 +29,19 @@ def whole(file: Path) -> Iterator[BinaryIO]:
         _keep_name(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock(file: Path) -> TextIO | None:
+    """Keeps other processes from locking a file for as long as what it returns is open; None if one of them has done so."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    stream = file.open("a")
+    try:
+        # A lock of this process alone: workers that outlive it do not hold it.
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        return None
+    return stream
 
 
 def write_atomically(file: Path, content: bytes) -> None:

@@ -131,7 +131,7 @@ class GRPOModule(FEAModule):
             return lambda pack: []
         data = cast(Any, self.trainer).datamodule
         examples = data.analyses()
-        return Replay(examples, data.weights(examples), self.policy.encoder, size, self.seed)
+        return Replay(examples, data.weights(examples), self.policy.encoder, size, self.seed, data.on_bad)
 
     def _place(self, prompts: list[Prompt]) -> list[Prompt]:
         """Moves prompts to the device; a frozen vision tower sees their images here, once for all passes."""

@@ -36,8 +36,12 @@ class Interruption(Callback):
         self.received, self.step = 0, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes the place of the trainer's handlers, which talk to other processes wherever these may be."""
+        """Begins to listen."""
         self.step = trainer.global_step
+        self.listen(trainer)
+
+    def listen(self, trainer: L.Trainer) -> None:
+        """Takes the place of the trainer's handlers, which talk to other processes wherever these may be."""
         if trainer.received_sigterm:
             self.received = int(signal.SIGTERM)
         for number in SIGNALS:

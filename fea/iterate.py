@@ -11,14 +11,15 @@ Source: Facial-R1, arXiv 2511.10254v1, "Data synthesis": the iterated stages.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.checkpoints import RESULT, find
+from fea.errors import FEAError
 from fea.files import write_atomically
 from fea.journal import TRIED, images_of
 from fea.report import write_report
@@ -61,8 +62,10 @@ def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: i
         0.
 
     Raises:
-        FEAError: a stage failed, which has said why; or its run was trained with other settings.
+        FEAError: a stage failed, which has said why; its run was trained with other settings; rounds is less than 1.
     """
+    if rounds < 1:
+        raise FEAError(f"rounds: {rounds}; give at least 1")
     loop, scores = Loop(out, sft, grpo), dict[str, dict[str, float]]()
     for number in range(1, rounds + 1):
         for run in loop.round(number):
@@ -93,12 +96,13 @@ class Loop(Stages):
     def round(self, number: int) -> tuple[str, str]:
         """Runs what is not finished of a round; returns the names of its runs."""
         sft, grpo = f"sft-{number}", f"grpo-{number}"
-        start: dict[str, Any] = {}
-        if number > 1:
-            accepted = [source for earlier in range(1, number) for source in self.accepted(f"grpo-{earlier}")]
-            start = {"model.init_from": self.out / f"grpo-{number - 1}", "data.train+": accepted}
-        self.fit(sft, self._arguments("sft", number), start)
-        self.fit(grpo, self._arguments("grpo", number), {"model.init_from": self.out / sft})
+        accepted = [source for earlier in range(1, number) for source in self.accepted(f"grpo-{earlier}")]
+        if number > 1 and not accepted:
+            print(
+                "no analysis was accepted: is fea.callbacks.Synthesis among the callbacks of stage 2?", file=sys.stderr
+            )
+        self.fit(sft, self._arguments(sft), {"data.train+": accepted} if accepted else {})
+        self.fit(grpo, self._arguments(grpo), {})
         return sft, grpo
 
     def accepted(self, run: str) -> list[dict[str, str]]:
@@ -112,18 +116,24 @@ class Loop(Stages):
         stored = self.out / run / "scores.json"
         if not stored.exists():
             weights = options({"ckpt_path": find(str(self.out / run))})
-            call(["test", *self._arguments(run.split("-")[0], 1), *weights, *self.place(f"{run}/test")])
+            call(["test", *self._arguments(run), *weights, *self.place(f"{run}/test")])
             events = EventAccumulator(str(self.out / run / "test")).Reload()
             tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("test/")]
             found = {tag.removeprefix("test/"): events.Scalars(tag)[-1].value for tag in tags}
+            if "score" not in found:
+                raise FEAError("data.test: the test files hold no labels, so the rounds cannot be compared")
             write_atomically(stored, json.dumps(found).encode())
         scores: dict[str, float] = json.loads(stored.read_text())
         return scores
 
-    def _arguments(self, stage: str, number: int) -> list[str]:
+    def _arguments(self, run: str) -> list[str]:
+        """Configs and settings of a run, and the run that it starts from."""
+        stage, number = run.split("-")[0], int(run.split("-")[1])
         own = self.stages[stage]
         settings = own.settings if number == 1 else own.settings | own.again
-        return [*(word for file in own.configs for word in ("--config", file)), *options(settings)]
+        before = f"sft-{number}" if stage == "grpo" else f"grpo-{number - 1}"
+        start = {} if run == "sft-1" else {"model.init_from": self.out / before}
+        return [*(word for file in own.configs for word in ("--config", file)), *options(settings | start)]
 
 
 def _report(out: Path, scores: Mapping[str, Mapping[str, float]], commands: Sequence[str]) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 
 from fea.admission import Admitted
 from fea.attempts import Outcome
+from fea.data.example import Example
 from fea.errors import FEAError
-from fea.files import write_atomically
+from fea.files import lock, write_atomically
 from fea.processes import rank
 from fea.rewards import au_f1
 
@@ -37,7 +38,7 @@ class Journal:
         batches: that are complete.
 
     Raises:
-        FEAError: the file was begun with other settings, or not by a synthesis.
+        FEAError: another process is writing it, or it was begun with other settings, or not by a synthesis.
     """
 
     def __init__(self, file: Path, settings: dict[str, Any], image_root: Path, provenance: dict[str, Any]):
@@ -46,10 +47,14 @@ class Journal:
         self.provenance, self.round = provenance, int(provenance["round"])
         if file.exists() and not self.tried.exists():
             raise FEAError(f"out: '{file}' exists and was not written by a synthesis; choose another name")
+        self._lock = lock(file.with_name(f".{file.name}.lock")) if rank() == 0 else None
+        if rank() == 0 and self._lock is None:
+            raise FEAError(f"out: another process is writing '{file}'; wait for its end, or choose another name")
         settings = {**settings, "images": os.path.relpath(self.image_root, file.parent.resolve())}
         header, *entries = whole_lines(self.tried) or [settings]
-        if header != settings:
-            names = ", ".join(sorted(name for name in header if header[name] != settings.get(name)))
+        if entries and header != settings:
+            differing = (name for name in header.keys() | settings.keys() if header.get(name) != settings.get(name))
+            names = ", ".join(sorted(differing))
             raise FEAError(
                 f"out: '{file}' was begun with other settings ({names}); use the same, or choose another name"
             )
@@ -60,14 +65,6 @@ class Journal:
             accepted = sum(entry["accepted"] for entry in whole)
             _rewrite(self.tried, [settings, *whole])
             _rewrite(file, whole_lines(file)[:accepted])
-
-    def admitted(self) -> list[Admitted]:
-        """The accepted analyses so far."""
-        entries = [entry for entry in whole_lines(self.tried)[1:] if entry["accepted"]]
-        return [
-            Admitted(tuple(entry["labels"]), frozenset(entry["units"]), line["description"])
-            for entry, line in zip(entries, whole_lines(self.file), strict=True)
-        ]
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Appends a batch."""
@@ -88,17 +85,15 @@ class Journal:
         }
         if judged != example:  # what a vote says is no label
             origin["voted"] = {"labels": list(judged.labels), "AUs": sorted(judged.aus or ())}
-        coded = [f"AU{number}" for number in sorted(example.coded)]
+        meta = json.loads(example.meta)
         return {
             "id": example.id,
             "dataset": example.dataset,
             "image": os.path.relpath(Path(example.image).resolve(), self.image_root),
             "question": example.question,
-            "AUs": None if example.aus is None else sorted(example.aus),
-            **({"AUs_coded": coded} if coded else {}),
-            "labels": list(example.labels),
+            **_known(example),
             "description": answer.text,
-            "meta_info": {**json.loads(example.meta), "synthesis": origin},
+            "meta_info": {**(meta if isinstance(meta, dict) else {"meta_info": meta}), "synthesis": origin},
         }
 
     def _entry(self, outcome: Outcome, of: int) -> dict[str, Any]:
@@ -116,6 +111,27 @@ class Journal:
             "reasons": outcome.reasons,
             **self.provenance,
         }
+
+
+def _known(example: Example) -> dict[str, Any]:
+    """The labels of a face; what is unknown is left out, so that it is read as unknown again."""
+    coded = [f"AU{number}" for number in sorted(example.coded)]
+    units = {} if example.aus is None else {"AUs": sorted(example.aus), "AUs_coded": coded}
+    scores = {"AU_intensities": dict(example.intensities), "valence": example.valence, "arousal": example.arousal}
+    return {
+        **units,
+        "labels": list(example.labels),
+        **{name: value for name, value in scores.items() if value not in (None, {})},
+    }
+
+
+def admitted(file: Path) -> list[Admitted]:
+    """The accepted analyses of a file."""
+    entries = [entry for entry in whole_lines(tried_of(file))[1:] if entry["accepted"]]
+    return [
+        Admitted(tuple(entry["labels"]), frozenset(entry["units"]), line["description"])
+        for entry, line in zip(entries, whole_lines(file), strict=True)
+    ]
 
 
 def tried_of(file: Path) -> Path:

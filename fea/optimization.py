@@ -45,6 +45,11 @@ class Optimization:
         if self.patience < 1:
             raise FEAError(f"model.optimization.patience: {self.patience}; at least 1 step has to fail")
 
+    @property
+    def decays(self) -> bool:
+        """Whether the rate falls, so that the last step has to be known."""
+        return self.decay != "constant"
+
     def optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         """AdamW over some weights.
 

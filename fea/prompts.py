@@ -86,8 +86,13 @@ def example_analysis() -> str:
 
 def user_prompt(question: str, emotions: Sequence[str]) -> str:
     """What is asked about one face: the question (a default if empty) and the allowed emotions."""
-    question = question.replace("<image>", "").strip() or DEFAULT_QUESTION
+    question = question_of(question)
     return f"{question} Choose from: {', '.join(emotions)}." if emotions else question
+
+
+def question_of(question: str) -> str:
+    """The question without a placeholder of the image; the default one if it is empty."""
+    return question.replace("<image>", "").strip() or DEFAULT_QUESTION
 
 
 def render(think: str, answer: str) -> str:

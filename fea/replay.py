@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fea.data.encoding import Encoder, Prompt
 from fea.data.examples import Examples
+from fea.data.loader import Draw, Encoded
+from fea.data.table import OnBad
+from fea.errors import FEAError
 from fea.processes import count, rank
 
 
@@ -20,10 +25,20 @@ class Replay:
         encoder: turns them into prompts.
         size: analyses for a pack.
         seed: of the draws.
+        on_bad: "raise" at an image that cannot be read, or "skip" it and take another.
     """
 
-    def __init__(self, examples: Examples, weights: NDArray[np.float64] | None, encoder: Encoder, size: int, seed: int):
-        self.examples, self.encoder, self.size, self.seed = examples, encoder, size, seed
+    def __init__(
+        self,
+        examples: Examples,
+        weights: NDArray[np.float64] | None,
+        encoder: Encoder,
+        size: int,
+        seed: int,
+        on_bad: OnBad,
+    ):
+        self.examples, self.size, self.seed = examples, size, seed
+        self._encoded = Encoded(examples, partial(encoder, with_target=True), substitute=on_bad == "skip")
         self._weights = torch.ones(len(examples)) if weights is None else torch.from_numpy(weights)
 
     def __call__(self, pack: int) -> list[Prompt]:
@@ -32,4 +47,10 @@ class Replay:
             return []
         chance = torch.Generator().manual_seed(self.seed * 1_000_003 + pack * count() + rank())
         drawn = torch.multinomial(self._weights, self.size, replacement=True, generator=chance)
-        return [self.encoder(self.examples[number], with_target=True) for number in drawn.tolist()]
+        return [self._prompt(number) for number in drawn.tolist()]
+
+    def _prompt(self, number: int) -> Prompt:
+        prompt, reasons = self._encoded[Draw(number, False)]
+        if prompt is None:
+            raise FEAError(reasons[-1])
+        return prompt

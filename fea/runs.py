@@ -6,7 +6,6 @@ made with.
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from fea import checkpoints, randomness
 from fea.errors import FEAError
-from fea.files import PART, write_atomically
+from fea.files import PART, lock, write_atomically
 from fea.processes import gathered
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
@@ -37,20 +36,15 @@ def claim(folder: Path) -> TextIO:
     Raises:
         FEAError: another run is there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / ".lock").open("a")
-    try:
-        # A lock of this process alone: workers that outlive it do not hold it.
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
+    held = lock(folder / ".lock")
+    if held is None:
         raise FEAError(
             f"another run is writing into '{folder}'; wait for its end, or give this one a name of its own with "
             "--trainer.logger.init_args.name"
-        ) from error
+        )
     for unfinished in folder.glob(f"checkpoints/.*{PART}"):
         unfinished.unlink()
-    return lock
+    return held
 
 
 def newest(folder: Path) -> Path | None:

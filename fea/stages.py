@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from fea.errors import FEAError
 from fea.files import write_atomically
 from fea.interruption import SIGNALS
 
-_FINISHED = "finished.json"
+_FINISHED, _SECONDS = "finished.json", "seconds"
 
 
 class Stages:
@@ -29,7 +31,7 @@ class Stages:
 
     Attributes:
         commands: what has been run, as it could be typed.
-        seconds: that the fit of each name took; of one that was stopped, its last part.
+        seconds: that the fit of each name took, its parts together if it was stopped.
     """
 
     def __init__(self, out: Path):
@@ -51,9 +53,10 @@ class Stages:
         words = ["fit", *arguments, *options(settings), *self.place(name)]
         self.commands.append(shlex.join(["fea", *words]))
         done = self.out / name / _FINISHED
+        state = {"arguments": words, "configs": _contents(words)}
         if done.exists():
             known = json.loads(done.read_text())
-            if known["arguments"] != words:
+            if {key: known[key] for key in state} != state:
                 raise FEAError(
                     f"'{self.out / name}' was trained with other settings; choose another 'out', or remove that folder"
                 )
@@ -61,15 +64,30 @@ class Stages:
             print(f"{name}: kept from an earlier run", flush=True)
             return
         print(f"\n{self.commands[-1]}\n", flush=True)
-        start = time.perf_counter()
-        call([*words, "--resume"])
-        self.seconds[name] = time.perf_counter() - start
-        write_atomically(done, json.dumps({"arguments": words, "seconds": self.seconds[name]}).encode())
+        self.seconds[name] = _timed([*words, "--resume"], self.out / name / _SECONDS)
+        write_atomically(done, json.dumps({**state, "seconds": self.seconds[name]}).encode())
         print(f"{name}: {self.seconds[name]:.0f} s", flush=True)
 
     def place(self, name: str) -> list[str]:
         """Options that put a run into its folder."""
         return options({"trainer.logger.init_args.save_dir": self.out, "trainer.logger.init_args.name": name})
+
+
+def _contents(words: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of each config file among the words of a command."""
+    files = [Path(file) for word, file in pairwise(words) if word == "--config"]
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
+
+
+def _timed(words: Sequence[str], file: Path) -> float:
+    """Runs a command; returns the seconds that it took, with those of earlier parts, which a file remembers."""
+    before, start = float(file.read_text()) if file.exists() else 0.0, time.perf_counter()
+    try:
+        call(words)
+    finally:
+        seconds = before + time.perf_counter() - start
+        write_atomically(file, f"{seconds:.1f}\n".encode())
+    return seconds
 
 
 def options(settings: Mapping[str, Any]) -> list[str]:

@@ -6,17 +6,22 @@ for each batch of faces, one a process:
     admit them in their order, whoever wrote them            -> admitted     (fea.admission)
     append them to the files                                                 (fea.journal)
 
-A batch is the same, and is judged in the same order, for any number of processes; so is what they write.
+A batch is the same, and is judged in the same order, for any number of processes; so are the lines that are accepted.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lightning.fabric.utilities import move_data_to_device
 from tqdm import tqdm
@@ -28,17 +33,19 @@ from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
 from fea.data.table import OnBad
-from fea.journal import Journal
+from fea.errors import FEAError
+from fea.journal import Journal, admitted
 from fea.policy import Policy
 from fea.processes import count, gathered, rank
 from fea.prompts import PROMPT_VERSION
 from fea.sampling import Generation
 
 
-class Pace(NamedTuple):
+@dataclass
+class Pace:
     """How much at a time.
 
-    Attributes:
+    Args:
         batch_size: faces that the policy writes about together.
         workers: processes that read images ahead.
         minutes: after which no further batch is begun; None for any time.
@@ -49,6 +56,14 @@ class Pace(NamedTuple):
     workers: int = 0
     minutes: float | None = None
     on_bad: OnBad = "raise"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 0:
+            raise FEAError(
+                f"batch_size: {self.batch_size}, num_workers: {self.workers}; give at least 1 and no negative number"
+            )
+        if self.minutes is not None and not self.minutes > 0:
+            raise FEAError(f"minutes: {self.minutes}; give a number above 0")
 
 
 def provenance(policy: Policy, recipe: Recipe, round: int) -> dict[str, Any]:
@@ -62,6 +77,22 @@ def provenance(policy: Policy, recipe: Recipe, round: int) -> dict[str, Any]:
     }
 
 
+def settings_of(examples: Sequence[Example], batch_size: int, generation: Generation, recipe: Recipe) -> dict[str, Any]:
+    """What decides what is written, as plain values: the faces with all that is known of them, and how analyses are made."""
+    digest = hashlib.sha256()
+    for example in examples:
+        known = (sorted(example.aus or ()), sorted(example.coded), example.labels, example.emotions)
+        digest.update(json.dumps([example.id, Path(example.image).name, example.question, *known]).encode())
+    faces = {"faces": len(examples), "data": digest.hexdigest()[:32]}
+    return {**faces, "batch_size": batch_size, **asdict(generation), **asdict(recipe)}
+
+
+def distinct(examples: Sequence[Example]) -> list[Example]:
+    """The faces with ids that differ: sampling noise belongs to them. One that occurs twice gives way to file and line."""
+    times = Counter(example.id for example in examples)
+    return [example._replace(id=example.place) if times[example.id] > 1 else example for example in examples]
+
+
 def synthesise(
     policy: Policy,
     examples: Sequence[Example],
@@ -69,6 +100,7 @@ def synthesise(
     recipe: Recipe,
     generation: Generation,
     pace: Pace,
+    earlier: Iterable[Admitted] = (),
     between: Callable[[], None] = lambda: None,
 ) -> None:
     """Goes through faces, from where the journal stands.
@@ -80,13 +112,14 @@ def synthesise(
         recipe: how analyses are made.
         generation: length limit and temperature.
         pace: how much at a time.
+        earlier: what is in the set already, beside what the journal holds.
         between: called between batches, on all processes.
     """
-    limits = Limits(recipe.quota_emotion, recipe.quota_au, recipe.alike)
-    begun, admitted = gathered((journal.batches, journal.admitted()))[0]
-    admission, end = Admission(limits, admitted), time.monotonic() + 60 * (pace.minutes or math.inf)
-    spare = policy.encoder(examples[0])
-    loader = _batches(policy, examples, begun, pace)
+    begun, known = gathered((journal.batches, admitted(journal.file)) if rank() == 0 else (0, []))[0]
+    admission = Admission(Limits(recipe.quota_emotion, recipe.quota_au, recipe.alike), [*earlier, *known])
+    end = time.monotonic() + 60 * (pace.minutes or math.inf)
+    spare = _readable(policy, examples)
+    batches = _batches(policy, examples, begun, pace)
     left = math.ceil(len(examples) / pace.batch_size) - begun
     with tqdm(
         total=len(examples), initial=begun * pace.batch_size, unit=" faces", file=sys.stderr, disable=rank() > 0
@@ -94,25 +127,42 @@ def synthesise(
         for _ in range(math.ceil(left / count())):
             if gathered(time.monotonic() > end)[0]:
                 break
-            prompts = next(loader, [])
-            outcomes = _outcomes(policy, prompts, spare, admission, generation, recipe, journal.round)
+            faces, prompts = next(batches, ([], []))
+            outcomes = _outcomes(policy, faces, prompts, spare, admission, generation, recipe, journal.round)
             for batch in filter(None, gathered(outcomes)):
                 journal.add([_admitted(outcome, admission) for outcome in batch])
                 progress.update(len(batch))
             between()
 
 
-def _batches(policy: Policy, examples: Sequence[Example], begun: int, pace: Pace) -> Iterator[list[Prompt]]:
-    """The batches of this process: every n-th of those that are left, so that a batch is the same for any n."""
+def _readable(policy: Policy, examples: Sequence[Example]) -> Prompt:
+    """A prompt of the first face whose image can be read."""
+    for example in examples:
+        with suppress(FEAError):
+            return policy.encoder(example)
+    raise FEAError(f"none of {len(examples)} images can be read, the first is '{examples[0].image}'")
+
+
+def _batches(
+    policy: Policy, examples: Sequence[Example], begun: int, pace: Pace
+) -> Iterator[tuple[Sequence[Example], list[Prompt]]]:
+    """The batches of this process: every n-th of those that are left, so that a batch is the same for any n.
+
+    Yields:
+        The faces of a batch, and the prompts of those that can be read.
+    """
     size = pace.batch_size
     starts = range((begun + rank()) * size, len(examples), count() * size)
-    mine = [example for start in starts for example in examples[start : start + size]]
+    batches = [examples[start : start + size] for start in starts]
+    mine = [example for batch in batches for example in batch]
     sampler = EpochSampler(len(mine), shuffle=False)
-    return iter(Loader(mine, policy.encoder, sampler, size, pace.workers, pace.on_bad, training=False))
+    loader = Loader(mine, policy.encoder, sampler, size, pace.workers, pace.on_bad, training=False)
+    return zip(batches, loader, strict=True)
 
 
 def _outcomes(
     policy: Policy,
+    faces: Sequence[Example],
     prompts: list[Prompt],
     spare: Prompt,
     admission: Admission,
@@ -123,12 +173,12 @@ def _outcomes(
     """What became of a batch; faces of which there are enough are not tried."""
     wanted = [prompt for prompt in prompts if not admission.full(prompt.example)]
     seen = policy.look(move_data_to_device(wanted or [spare], policy.forbidden.device))  # all processes look
-    tried = iter(attempted(policy, seen if wanted else [], seen[0], generation, recipe, round))
+    tried = attempted(policy, seen if wanted else [], seen[0], generation, recipe, round)
+    found = {outcome.example.place: outcome for outcome in tried}
+    read = {prompt.example.place for prompt in prompts}
     return [
-        Outcome(prompt.example, prompt.example, reasons=(("quota",),))
-        if admission.full(prompt.example)
-        else next(tried)
-        for prompt in prompts
+        found.get(face.place) or Outcome(face, face, reasons=(("quota" if face.place in read else "unreadable",),))
+        for face in faces
     ]
 
 

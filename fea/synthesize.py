@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from fea.analyze import Device, load_policy
@@ -11,13 +10,13 @@ from fea.data.example import Example
 from fea.data.examples import Examples
 from fea.data.images import common_root
 from fea.data.module import emotion_set
-from fea.data.record import Rules
-from fea.data.table import open_jsonl
+from fea.data.record import OnUnknownLabel, Rules
+from fea.data.table import OnBad, open_jsonl
 from fea.datacard import write_datacard
 from fea.errors import FEAError
 from fea.journal import Journal
 from fea.sampling import Generation
-from fea.synthesis import Pace, provenance, synthesise
+from fea.synthesis import Pace, distinct, provenance, settings_of, synthesise
 
 
 def synthesize(
@@ -33,6 +32,8 @@ def synthesize(
     batch_size: int = 16,
     num_workers: int = 2,
     minutes: float | None = None,
+    on_bad: OnBad = "raise",
+    on_unknown_label: OnUnknownLabel = "raise",
     device: Device = "auto",
 ) -> int:
     """Writes analyses for faces that have labels and no analysis; those that pass the triple check are kept.
@@ -52,6 +53,8 @@ def synthesize(
         batch_size: faces at a time.
         num_workers: processes that read images ahead.
         minutes: after which no further batch is begun; the same command goes on later.
+        on_bad: "raise" at the first line or image that cannot be read, or "skip" them with a count.
+        on_unknown_label: "raise" at a label outside `emotions`, or treat it as "unknown".
         device: "cpu", "cuda" or "auto".
 
     Returns:
@@ -60,16 +63,16 @@ def synthesize(
     Raises:
         FEAError: a file or the run cannot be read, no face is left to write about, or `out` holds something else.
     """
+    generation, file = Generation(max_tokens, temperature), Path(out)
+    pace = Pace(batch_size, num_workers, minutes, on_bad)
     policy, trained = load_policy(model, device)
     allowed = tuple(trained["emotions"]) if emotions is None else emotion_set(emotions)
-    examples = _without_analysis([Path(file) for file in data], image_root, allowed, recipe.vote is not None)
-    generation, file = Generation(max_tokens, temperature), Path(out)
+    rules = Rules(allowed, on_unknown_label, True)
+    examples = _without_analysis([Path(file) for file in data], image_root, rules, on_bad, recipe.vote is not None)
     origin = provenance(policy, recipe, round=0)
-    settings = {
-        "model": origin["model"], "faces": len(examples), "batch_size": batch_size, **asdict(generation), **asdict(recipe),
-    }  # fmt: skip
+    settings = {"model": origin["model"], **settings_of(examples, batch_size, generation, recipe)}
     journal = Journal(file, settings, common_root([example.image for example in examples], file.parent), origin)
-    synthesise(policy, examples, journal, recipe, generation, Pace(batch_size, num_workers, minutes))
+    synthesise(policy, examples, journal, recipe, generation, pace)
     print(write_datacard(file.parent))
     if journal.image_root != file.parent.resolve():
         print(f"the images are relative to '{journal.image_root}': name it as image_root of '{out}'")
@@ -77,14 +80,11 @@ def synthesize(
 
 
 def _without_analysis(
-    files: list[Path], image_root: str | None, emotions: tuple[str, ...], unlabelled: bool
+    files: list[Path], image_root: str | None, rules: Rules, on_bad: OnBad, unlabelled: bool
 ) -> list[Example]:
     """Faces without an analysis; those without labels only if asked for."""
     tables = [
-        open_jsonl(
-            file, file.parent if image_root is None else Path(image_root), Rules(emotions, "raise", True), "raise"
-        )
-        for file in files
+        open_jsonl(file, file.parent if image_root is None else Path(image_root), rules, on_bad) for file in files
     ]
     every = Examples(tables)
     found = [
@@ -94,4 +94,4 @@ def _without_analysis(
     ]
     if not found:
         raise FEAError(f"no face in {', '.join(map(str, files))} has labels and no analysis (key 'description')")
-    return found
+    return distinct(found)

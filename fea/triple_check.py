@@ -20,7 +20,7 @@ from fea.rewards import au_f1
 
 Reason = Literal[
     "format", "emotion", "missed", "invented", "supposed", "region", "length", "copied", "repeated",  # an attempt failed
-    "vote", "quota", "alike",  # another one would not help: `fea.attempts` and `fea.admission`
+    "vote", "quota", "alike", "unreadable",  # another one would not help
 ]  # fmt: skip
 
 # What a text may call the parts of the face, beside their names in the table of units.
@@ -82,7 +82,7 @@ class Checks:
 def failures(answer: Answer, example: Example, checks: Checks) -> list[Reason]:
     """The checks that an answer about an example does not pass; none for one that is accepted.
 
-    Labels that are unknown are not checked.
+    Labels that are unknown are not checked, but an emotion has to be one of the allowed ones.
     """
     return list(_failures(answer, example, checks))
 
@@ -90,7 +90,7 @@ def failures(answer: Answer, example: Example, checks: Checks) -> list[Reason]:
 def _failures(answer: Answer, example: Example, checks: Checks) -> Iterator[Reason]:
     if not answer.well_formed:
         yield "format"
-    if example.labels and answer.emotion not in example.labels:
+    if answer.emotion not in (example.labels or example.emotions or (answer.emotion,)):
         yield "emotion"
     score = au_f1(answer, example)
     if score is not None and score < checks.tau:

@@ -13,7 +13,7 @@ from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.policy import Policy
-from fea.prompts import parse, render
+from fea.prompts import DEFAULT_QUESTION, parse, render
 from fea.sampling import Completions, Generation
 
 Script = Callable[[Prompt, str, int], str]
@@ -69,6 +69,7 @@ def test_a_failed_attempt_is_told_what_was_wrong_and_only_late_ones_see_the_labe
     assert all(outcome.answer and outcome.attempts == 3 and outcome.revealed for outcome in outcomes)
     assert all("emotion was wrong" in question and "labels are" not in question for question in scripted.asked[1])
     assert all("labels are" in question for question in scripted.asked[2])
+    assert all(DEFAULT_QUESTION in question for asked in scripted.asked for question in asked)
     assert all(len(outcome.reasons) == 2 and "emotion" in outcome.reasons[0] for outcome in outcomes)
 
 
@@ -142,7 +143,8 @@ def test_a_face_without_labels_has_one_attempt_and_keeps_none(make_policy: MakeP
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("attempts", 0), ("samples", 0), ("quota_emotion", 0), ("alike", 1.2), ("vote", 0.5)]
+    ("name", "value"),
+    [("attempts", 0), ("samples", 0), ("quota_emotion", 0), ("alike", 1.2), ("vote", 0.5), ("reveal_after", 0)],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(name: str, value: float) -> None:
     with pytest.raises(FEAError, match=f"recipe.{name}: {value}"):

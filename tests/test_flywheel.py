@@ -22,6 +22,7 @@ from fea.data.faces import write_faces
 from fea.errors import FEAError
 from fea.losses import mean_nll
 from fea.rollout import Pack
+from fea.trainer_cli import run
 
 REWARD = '{"class_path": "fea.callbacks.FormatReward"}'
 
@@ -46,6 +47,7 @@ def settings(folder: Path, callbacks: str = "", **changes: Any) -> dict[str, Any
         "data__train_faces": 8,
         "data__train": f"[{bare}]",
         "model__optimization__lr": 1e-3,
+        "model__optimization__decay": "constant",
         "trainer__max_steps": -1,
         "trainer__max_epochs": 2,
         "trainer__reload_dataloaders_every_n_epochs": 1,
@@ -137,11 +139,63 @@ def test_a_fit_that_would_never_see_the_analyses_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"every": 0}, "every: 0"), ({"share": 1.5}, "share: 1.5"), ({"minutes": -1}, "minutes: -1")]
+    ("options", "said"),
+    [
+        ({"every": 0}, "every: 0"),
+        ({"share": 1.5}, "share: 1.5"),
+        ({"minutes": -1}, "minutes: -1"),
+        ({"batch_size": 0}, "batch_size: 0"),
+        ({"temperature": 0}, "temperature: 0"),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(FEAError, match=f"Synthesis.{said}"):
+    with pytest.raises(FEAError, match=said):
         fit("sft", tmp_path / "run", **settings(tmp_path, synthesis(**options)))
+
+
+def test_a_rate_that_ends_nobody_knows_where_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FEAError, match=r"set trainer\.max_steps, or decay: constant"):
+        fit("sft", tmp_path / "run", **settings(tmp_path, model__optimization__decay="linear"))
+
+
+def test_what_another_run_wrote_in_the_folder_is_moved_aside(tmp_path: Path) -> None:
+    own = settings(tmp_path, trainer__max_epochs=1)
+    fit("sft", tmp_path / "run", **own)
+    before = written(tmp_path / "run")
+    fit("sft", tmp_path / "run", **{**own, "model__optimization__lr": 1e-2})
+    assert written(tmp_path / "run") != before
+    assert {
+        file.name: file.read_bytes() for file in sorted((tmp_path / "run" / "synthesis.1").glob("round-*"))
+    } == before
+
+
+def test_a_quota_holds_over_all_rounds(tmp_path: Path) -> None:
+    recipe = {"attempts": 2, "samples": 1, "quota_emotion": 1}
+    fit("sft", tmp_path / "run", **settings(tmp_path, synthesis(recipe=recipe), trainer__max_epochs=3))
+    kept = [
+        label for n in (1, 2, 3) for line in lines(tmp_path / "run", f"round-{n}.jsonl") for label in line["labels"]
+    ]
+    assert kept
+    assert len(kept) == len(set(kept))
+
+
+def test_images_that_cannot_be_read_are_skipped_and_counted_once(tmp_path: Path) -> None:
+    own = settings(tmp_path, synthesis(batch_size=1), trainer__max_epochs=1)
+    for number in (0, 3, 4):
+        (tmp_path / "bare" / "images" / f"3-{number:06d}.png").write_bytes(b"none")
+    data = {"class_path": "fea.data.module.FEADataModule", "init_args": {
+        "train": [str(tmp_path / "bare" / "faces.jsonl")], "val": [str(tmp_path / "bare" / "faces.jsonl")],
+        "batch_size": 2, "num_workers": 0, "on_bad": "skip",
+    }}  # fmt: skip
+    (tmp_path / "data.yaml").write_text(json.dumps({"data": data}))
+    own = {name: value for name, value in own.items() if not name.startswith("data__")}
+    arguments = [word for word in fit_arguments("grpo", tmp_path / "run", **own) if not word.startswith("--data.")]
+    run([*arguments[:5], "--config", str(tmp_path / "data.yaml"), *arguments[5:]])
+    tried = lines(tmp_path / "run", "round-1.jsonl.tried")[1:]
+    assert sorted(entry["id"] for entry in tried) == sorted(f"face-3-{number}" for number in range(12))
+    unread = {entry["id"] for entry in tried if entry["reasons"] and entry["reasons"][-1] == ["unreadable"]}
+    assert unread == {"face-3-0", "face-3-3", "face-3-4"}
+    assert "3 because their image cannot be read" in (tmp_path / "run" / "synthesis" / "DATACARD.md").read_text()
 
 
 # --- stopped ---
@@ -202,7 +256,13 @@ def test_a_round_after_the_last_epoch_is_made_up_for(tmp_path: Path) -> None:
     process = started(fit_arguments("sft", run, **own))
     wait_for_lines(run / "synthesis" / "round-1.jsonl.tried", 3, process)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
+    again = started(fit_arguments("sft", run, resume=True, **own))
+    wait_for_lines(run / "synthesis" / "round-1.jsonl.tried", 6, again)
+    again.send_signal(signal.SIGTERM)
+    errors = again.communicate(timeout=60)[1]
+    assert again.returncode == 128 + signal.SIGTERM, errors
+    assert len(lines(run, "round-1.jsonl.tried")[1:]) < 12
     fit("sft", run, resume=True, **own)
     assert written(run) == written(tmp_path / "whole")
 

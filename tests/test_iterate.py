@@ -53,12 +53,13 @@ def config(folder: Path) -> Path:
         "out": str(folder / "loop"),
         "rounds": 3,
         "sft": {
-            "configs": files["sft"],
+            "configs": [*files["sft"], str(folder / "own.yaml")],
             "settings": {**common, "data.text": "analysis", "trainer.reload_dataloaders_every_n_epochs": 1},
             "again": {"trainer.max_steps": 3},
         },
         "grpo": {"configs": files["grpo"], "settings": {**common, "data.text": "none", "model.group_size": 2}},
     }
+    (folder / "own.yaml").write_text("seed_everything: 0\n")
     (folder / "loop.yaml").write_text(yaml.safe_dump(settings))
     return folder / "loop.yaml"
 
@@ -75,7 +76,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) in (128 + signal.SIGTERM, 0 if process.poll() is None else process.returncode)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     (folder / "printed").write_text(done.stdout)
@@ -113,6 +114,14 @@ def test_all_stages_are_tested_and_the_best_one_is_named(loop: Path) -> None:
     page = (loop / "loop" / "report.html").read_text()
     assert page.count("<svg") >= 3
     assert page.count("fea fit --config") == 4
+
+
+def test_a_config_that_has_changed_is_refused(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own, before = loop / "own.yaml", (loop / "own.yaml").read_text()
+    own.write_text("seed_everything: 1\n")
+    assert main(["iterate", "--config", str(loop / "loop.yaml")]) == 2
+    own.write_text(before)
+    assert "was trained with other settings" in capsys.readouterr().err
 
 
 def test_other_settings_are_refused(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,7 @@ def test_a_killed_synthesis_goes_on_to_the_same_files(trained: Path, tmp_path: P
             time.sleep(0.002)
         time.sleep(chance.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
     assert main(arguments(trained, out)) == 0
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert tried.read_bytes() == (tmp_path / "whole.jsonl.tried").read_bytes()

@@ -94,7 +94,7 @@ class EpochSampler(Sampler[Draw]):
             yield Draw(int(order[place]), bool(flips[place]))
 
 
-class _Encoded(Dataset[tuple[Prompt | None, list[str]]]):
+class Encoded(Dataset[tuple[Prompt | None, list[str]]]):
     """Encodes what is drawn; an unreadable image gives way to another example, or to nothing."""
 
     def __init__(self, examples: Faces, encode: Encode, substitute: bool):
@@ -174,7 +174,7 @@ class Loader:
         self.skipped: dict[str, int] = {}
         self._position = self._skip = 0
         self._loader = DataLoader(
-            _Encoded(examples, encode, substitute=training and on_bad == "skip"),
+            Encoded(examples, encode, substitute=training and on_bad == "skip"),
             batch_size=batch_size,
             sampler=sampler,
             num_workers=workers,
