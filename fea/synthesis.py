@@ -1,10 +1,10 @@
 """Stage 3, a round of it: all faces without an analysis, batch by batch, by one process or by several.
 
-for each batch of faces, one a process:
-    skip those of which the set has enough
-    let the policy try                                       -> outcomes     (fea.attempts)
-    admit them in their order, whoever wrote them            -> admitted     (fea.admission)
-    append them to the files                                                 (fea.journal)
+    for each batch of faces, one a process:
+        skip those of which the set has enough
+        let the policy try                                       -> outcomes     (fea.attempts)
+        admit them in their order, whoever wrote them            -> admitted     (fea.admission)
+        append them to the files                                                 (fea.journal)
 
 A batch is the same, and is judged in the same order, for any number of processes; so are the lines that are accepted.
 """
