@@ -117,6 +117,7 @@ class OwnLog(Log):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = path.open("ab")
         try:
+            # Of this handle alone: a lock of the process would end when the log is closed after a decision.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()

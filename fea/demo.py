@@ -50,9 +50,8 @@ class Budget(NamedTuple):
 
 
 FULL = Budget(6000, 500, 750, 300, 320, 200, 200, 1500)
-LOOP = FULL._replace(
-    analyses=150, sft_steps=240, rollouts=120
-)  # of each round: less, so that a second one can show a gain
+# Of each of several rounds: less, so that a second one can show a gain.
+LOOP = FULL._replace(analyses=150, sft_steps=240, rollouts=120)
 QUICK = Budget(640, 40, 30, 150, 60, 16, 20, 60)
 
 
