@@ -20,6 +20,8 @@ from fea.layout import Tree
 
 KeysValues = tuple[Tensor, Tensor]  # (L, K, E) each, of a layer
 
+_BLOCK = 64  # keys; kernels work on blocks of so many, or of a whole fraction
+
 
 class Plan(Protocol):
     """Who sees whom in one pass of the language model."""
@@ -78,8 +80,8 @@ class TreeAttention:
         self.tree, self.trunk, self.keep = tree, trunk, keep
         self.kept: list[list[list[Tensor]]] = []  # by layer: of keys, then of values, each node's
         self.sizes = [0 if trunk else tree.trunk, sum(tree.prompts), sum(map(sum, tree.completions))]
-        self.prompts = _Siblings([tree.prompts], device)
-        self.completions = _Siblings(tree.completions, device)
+        self.prompts = _Siblings([tree.prompts], device, followed=any(map(len, tree.completions)) or keep)
+        self.completions = _Siblings(tree.completions, device, followed=False)
 
     def attend(self, layer: int, query_LHE: Tensor, key_LKE: Tensor, value_LKE: Tensor) -> Tensor:
         """As in `Plan`."""
@@ -87,7 +89,10 @@ class TreeAttention:
         stem = self.trunk[layer] if self.trunk else trunk[1:]
         if self.keep:
             self.kept.append([[x, *y.split(self.tree.prompts)] for x, y in zip(stem, prompts[1:], strict=True)])
-        read = [_causal(*(x[None] for x in trunk))[0]] if self.sizes[0] else []
+        read = []
+        if self.sizes[0]:
+            query, key, value = (x[None] for x in trunk)
+            read.append(_causal(query, key, value, followed=True)[0])
         read.append(self.prompts.read(prompts, [stem]))
         if self.sizes[2]:
             keys, values = (x.split(self.tree.prompts) for x in prompts[1:])
@@ -102,9 +107,11 @@ class _Siblings:
     Args:
         lengths: by parent, the tokens of each child.
         device: of the model.
+        followed: whether a row of their own would go on after them.
     """
 
-    def __init__(self, lengths: Sequence[Sequence[int]], device: torch.device):
+    def __init__(self, lengths: Sequence[Sequence[int]], device: torch.device, followed: bool):
+        self.followed = followed
         self.blocks = [(len(children), max(children, default=0)) for children in lengths]
         slots = [i < tokens for children in lengths for tokens in children for i in range(max(children))]
         used = torch.tensor(slots, dtype=torch.bool)
@@ -124,33 +131,44 @@ class _Siblings:
                 torch.cat([shared.expand(children, -1, -1, -1), mine], dim=1)
                 for shared, mine in zip(seen, own, strict=True)
             )
-            read.append(_causal(query, key, value).flatten(0, 1))
+            read.append(_causal(query, key, value, self.followed).flatten(0, 1))
         whole = torch.cat(read)
         return _gather(whole, self.slot_of_token, self.token_of_slot) if self.padded else whole
 
 
-def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _causal(query: Tensor, key: Tensor, value: Tensor, followed: bool) -> Tensor:
     """Attention to keys that end with the queries' own tokens.
 
     Args:
         query: (G, n, H, E).
         key: (G, m, K, E), m >= n.
         value: like `key`.
+        followed: whether more tokens come after these in a row. Then unseen zeros stand for them: a kernel treats an
+            incomplete last block by another path, which in bf16 rounds otherwise than it would within a row.
 
     Returns:
         Like `query`.
     """
     new, seen = query.shape[1], key.shape[1]
+    filler = -seen % _BLOCK if followed else 0
     query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    key, value = _filled(key, filler), _filled(value, filler)
     if new == seen:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True).transpose(1, 2)
+        query = _filled(query, filler)
+        square = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+        return square[:, :, :new].transpose(1, 2)
     # Heads that share their keys are stacked as further queries: the keys need no copy for each.
     sharing = query.shape[1] // key.shape[1]
-    visible = torch.ones(new, seen, dtype=torch.bool, device=query.device).tril(seen - new).repeat(sharing, 1)
+    visible = torch.ones(new, seen + filler, dtype=torch.bool, device=query.device).tril(seen - new).repeat(sharing, 1)
     stacked = query.unflatten(1, (-1, sharing)).flatten(2, 3)
     read = F.scaled_dot_product_attention(stacked, key, value, attn_mask=visible)
     apart: Tensor = read.unflatten(2, (sharing, new)).flatten(1, 2)
     return apart.transpose(1, 2)
+
+
+def _filled(part: Tensor, count: int) -> Tensor:
+    """With `count` tokens of zeros behind, (G, heads, tokens, E)."""
+    return F.pad(part, (0, 0, 0, count)) if count else part
 
 
 def _gather(rows: Tensor, index: Tensor, back: Tensor) -> Tensor:

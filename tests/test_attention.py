@@ -13,7 +13,7 @@ from conftest import SMALL
 from PIL import Image
 from torch import Tensor
 
-from fea.attention import TreeAttention
+from fea.attention import TreeAttention, _causal
 from fea.config import LoRA
 from fea.data.encoding import Prompt
 from fea.data.example import Example
@@ -104,6 +104,15 @@ def test_in_low_precision_the_layout_matters_less_than_the_batch_size(
     tree, rows = (error(result(low, uneven, layout), true) for layout in ("tree", "rows"))
     assert (rows > 1e-3).all()  # low precision shows
     assert (tree < 1.25 * rows).all()
+
+
+@pytest.mark.parametrize("first", [0, 940], ids=["trunk", "prompt"])
+def test_in_low_precision_what_a_row_goes_on_from_is_rounded_as_within_it(first: int) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 1024, heads, 32).bfloat16() for heads in (16, 4, 4))
+    whole = _causal(query, key, value, followed=False)
+    part = _causal(query[:, first:1000], key[:, :1000], value[:, :1000], followed=True)
+    assert torch.equal(part, whole[:, first:1000])
 
 
 def test_one_prompt_has_no_trunk_and_others_share_the_text_before_the_image(
