@@ -32,21 +32,27 @@ class Scripted:
         self.encoder, self.policy, self.script = policy.encoder, policy, script
         self.asked: list[list[str]] = []
         self.samples: list[int] = []
+        self.chances: list[torch.Tensor] = []
 
-    def rollout(self, prompts: Sequence[Prompt], group: int, generation: Generation, chance: Any) -> Completions:
+    def rollout(
+        self, prompts: Sequence[Prompt], group: int, generation: Generation, chance: torch.Tensor
+    ) -> Completions:
         questions = [self.policy.decode(prompt.ids) for prompt in prompts]
         self.asked.append(questions)
         self.samples.append(group)
+        self.chances.append(chance)
         pairs = [pair for pair in zip(prompts, questions, strict=True) for _ in range(group)]
         texts = [self.script(prompt, question, len(self.asked)) for prompt, question in pairs]
         none = torch.zeros(len(texts), 1)
         return Completions(none.long(), none.long(), none, none[:, 0].bool(), texts)
 
 
-def run(policy: Policy, prompts: list[Prompt], script: Script, **recipe: Any) -> tuple[list[Outcome], Scripted]:
+def run(
+    policy: Policy, prompts: list[Prompt], script: Script, round: int = 0, **recipe: Any
+) -> tuple[list[Outcome], Scripted]:
     scripted = Scripted(policy, script)
     settings = Recipe(**{"samples": 2, **recipe})
-    return attempted(scripted, prompts, prompts[0], Generation(8), settings, 0), scripted  # type: ignore[arg-type]
+    return attempted(scripted, prompts, prompts[0], Generation(8), settings, round), scripted  # type: ignore[arg-type]
 
 
 def test_the_first_attempt_sees_no_label_and_what_passes_is_kept(
@@ -100,6 +106,13 @@ def test_a_question_again_is_the_prompt_of_that_question(make_policy: MakePolicy
 def test_a_hard_face_gets_more_completions(make_policy: MakePolicy, prompts: list[Prompt]) -> None:
     _, scripted = run(make_policy(), prompts, lambda *_: "nothing", attempts=3, samples=2)
     assert scripted.samples == [2, 4, 6]
+
+
+def test_each_attempt_of_each_round_has_its_own_noise(make_policy: MakePolicy, prompts: list[Prompt]) -> None:
+    rounds = [run(make_policy(), prompts, lambda *_: "nothing", round, attempts=2)[1] for round in (0, 1, 0)]
+    first, second, again = ([tuple(chance[0].tolist()) for chance in scripted.chances] for scripted in rounds)
+    assert len({*first, *second}) == 4
+    assert first == again
 
 
 # --- faces without labels ---

@@ -121,6 +121,8 @@ def test_the_replay_term_is_the_loss_of_stage_1(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(type(module), "log", lambda *_, **__: None)
     pack: Pack = next(iter(done.trainer.train_dataloader))
     assert len(pack.replay) == 4
+    replayed = [[prompt.example.id for prompt in drawn.replay] for drawn in done.trainer.train_dataloader]
+    assert len(set(map(tuple, replayed))) == len(replayed) > 1
     examples = [module.policy.encoder(prompt.example, with_target=True) for prompt in pack.replay]
     loss = module.training_step(pack._replace(advantages=torch.zeros_like(pack.advantages)), 0)
     ids, mask = (

@@ -460,6 +460,12 @@ def test_two_different_edits_are_refused(file: Path, capsys: pytest.CaptureFixtu
     assert main(words) == 0
 
 
+def test_a_review_in_which_nothing_was_decided_is_none(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decide(file, "ana")
+    assert main(["data", "split", str(file), "--out", str(file.parent / "out")]) == 2
+    assert "has no reviews" in capsys.readouterr().err
+
+
 def test_reviews_without_a_line_to_test_on_are_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     decide(file, "ana", *((record, "skip", "") for record in lines_of(file)))
     assert main(["data", "split", str(file), "--out", str(file.parent / "out")]) == 2

@@ -82,6 +82,10 @@ def test_what_is_unknown_is_not_checked() -> None:
     assert failed(GOOD + " The nose is wrinkled (AU9).") == []  # AU9 was not coded
 
 
+def test_without_a_label_the_emotion_is_still_one_of_those_asked_for() -> None:
+    assert failed(GOOD, "schadenfreude", face({"AU6", "AU12"}, labels=())) == ["emotion"]
+
+
 def test_the_worked_example_is_not_an_analysis() -> None:
     sad = face({"AU1", "AU4", "AU15"}, ("sadness",))
     assert failed(example_analysis(), "sadness", sad) == ["copied"]

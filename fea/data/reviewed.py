@@ -64,7 +64,7 @@ def read_reviewed(file: Path, root: Path, rules: Rules, unreviewed: Unreviewed) 
         FEAError: a line cannot be read, nobody reviewed the file, or two reviewers edited a line differently.
     """
     reviews = reviews_of(file)
-    if not reviews and unreviewed != "any":
+    if not any(reviews.values()) and unreviewed != "any":
         raise FEAError(
             f"'{file}' has no reviews, and only reviewed lines go to the test set; run `fea review {file}` first, or add "
             "--unreviewed any if it was checked elsewhere"
