@@ -110,12 +110,15 @@ def test_in_four_bits_and_bf16_they_stay_close(tmp_path: Path, make_policy: Call
 
 
 def test_full_weights_in_mixed_precision_stay_close(tmp_path: Path) -> None:
-    """Sharded weights are gathered and multiplied in bf16, kept and updated in fp32."""
-    mixed = {**REPLAYED, "trainer__precision": "bf16-mixed"}
+    """Sharded weights are gathered and multiplied in bf16, kept and updated in fp32.
+
+    One update a rollout: with two, a ratio at the edge of the clip turns a rounding into another gradient.
+    """
+    mixed = {**REPLAYED, "model__mu": 1, "trainer__precision": "bf16-mixed"}
     single, sharded = (train("grpo", tmp_path / strategy, strategy, **mixed) for strategy in ("single", "fsdp2"))
     print(f"{joint(sharded, single):.1e}, of the way {joint(sharded, single, start(single)):.1e}")
-    assert joint(sharded, single) < 1e-2
-    assert joint(sharded, single, start(single)) < 0.25  # what lies between the layers is in bf16 too
+    assert joint(sharded, single) < 1e-3
+    assert joint(sharded, single, start(single)) < 5e-2  # what lies between the layers is in bf16 too
     assert {weight.dtype for weight in sharded["state_dict"].values()} == {torch.float32}
 
 
