@@ -6,16 +6,14 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from tqdm import tqdm
 
 from fea import checkpoints
-from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
 from fea.data.module import emotion_set
@@ -23,8 +21,9 @@ from fea.decoding import Trunk
 from fea.errors import FEAError
 from fea.files import write_atomically
 from fea.policy import Policy
-from fea.prompts import Answer, parse
-from fea.sampling import Generation, noise
+from fea.prompts import Answer
+from fea.rollout import ask
+from fea.sampling import Generation
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -49,35 +48,6 @@ def load_policy(run: str, device: Device = "auto") -> tuple[Policy, dict[str, An
     policy = Policy(checkpoints.config_of(checkpoint), checkpoints.weights(run)).eval()
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     return policy.to(chosen), checkpoint["fea"]
-
-
-def answers(
-    policy: Policy,
-    prompts: Sequence[Prompt],
-    generation: Generation,
-    trunk: Trunk | None = None,
-    samples: int = 0,
-    seed: int = 0,
-) -> list[list[Answer]]:
-    """Answers to prompts.
-
-    Args:
-        policy: in eval mode.
-        prompts: one batch.
-        generation: length limit and temperature.
-        trunk: what earlier batches have read already.
-        samples: answers sampled for each prompt; 0 gives the one greedy answer.
-        seed: of the sampling noise.
-
-    Returns:
-        For each prompt its answers.
-    """
-    placed = move_data_to_device(list(prompts), policy.forbidden.device)
-    group = max(1, samples)
-    chance = noise([p.example.id for p in prompts], group, generation.max_tokens, seed, 0) if samples else None
-    texts = policy.rollout(placed, group, generation, chance, trunk).texts
-    parsed = [parse(text, prompts[n // group].example.emotions) for n, text in enumerate(texts)]
-    return [parsed[n : n + group] for n in range(0, len(parsed), group)]
 
 
 def analyze(
@@ -164,8 +134,8 @@ def _rows(
             pool.sort(key=lambda prompt: len(prompt.ids))
             for start in range(0, len(pool), batch_size):
                 batch = pool[start : start + batch_size]
-                written = answers(policy, batch, generation, trunk)
-                read |= {prompt.example.id: said[0] for prompt, said in zip(batch, written, strict=True)}
+                written = ask(policy, policy.look(batch), 1, generation, trunk=trunk).answers
+                read |= {prompt.example.id: answer for prompt, answer in zip(batch, written, strict=True)}
                 progress.update(len(batch))
         progress.update(sum(loader.skipped.values()))
     return [

@@ -19,10 +19,10 @@ from typing import NamedTuple
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.evaluation import parse_all
 from fea.policy import Policy
 from fea.processes import gathered
 from fea.prompts import Answer, question_of
+from fea.rollout import ask
 from fea.sampling import Generation, noise
 from fea.triple_check import Checks, Reason, failures, hint, revelation
 
@@ -136,8 +136,7 @@ def _said(
     """What the policy writes about each face."""
     ids, samples, turn = [prompt.example.id for prompt in prompts], recipe.samples * attempt, round * recipe.attempts
     chance = noise(ids, samples, generation.max_tokens, recipe.seed, turn + attempt)
-    parsed = parse_all(policy.rollout(prompts, samples, generation, chance).texts, prompts)
-    return [parsed[n : n + samples] for n in range(0, len(parsed), samples)]
+    return ask(policy, prompts, samples, generation, chance).by_prompt
 
 
 def _tried(outcome: Outcome, answers: Sequence[Answer], attempt: int, recipe: Recipe) -> Outcome:

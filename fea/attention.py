@@ -1,7 +1,7 @@
 """Attention to a shared prefix: every token sees exactly what it would see in a row of its own.
 
-The language model asks for attention through one function, `attend`. Given a plan it does what the plan says: `TreeAttention`
-reads a whole tree of tokens in one pass, for training and for reading prompts; `fea.decoding` has the one for writing.
+The language model asks for attention through one function, `attend`, which does what a `Visibility` says: `TreeAttention` reads
+a whole tree of tokens in one pass, for training and for reading prompts; `fea.decoding` has the one for writing.
 
 Shapes in names: L tokens of a row, H query heads, K heads of keys and values, E width of a head; G completions of a prompt.
 """
@@ -23,7 +23,7 @@ KeysValues = tuple[Tensor, Tensor]  # (L, K, E) each, of a layer
 _BLOCK = 64  # keys; kernels work on blocks of so many, or of a whole fraction
 
 
-class Plan(Protocol):
+class Visibility(Protocol):
     """Who sees whom in one pass of the language model."""
 
     def attend(self, layer: int, query_LHE: Tensor, key_LKE: Tensor, value_LKE: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def install(model: Any, stock: str) -> None:
 
     Args:
         model: the whole network.
-        stock: attention of rows without a plan.
+        stock: attention of causal rows.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -53,14 +53,14 @@ def attend(
     mask: Tensor | None,
     *,
     stock: Any,
-    plan: Plan | None = None,
+    visibility: Visibility | None = None,
     **options: Any,
 ) -> Any:
     """Attention of one layer in the form that transformers asks for: (1, heads, L, E) in, (1, L, H, E) out."""
-    if plan is None:
+    if visibility is None:
         return stock(module, query, key, value, mask, **options)
     parts = (part[0].transpose(0, 1) for part in (query, key, value))
-    return plan.attend(module.layer_idx, *parts)[None], None
+    return visibility.attend(module.layer_idx, *parts)[None], None
 
 
 class TreeAttention:
@@ -84,7 +84,7 @@ class TreeAttention:
         self.completions = _Siblings(tree.completions, device, followed=False)
 
     def attend(self, layer: int, query_LHE: Tensor, key_LKE: Tensor, value_LKE: Tensor) -> Tensor:
-        """As in `Plan`."""
+        """As in `Visibility`."""
         trunk, prompts, completions = zip(*(x.split(self.sizes) for x in (query_LHE, key_LKE, value_LKE)), strict=True)
         stem = self.trunk[layer] if self.trunk else trunk[1:]
         if self.keep:

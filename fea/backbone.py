@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +18,14 @@ from fea import attention
 from fea.config import LoRA, PolicyConfig, check
 from fea.errors import FEAError
 from fea.families import known_family
+from fea.network import Network
 from fea.tiny import build_image_processor, build_model, build_tokenizer
 
 _LETTERS_A_TOKEN = 4  # of English text, at least, with the family's tokenizer
 _KEPT_WHOLE = ["model.visual", "lm_head"]  # not quantised: faces are in the one, log-probabilities in the other
 
 
-class Backbone(NamedTuple):
-    """The parts a policy is made of: network, tokenizer, image processor."""
-
-    model: Any
-    tokenizer: Any
-    image_processor: Any
-
-
-def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Backbone:
+def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Network:
     """Builds the network with frozen and trainable parts marked.
 
     Args:
@@ -47,7 +40,7 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Backbone:
     model = build_model(tokenizer, config.tiny) if config.base == "tiny" else _pretrained(config, tokenizer)
     if config.base == "tiny":
         model.to(getattr(torch, config.dtype))
-    return Backbone(_prepared(model, config, start), tokenizer, image_processor)
+    return Network(_prepared(model, config, start), tokenizer, image_processor)
 
 
 def skeleton(config: PolicyConfig, layers: int | None = None) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Self, cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -21,10 +21,8 @@ from fea.attention import KeysValues, TreeAttention
 from fea.data.encoding import Prompt
 from fea.layout import Tree, shared, trunk_of
 from fea.losses import log_distribution
+from fea.network import Network
 from fea.sampling import Completions, Generation, choose
-
-if TYPE_CHECKING:
-    from fea.policy import Policy
 
 _FINISHED = 0.25  # share of finished rows from which on they are dropped
 # Tokens from which on a trunk is worth a matrix product of its own; a shorter one is copied before each prompt.
@@ -36,17 +34,17 @@ class Decoding:
 
     def __init__(
         self,
-        policy: Policy,
+        network: Network,
         prompts: Sequence[Prompt],
         group: int,
         generation: Generation,
         noise_NT: Tensor | None,
         trunk: Trunk,
     ):
-        self.policy, self.generation = policy, generation
-        device = policy.forbidden.device
+        self.network, self.generation = network, generation
+        device = network.device
         self.noise = None if noise_NT is None else noise_NT.to(device)
-        self.ends = torch.tensor(policy.ends, device=device)
+        self.ends = torch.tensor(network.ends, device=device)
         self.next = torch.tensor([int(p.positions.max()) + 1 for p in prompts], device=device).repeat_interleave(group)
         hidden, read = self._read(prompts, trunk)
         self.hidden = hidden.repeat_interleave(group, dim=0)
@@ -63,14 +61,14 @@ class Decoding:
         """Reads the prompts: the last hidden state of each, (B, width), and keys and values of all."""
         none = prompts[0].ids.new_empty(0, 0)
         known = trunk.length if trunk.begins(prompts) else 0
-        layout = shared(prompts, none, none, known or trunk_of(prompts, self.policy.image_token))
+        layout = shared(prompts, none, none, known or trunk_of(prompts, self.network.image_token))
         tree = cast(Tree, layout.tree)
         layout = layout._replace(ids=layout.ids[:, known:], positions=layout.positions[:, :, known:])
-        plan = TreeAttention(tree, none.device, trunk.layers if known else (), keep=True)
-        hidden = self.policy.read(layout, self.policy.image_features(prompts), plan)
-        trunk.fill(prompts[0].ids[: tree.trunk], plan)
+        read = TreeAttention(tree, none.device, trunk.layers if known else (), keep=True)
+        hidden = self.network.read(layout, self.network.features(prompts), read)
+        trunk.fill(prompts[0].ids[: tree.trunk], read)
         ends = torch.tensor(tree.prompts, device=none.device).cumsum(0) + tree.trunk - known - 1
-        return hidden[ends], plan
+        return hidden[ends], read
 
     def run(self, anyone: Callable[[bool], bool]) -> None:
         """Writes until every completion has its end or is full.
@@ -86,8 +84,8 @@ class Decoding:
 
     def _choose(self) -> Tensor:
         """Writes one token a row: (R,)."""
-        policy, at, running = self.policy, self.written, ~self.finished
-        log_p = log_distribution(policy.model.lm_head(self.hidden), policy.forbidden, self.generation.temperature)
+        network, at, running = self.network, self.written, ~self.finished
+        log_p = log_distribution(network.head(self.hidden), network.forbidden, self.generation.temperature)
         chosen = choose(log_p, None if self.noise is None else self.noise[self.rows, at])
         self.ids[self.rows, at] = chosen * running
         self.mask[self.rows, at] = running.long()
@@ -99,8 +97,8 @@ class Decoding:
     def _read_token(self, chosen: Tensor) -> None:
         at = self.written - 1
         chosen = chosen[self._drop_finished()]
-        embeddings = self.policy.language_model.embed_tokens(chosen[None])
-        self.hidden = self.policy.attend(embeddings, self.next.add(at).expand(3, 1, -1), self.attention.at(at))[0]
+        embeddings = self.network.embed(chosen[None])
+        self.hidden = self.network.attend(embeddings, self.next.add(at).expand(3, 1, -1), self.attention.at(at))[0]
 
     def _drop_finished(self) -> Tensor:
         """Takes finished rows out of the model when they are many; returns the numbers of those that stay, at least one."""
@@ -116,7 +114,7 @@ class Decoding:
         # Copies: the update computes gradients with them, which tensors of the inference mode refuse.
         ids, mask, logps = (tensor[:, : self.written].clone() for tensor in (self.ids, self.mask, self.logps))
         ended = torch.isin(ids, self.ends).logical_and(mask.bool()).any(dim=1)
-        texts = [self.policy.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
+        texts = [self.network.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
         return Completions(ids, mask, logps, ~ended, texts)
 
 
@@ -181,7 +179,7 @@ class StepAttention:
         return self
 
     def attend(self, layer: int, query_RHE: Tensor, key_RKE: Tensor, value_RKE: Tensor) -> Tensor:
-        """As in `attention.Plan`; the row of tokens is one token of each of the R rows."""
+        """As in `attention.Visibility`; the row of tokens is one token of each of the R rows."""
         self.own.put(layer, key_RKE, value_RKE)
         query = query_RHE.unflatten(1, (key_RKE.shape[1], -1)).transpose(0, 1).contiguous()
         query *= query.shape[-1] ** -0.5

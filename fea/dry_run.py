@@ -22,7 +22,7 @@ from fea.config import PolicyConfig
 from fea.data.encoding import Prompt
 from fea.layout import lay_out, shared, trunk_of
 from fea.losses import token_logps
-from fea.policy import Policy
+from fea.network import Network
 
 _IMAGE = 1  # id of the image placeholder
 
@@ -80,8 +80,8 @@ def blank_prompts(number: int, trunk: int, own: int, visual: int) -> list[Prompt
     return prompts
 
 
-class DryPolicy(Policy):
-    """A policy of which only the sizes are there.
+class DryRun:
+    """The passes of a training step through a network of which only the sizes are there.
 
     Args:
         config: of the policy.
@@ -93,13 +93,13 @@ class DryPolicy(Policy):
     """
 
     def __init__(self, config: PolicyConfig, layers: int | None, autocast: bool):
-        nn.Module.__init__(self)
         self.config, self.autocast = config, autocast
-        self.model, self.image_token = skeleton(config, layers), _IMAGE
+        self.network = Network(skeleton(config, layers))
+        self.network.image_token = _IMAGE
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         seen: dict[Tensor, Tensor] = {}
         with self.fake:
-            for module in self.model.modules():
+            for module in self.network.model.modules():
                 for held in (module._parameters, module._buffers):
                     for name, tensor in held.items():
                         if tensor is not None:
@@ -109,10 +109,10 @@ class DryPolicy(Policy):
         """Bytes that the passes over a pack need at most, beside weights and gradients."""
         layout = lay_out(self.config.layout, prompts, ids_NT, torch.ones_like(ids_NT), _IMAGE)
         tree = None if layout.tree is None else TreeAttention(layout.tree, ids_NT.device)
-        head, features = self.model.lm_head.weight, self._features(prompts)
+        head, features = self.network.head.weight, self._features(prompts)
         for _ in range(2):  # the second time the gradients are there already
             with self._counted() as counted:
-                hidden = self.read(layout, features, tree).index_select(0, layout.scored)
+                hidden = self.network.read(layout, features, tree).index_select(0, layout.scored)
                 logps, _ = token_logps(hidden, head, layout.targets, torch.tensor([_IMAGE]))
                 logps.sum().backward()
                 del hidden, logps
@@ -123,20 +123,21 @@ class DryPolicy(Policy):
         none = torch.empty(0, 0, dtype=torch.long)
         layout = shared(prompts, none, none, trunk_of(prompts, _IMAGE))
         assert layout.tree is not None
-        plan, features = TreeAttention(layout.tree, none.device, keep=True), self._features(prompts)
+        tree, features = TreeAttention(layout.tree, none.device, keep=True), self._features(prompts)
         with torch.no_grad(), self._counted() as counted:
-            self.read(layout, features, plan)
+            self.network.read(layout, features, tree)
         return counted.peak
 
     def _features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         kind, sizes = getattr(torch, self.config.dtype), [int((prompt.ids == _IMAGE).sum()) for prompt in prompts]
         with self.fake:
-            return [torch.empty(size, self.width, dtype=kind) for size in sizes]
+            return [torch.empty(size, self.network.width, dtype=kind) for size in sizes]
 
     @contextmanager
     def _counted(self) -> Iterator[TensorBytes]:
-        gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
-        before = [*self.parameters(), *self.buffers(), *gradients]
+        model = self.network.model
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        before = [*model.parameters(), *model.buffers(), *gradients]
         with self.fake, TensorBytes(before) as counted, torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
             yield counted
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -14,8 +14,8 @@ from fea.data.example import Example
 from fea.decoding import Trunk
 from fea.metrics import AUScores, EmotionScores
 from fea.policy import Policy
-from fea.prompts import Answer, parse
-from fea.rollout import Rollout
+from fea.prompts import Answer
+from fea.rollout import Rollout, ask
 from fea.sampling import Generation
 
 
@@ -50,13 +50,8 @@ class Evaluated(L.LightningModule):
         self.known = batch[:1] or self.known
         if not batch and (self.device_mesh is None or not self.known):
             return None
-        rollout = self.answer(batch or self.known)
+        rollout = ask(self.policy, batch or self.known, 1, self.generation, trunk=self.trunk)
         return rollout if batch else None
-
-    def answer(self, prompts: Sequence[Prompt]) -> Rollout:
-        """Greedy answers, one a prompt."""
-        completions = self.policy.rollout(prompts, 1, self.generation, None, self.trunk)
-        return Rollout(prompts, 1, completions, parse_all(completions.texts, prompts))
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
@@ -107,9 +102,3 @@ class Evaluated(L.LightningModule):
         headline = [scores[name] for name in ("au_f1", "accuracy") if name in scores]
         if headline:
             self.log(f"{stage}/score", torch.stack(headline).mean(), prog_bar=True)
-
-
-def parse_all(texts: Sequence[str], prompts: Sequence[Prompt]) -> list[Answer]:
-    """Reads texts that answer prompts; several texts of a prompt stand next to each other."""
-    group = len(texts) // len(prompts)
-    return [parse(text, prompts[number // group].example.emotions) for number, text in enumerate(texts)]

@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torchmetrics import MeanMetric
@@ -32,7 +31,6 @@ from fea.config import PolicyConfig
 from fea.data.encoding import Prompt, targets
 from fea.data.loader import Loader
 from fea.errors import FEAError
-from fea.evaluation import parse_all
 from fea.losses import (
     Normalizer,
     kl_k3,
@@ -47,7 +45,7 @@ from fea.optimization import Optimization
 from fea.packing import Packing
 from fea.replay import Replay
 from fea.rewards import RewardCallback, rewards_of, scored
-from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader
+from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader, ask
 from fea.sampling import Generation, noise
 
 _ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold
@@ -136,7 +134,7 @@ class GRPOModule(FEAModule):
     def _place(self, prompts: list[Prompt]) -> list[Prompt]:
         """Moves prompts to the device; a frozen vision tower sees their images here, once for all passes."""
         with self.sampling():
-            return self.policy.look(move_data_to_device(prompts, self.device))
+            return self.policy.look(prompts)
 
     @torch.no_grad()
     def roll(self, prompts: list[Prompt], round: int) -> Buffer:
@@ -160,8 +158,7 @@ class GRPOModule(FEAModule):
         with self.clock.timed("rollout"):
             ids = [prompt.example.id for prompt in prompts]
             chance = noise(ids, self.group_size, self.generation.max_tokens, self.seed, round)
-            completions = self.policy.rollout(prompts, self.group_size, self.generation, chance)
-        return Rollout(prompts, self.group_size, completions, parse_all(completions.texts, prompts))
+            return ask(self.policy, prompts, self.group_size, self.generation, chance)
 
     def _score(self, rollout: Rollout) -> tuple[Tensor, list[RewardCallback]]:
         callbacks = rewards_of(self.trainer)
@@ -332,7 +329,7 @@ class GRPOModule(FEAModule):
         self, rollout: Rollout, rewards_BGK: Tensor, advantages_NT: Tensor, callbacks: Sequence[RewardCallback]
     ) -> dict[str, float]:
         weights_K = torch.tensor([callback.weight for callback in callbacks], device=self.device)
-        numbers = {
+        told = {
             **monitor.reward_numbers(rewards_BGK, weights_K, [callback.name for callback in callbacks]),
             **monitor.advantage_numbers(advantages_NT, rollout.completions.mask),
             **monitor.completion_numbers(rollout),
@@ -340,5 +337,5 @@ class GRPOModule(FEAModule):
             **self.clock.lap(int(rollout.completions.mask.sum())),
             "memory/peak_gib": monitor.peak_memory(),
         }
-        self.train_reward.update(numbers["reward/total"])
-        return numbers
+        self.train_reward.update(told["reward/total"])
+        return told

@@ -15,7 +15,7 @@ from torch import nn
 from fea.backbone import count_tokens, skeleton
 from fea.config import PolicyConfig
 from fea.decoding import LONG
-from fea.dry_run import DryPolicy, blank_prompts
+from fea.dry_run import DryRun, blank_prompts
 from fea.facs import EMOTION_SETS
 from fea.prompts import DEFAULT_QUESTION, system_prompt, user_prompt
 
@@ -124,14 +124,14 @@ def plan(setting: Setting) -> Plan:
     )
 
 
-def _by_depth(setting: Setting, model: Any, measure: Callable[[DryPolicy], tuple[int, ...]]) -> list[float]:
+def _by_depth(setting: Setting, model: Any, measure: Callable[[DryRun], tuple[int, ...]]) -> list[float]:
     """What a dry run of the whole depth would measure: a straight line through two shallow ones."""
     layers = int(model.config.text_config.num_hidden_layers)
     autocast = setting.precision == "bf16-mixed"
     if layers <= max(_DEPTHS):
-        return [float(value) for value in measure(DryPolicy(setting.policy, layers, autocast))]
+        return [float(value) for value in measure(DryRun(setting.policy, layers, autocast))]
     few, more = _DEPTHS
-    low, high = (measure(DryPolicy(setting.policy, depth, autocast)) for depth in _DEPTHS)
+    low, high = (measure(DryRun(setting.policy, depth, autocast)) for depth in _DEPTHS)
     return [a + (b - a) / (more - few) * (layers - few) for a, b in zip(low, high, strict=True)]
 
 

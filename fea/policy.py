@@ -9,25 +9,25 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from fea import fsdp
-from fea.attention import Plan, TreeAttention
+from fea.attention import TreeAttention
 from fea.backbone import load
 from fea.config import PolicyConfig
 from fea.data.encoding import Encoder, Prompt
 from fea.decoding import Decoding, Trunk
-from fea.layout import Layout, lay_out
+from fea.layout import lay_out
 from fea.losses import token_logps
 from fea.sampling import Completions, Generation
 
 
 class Policy(nn.Module):
-    """A Qwen2.5-VL with or without an adapter.
+    """A vision-language model with or without an adapter.
 
     Args:
         config: what to build.
@@ -40,22 +40,15 @@ class Policy(nn.Module):
     def __init__(self, config: PolicyConfig, start: Mapping[str, Tensor]):
         super().__init__()
         self.config, self.gathers = config, True
-        self.model, self.tokenizer, self.image_processor = load(config, _without("model.", start))
-        family, generation = self.model.config, self.model.generation_config
-        self.image_token = int(family.image_token_id)
-        ends = generation.eos_token_id
-        self.ends: list[int] = ends if isinstance(ends, list) else [ends]
-        # Sampled as text, these would break the next forward pass.
-        vision = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-        self.register_buffer("forbidden", torch.tensor([getattr(family, name) for name in vision]), persistent=False)
-        self.forbidden: Tensor
+        self.network = load(config, _without("model.", start))
+        self.model = self.network.model  # where parameters have their names
         self._reference: dict[str, Tensor] = {}
         self.encoder = Encoder(
-            self.tokenizer,
-            self.image_processor,
-            self.tokenizer.chat_template,
-            self.image_token,
-            self.tokenizer.convert_tokens_to_ids("<|im_end|>"),
+            self.network.tokenizer,
+            self.network.image_processor,
+            self.network.tokenizer.chat_template,
+            self.network.image_token,
+            self.network.tokenizer.convert_tokens_to_ids("<|im_end|>"),
             config.knowledge,
         )
 
@@ -71,13 +64,12 @@ class Policy(nn.Module):
             low_precision: compute in bf16, whatever the weights are kept in.
             gathers: hold all weights during a rollout; else every token gathers them layer by layer.
         """
-        blocks = [*self.language_model.layers, *cast(Any, self.vision_tower).blocks]
-        fsdp.shard(self, blocks, ("look", "logps", "rollout"), mesh, low_precision)
+        fsdp.shard(self, self.network.blocks, ("look", "logps", "rollout"), mesh, low_precision)
         self.gathers = gathers
 
     def save(self, folder: Path) -> None:
         """Writes the model in the format of its family, to be named as `policy.base`; not for a policy with an adapter."""
-        for part in (self.model, self.tokenizer, self.image_processor):
+        for part in (self.network.model, self.network.tokenizer, self.network.image_processor):
             part.save_pretrained(folder)
 
     # --- log-probabilities ---
@@ -96,75 +88,23 @@ class Policy(nn.Module):
         Returns:
             (N, T) each, in nats, 0 in the padding.
         """
-        layout = lay_out(self.config.layout, prompts, ids_NT, mask_NT, self.image_token)
-        plan = None if layout.tree is None else TreeAttention(layout.tree, self.forbidden.device)
-        hidden = self.read(layout, self.image_features(prompts), plan).index_select(0, layout.scored)
-        logps, entropies = token_logps(hidden, self.model.lm_head.weight, layout.targets, self.forbidden, temperature)
+        network = self.network
+        layout = lay_out(self.config.layout, prompts, ids_NT, mask_NT, network.image_token)
+        tree = None if layout.tree is None else TreeAttention(layout.tree, network.device)
+        hidden = network.read(layout, network.features(prompts), tree).index_select(0, layout.scored)
+        logps, entropies = token_logps(hidden, network.head.weight, layout.targets, network.forbidden, temperature)
         empty = torch.zeros_like(mask_NT, dtype=torch.float32)
         where = mask_NT.bool()
         return empty.masked_scatter(where, logps), empty.masked_scatter(where, entropies)
 
-    @property
-    def language_model(self) -> Any:
-        """The part that reads and writes."""
-        return self.model.model.language_model
-
-    @property
-    def vision_tower(self) -> nn.Module:
-        """The part that sees."""
-        tower: nn.Module = self.model.model.visual
-        return tower
-
-    @property
-    def width(self) -> int:
-        """Width of the language model, and of a visual token."""
-        return int(self.language_model.config.hidden_size)
-
-    def image_features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """Features of each prompt's image, (visual tokens, width); no image goes through the tower twice."""
-        seen = [prompt.features for prompt in prompts if prompt.features is not None]
-        if len(seen) == len(prompts):
-            return seen
-        pixels, grids = torch.cat([p.pixels for p in prompts]), torch.stack([p.grid for p in prompts])
-        return list(self.model.model.get_image_features(pixels, grids, return_dict=True).pooler_output)
-
     @torch.no_grad()
     def look(self, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """Prompts with their images' features, unless the vision tower is under training."""
+        """Prompts on the policy's device, with their images' features unless the vision tower is under training."""
+        placed: list[Prompt] = move_data_to_device(list(prompts), self.network.device)
         if self.config.train_vision:
-            return list(prompts)
-        return [
-            prompt._replace(features=features)
-            for prompt, features in zip(prompts, self.image_features(prompts), strict=True)
-        ]
-
-    def read(self, layout: Layout, features: Sequence[Tensor], plan: Plan | None) -> Tensor:
-        """Puts rows with their images through the language model.
-
-        Args:
-            layout: the rows.
-            features: of the images of all prompts.
-            plan: who sees whom; None for causal rows.
-
-        Returns:
-            Last hidden states, (R * L, width).
-        """
-        embeddings = self.language_model.embed_tokens(layout.ids)
-        shown = torch.cat([features[image] for image in layout.images]).to(embeddings.dtype)
-        embeddings = embeddings.masked_scatter((layout.ids == self.image_token)[..., None], shown)
-        return self.attend(embeddings, layout.positions, plan).flatten(0, 1)
-
-    def attend(self, embeddings: Tensor, positions: Tensor, plan: Plan | None) -> Tensor:
-        """Last hidden states, (R, L, width), of (R, L, width) embeddings at (3, R, L) positions."""
-        output = self.language_model(
-            inputs_embeds=embeddings,
-            position_ids=positions,
-            attention_mask=None if plan is None else {"full_attention": None},  # the plan decides
-            use_cache=False,
-            plan=plan,
-        )
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+            return placed
+        seen = self.network.features(placed)
+        return [prompt._replace(features=features) for prompt, features in zip(placed, seen, strict=True)]
 
     # --- samples ---
 
@@ -192,7 +132,7 @@ class Policy(nn.Module):
         if self.training:
             raise RuntimeError("rollouts need eval mode: call policy.eval() first")
         with fsdp.sampling(self, self.gathers) as anyone:
-            decoding = Decoding(self, prompts, group, generation, noise_NT, trunk or Trunk())
+            decoding = Decoding(self.network, prompts, group, generation, noise_NT, trunk or Trunk())
             decoding.run(anyone)
         return decoding.completions()
 
@@ -201,12 +141,7 @@ class Policy(nn.Module):
 
         The text is decoded, not searched for token ids: how a tag is split into tokens depends on what surrounds it.
         """
-        return bisect_left(range(len(ids)), characters, key=lambda count: len(self.decode(ids[:count])))
-
-    def decode(self, ids: Tensor) -> str:
-        """Text of a completion, without special tokens."""
-        text: str = self.tokenizer.decode(ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        return bisect_left(range(len(ids)), characters, key=lambda count: len(self.network.decode(ids[:count])))
 
     # --- reference ---
 

@@ -46,8 +46,8 @@ class TowerModule(FEAModule):
         """Builds the policy and freezes all of it but the tower."""
         super().configure_model()
         self.policy.requires_grad_(False)
-        self.policy.vision_tower.requires_grad_(True)
-        features = self.config.max_pixels // _PIXELS_PER_TOKEN * self.policy.width
+        self.policy.network.vision_tower.requires_grad_(True)
+        features = self.config.max_pixels // _PIXELS_PER_TOKEN * self.policy.network.width
         self.head = nn.Linear(features, len(DRAWN_AUS))
 
     def training_step(self, batch: list[Prompt], index: int) -> Tensor:
@@ -56,7 +56,7 @@ class TowerModule(FEAModule):
             [[float(n in prompt.example.present) for n in DRAWN_AUS] for prompt in batch], device=self.device
         )
         loss = F.binary_cross_entropy_with_logits(
-            self.head(torch.stack(self.policy.image_features(batch)).flatten(1)), shown
+            self.head(torch.stack(self.policy.network.features(batch)).flatten(1)), shown
         )
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch))
         return loss

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from fea.data.encoding import Prompt
 from fea.data.loader import EpochSampler, Loader
+from fea.decoding import Trunk
+from fea.policy import Policy
 from fea.processes import gathered, rank
-from fea.prompts import Answer
-from fea.sampling import Completions
+from fea.prompts import Answer, parse
+from fea.sampling import Completions, Generation
 
 if TYPE_CHECKING:
     import lightning.pytorch as L
@@ -39,6 +41,11 @@ class Rollout(NamedTuple):
     group: int
     completions: Completions
     answers: list[Answer]
+
+    @property
+    def by_prompt(self) -> list[list[Answer]]:
+        """The answers of each prompt."""
+        return [self.answers[start : start + self.group] for start in range(0, len(self.answers), self.group)]
 
     def rows(self, groups: Sequence[int]) -> Tensor:
         """Numbers of the completions that belong to these groups."""
@@ -61,6 +68,34 @@ class Rollout(NamedTuple):
         think_N, start_N = torch.tensor(thinks), torch.zeros_like(lengths_N)
         spans = {"all": (start_N, lengths_N), "think": (start_N, think_N), "answer": (think_N, lengths_N)}
         return {region: torch.stack(span, dim=1) for region, span in spans.items()}
+
+
+def ask(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    group: int,
+    generation: Generation,
+    noise_NT: Tensor | None = None,
+    trunk: Trunk | None = None,
+) -> Rollout:
+    """Asks a policy: the one way to get answers from it, for rewards, metrics, synthesis and use alike.
+
+    Args:
+        policy: in eval mode.
+        prompts: B prompts, on its device.
+        group: completions of each.
+        generation: length limit and temperature.
+        noise_NT: uniform numbers that choose the tokens; None for greedy answers.
+        trunk: what earlier batches have read already, if the weights are still the same.
+    """
+    completions = policy.rollout(prompts, group, generation, noise_NT, trunk)
+    return Rollout(prompts, group, completions, parse_all(completions.texts, prompts))
+
+
+def parse_all(texts: Sequence[str], prompts: Sequence[Prompt]) -> list[Answer]:
+    """Reads texts that answer prompts; several texts of a prompt stand next to each other."""
+    group = len(texts) // len(prompts)
+    return [parse(text, prompts[number // group].example.emotions) for number, text in enumerate(texts)]
 
 
 class RolloutCallback(Callback):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fea.analyze import answers, load_policy
+from fea.analyze import load_policy
 from fea.compare import Interval, Tally, differences, judge, scores
 from fea.data.example import Example
 from fea.data.faces import EMOTIONS, ceiling
@@ -19,7 +19,8 @@ from fea.data.wording import analysis, annotate
 from fea.decoding import Trunk
 from fea.prompts import Answer, parse
 from fea.report import Curve, Face, write_report
-from fea.sampling import Generation
+from fea.rollout import ask
+from fea.sampling import Generation, noise
 
 _SAMPLES = 4  # answers a face at temperature 1
 _BATCH = 100
@@ -63,8 +64,9 @@ def answered(run: Path, faces: Sequence[Example]) -> tuple[Said, Said]:
     trunk = Trunk()
     for start in range(0, len(faces), _BATCH):
         prompts = policy.look([policy.encoder(face) for face in faces[start : start + _BATCH]])
-        greedy += answers(policy, prompts, generation, trunk)
-        sampled += answers(policy, prompts, generation, trunk, _SAMPLES)
+        chance = noise([face.id for face in faces[start : start + _BATCH]], _SAMPLES, generation.max_tokens, 0, 0)
+        greedy += ask(policy, prompts, 1, generation, trunk=trunk).by_prompt
+        sampled += ask(policy, prompts, _SAMPLES, generation, chance, trunk).by_prompt
     return greedy, sampled
 
 

@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities import move_data_to_device
 from tqdm import tqdm
 
 from fea import checkpoints
@@ -172,7 +171,7 @@ def _outcomes(
 ) -> list[Outcome]:
     """What became of a batch; faces of which there are enough are not tried."""
     wanted = [prompt for prompt in prompts if not admission.full(prompt.example)]
-    seen = policy.look(move_data_to_device(wanted or [spare], policy.forbidden.device))  # all processes look
+    seen = policy.look(wanted or [spare])  # all processes look
     tried = attempted(policy, seen if wanted else [], seen[0], generation, recipe, round)
     found = {outcome.example.place: outcome for outcome in tried}
     read = {prompt.example.place for prompt in prompts}

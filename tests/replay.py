@@ -12,9 +12,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from fea.data.encoding import Prompt
-from fea.evaluation import parse_all
 from fea.grpo import GRPOModule
-from fea.rollout import Rollout
+from fea.rollout import Rollout, parse_all
 from fea.sampling import Completions
 
 PLACE = "FEA_TEST_REPLAY"  # folder of the completions; they are written if they are not there yet
@@ -26,7 +25,7 @@ class Replayed(GRPOModule):
 
     def configure_model(self) -> None:
         super().configure_model()
-        self.policy.ends = list(range(100, 360))
+        self.policy.network.ends = list(range(100, 360))
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=RATE)

@@ -14,11 +14,13 @@ import pytest
 from conftest import fit
 from PIL import Image
 
-from fea.analyze import analyze, answer_row, answers, load_policy
+from fea.analyze import analyze, answer_row, load_policy
 from fea.cli import main
+from fea.data.encoding import Prompt
 from fea.data.example import Example
-from fea.prompts import parse, render
-from fea.sampling import Generation
+from fea.prompts import Answer, parse, render
+from fea.rollout import ask
+from fea.sampling import Generation, noise
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +113,16 @@ def test_question_and_emotions_reach_the_prompt(run: Path, images: Path, monkeyp
 
 def test_samples_do_not_depend_on_the_batch(run: Path, examples: list[Example]) -> None:
     policy, _ = load_policy(str(run), "cpu")
-    prompts = [policy.encoder(example) for example in examples[:3]]
-    together = answers(policy, prompts, Generation(6), samples=2, seed=4)
-    apart = [answers(policy, [prompt], Generation(6), samples=2, seed=4)[0] for prompt in prompts]
-    assert together == apart
+    prompts = policy.look([policy.encoder(example) for example in examples[:3]])
+
+    def sampled(prompts: list[Prompt]) -> list[list[Answer]]:
+        chance = noise([prompt.example.id for prompt in prompts], 2, 6, seed=4, round=0)
+        return ask(policy, prompts, 2, Generation(6), chance).by_prompt
+
+    together = sampled(prompts)
+    assert together == [sampled([prompt])[0] for prompt in prompts]
     assert together[0][0].text != together[0][1].text
-    assert [len(said) for said in answers(policy, prompts, Generation(6))] == [1, 1, 1]
+    assert [len(said) for said in ask(policy, prompts, 1, Generation(6)).by_prompt] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ class Scripted:
         self.chances: list[torch.Tensor] = []
 
     def rollout(
-        self, prompts: Sequence[Prompt], group: int, generation: Generation, chance: torch.Tensor
+        self, prompts: Sequence[Prompt], group: int, generation: Generation, chance: torch.Tensor, trunk: None = None
     ) -> Completions:
-        questions = [self.policy.decode(prompt.ids) for prompt in prompts]
+        questions = [self.policy.network.decode(prompt.ids) for prompt in prompts]
         self.asked.append(questions)
         self.samples.append(group)
         self.chances.append(chance)

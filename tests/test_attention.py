@@ -133,8 +133,8 @@ def test_one_prompt_has_no_trunk_and_others_share_the_text_before_the_image(
 
 def logps_of(policy: Policy, prompts: list[Prompt], layout: Layout, plan: Any) -> Tensor:
     """Log-probabilities of the completions of a layout, in the order of the mask."""
-    hidden = policy.read(layout, policy.image_features(prompts), plan)[layout.scored]
-    log_p = policy.model.lm_head(hidden).index_fill(-1, policy.forbidden, -torch.inf).log_softmax(-1)
+    hidden = policy.network.read(layout, policy.network.features(prompts), plan)[layout.scored]
+    log_p = policy.network.head(hidden).index_fill(-1, policy.network.forbidden, -torch.inf).log_softmax(-1)
     return log_p.gather(-1, layout.targets[:, None])[:, 0]
 
 
@@ -178,7 +178,7 @@ def case(make_policy: MakePolicy, uneven: list[Prompt]) -> tuple[Policy, list[Pr
     """A policy, its prompts, their tree, and the right log-probabilities."""
     policy = make_policy(**SIZES | {"knowledge": "brief"})
     prompts = [policy.encoder(prompt.example) for prompt in uneven]
-    layout = shared(prompts, IDS, MASK, trunk_of(prompts, policy.image_token))
+    layout = shared(prompts, IDS, MASK, trunk_of(prompts, policy.network.image_token))
     policy.config = replace(policy.config, layout="rows")
     with torch.no_grad():
         expected = policy.logps(prompts, IDS, MASK)[0][MASK.bool()]

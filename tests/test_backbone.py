@@ -88,7 +88,7 @@ def test_both_towers_use_an_attention_that_understands_boolean_masks(base: Path)
 
 def test_pixels_are_bounded_for_a_saved_base_too(base: Path) -> None:
     policy = Policy(small_config(base=str(base), min_pixels=784, max_pixels=5000), {})
-    assert dict(policy.image_processor.size) == {"shortest_edge": 784, "longest_edge": 5000}
+    assert dict(policy.network.image_processor.size) == {"shortest_edge": 784, "longest_edge": 5000}
 
 
 def test_weights_to_start_from_replace_those_of_the_base(make_policy: MakePolicy) -> None:

@@ -31,7 +31,7 @@ LONG = Generation(12)
 def policy(make_policy: MakePolicy) -> Policy:
     """Many tokens end a completion, so that lengths differ."""
     policy = make_policy(**SIZES)
-    policy.ends = [*policy.ends, *range(0, 500, 15)]
+    policy.network.ends = [*policy.network.ends, *range(0, 500, 15)]
     return policy
 
 
@@ -53,13 +53,13 @@ def generated(policy: Policy, prompt: Prompt, tokens: int) -> list[int]:
     output = policy.model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        mm_token_type_ids=(ids == policy.image_token).int(),
+        mm_token_type_ids=(ids == policy.network.image_token).int(),
         pixel_values=prompt.pixels,
         image_grid_thw=prompt.grid[None],
         do_sample=False,
         max_new_tokens=tokens,
-        suppress_tokens=policy.forbidden.tolist(),
-        eos_token_id=policy.ends,
+        suppress_tokens=policy.network.forbidden.tolist(),
+        eos_token_id=policy.network.ends,
         pad_token_id=0,
     )
     return [int(token) for token in output[0, len(prompt.ids) :]]
@@ -78,10 +78,10 @@ def sample(
 
 def prefer_vision_tokens(policy: Policy) -> None:
     """From now on the head wants the tokens that must not be sampled, whatever the state."""
-    steered = torch.nn.Linear(ROUGH.hidden, len(policy.tokenizer))
+    steered = torch.nn.Linear(ROUGH.hidden, len(policy.network.tokenizer))
     with torch.no_grad():
-        steered.weight.copy_(policy.model.lm_head.weight)[policy.forbidden] = 0
-        steered.bias.zero_()[policy.forbidden] = 100
+        steered.weight.copy_(policy.model.lm_head.weight)[policy.network.forbidden] = 0
+        steered.bias.zero_()[policy.network.forbidden] = 100
     policy.model.lm_head = steered
 
 
@@ -98,9 +98,9 @@ def test_greedy_rollouts_equal_generate_for_prompts_of_different_lengths(policy:
 def test_a_long_trunk_is_there_once_and_changes_no_token(make_policy: MakePolicy, uneven: list[Prompt]) -> None:
     """Short ones are copied before each prompt, so that the tests around this one do not see it apart."""
     policy = make_policy(**SIZES, knowledge="full")
-    policy.ends = [*policy.ends, *range(0, 500, 15)]
+    policy.network.ends = [*policy.network.ends, *range(0, 500, 15)]
     prompts = [policy.encoder(prompt.example) for prompt in uneven]
-    assert trunk_of(prompts, policy.image_token) > 500
+    assert trunk_of(prompts, policy.network.image_token) > 500
     assert written(policy.rollout(prompts, 1, LONG, None)) == [generated(policy, prompt, 12) for prompt in prompts]
     whole = written(sample(policy, prompts, 4))
     assert [row for prompt in prompts for row in written(sample(policy, [prompt], 4))] == whole
@@ -109,7 +109,7 @@ def test_a_long_trunk_is_there_once_and_changes_no_token(make_policy: MakePolicy
 
 def test_what_prompts_begin_with_is_read_once_for_all_batches(policy: Policy, uneven: list[Prompt]) -> None:
     read: list[int] = []
-    policy.language_model.register_forward_pre_hook(
+    policy.network.language_model.register_forward_pre_hook(
         lambda _, __, options: read.append(options["inputs_embeds"].shape[1]), with_kwargs=True
     )
 
@@ -132,7 +132,7 @@ def test_what_prompts_begin_with_is_read_once_for_all_batches(policy: Policy, un
 
 def test_checkpointing_does_not_change_a_rollout(policy: Policy, make_policy: MakePolicy, uneven: list[Prompt]) -> None:
     saving = make_policy(**SIZES, checkpointing=True)
-    saving.ends = policy.ends
+    saving.network.ends = policy.network.ends
     assert written(saving.rollout(uneven, 1, LONG, None)) == written(policy.rollout(uneven, 1, LONG, None))
 
 
@@ -154,7 +154,7 @@ def test_generation_settings_of_the_base_do_not_leak_into_samples(
     settings |= {"do_sample": True, "temperature": 1e-6, "repetition_penalty": 1.5, "top_k": 1, "top_p": 0.01}
     (tmp_path / "generation_config.json").write_text(json.dumps(settings))
     leaky = make_policy(base=str(tmp_path))
-    leaky.ends = policy.ends
+    leaky.network.ends = policy.network.ends
     assert written(sample(leaky, prompts, 2)) == written(sample(policy, prompts, 2))
 
 
@@ -165,8 +165,8 @@ def test_the_bases_padding_side_does_not_matter(
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"padding_side": "right"}))
     other = make_policy(**SIZES | {"base": str(tmp_path)})
-    other.ends = policy.ends
-    assert other.tokenizer.padding_side == "right"
+    other.network.ends = policy.network.ends
+    assert other.network.tokenizer.padding_side == "right"
     assert written(other.rollout(uneven, 1, LONG, None)) == written(policy.rollout(uneven, 1, LONG, None))
 
 
@@ -183,7 +183,7 @@ def test_log_probabilities_while_sampling_are_those_of_training(
     for name, parameter in policy.trainable().items():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
-    policy.ends = [*policy.ends, *range(0, 500, 15)]
+    policy.network.ends = [*policy.network.ends, *range(0, 500, 15)]
     completions = sample(policy, uneven, 3, Generation(12, temperature))
     logps, _ = policy.train().logps(uneven, completions.ids, completions.mask, temperature)
     torch.testing.assert_close(completions.logps, logps, rtol=0, atol=5e-5)
@@ -207,13 +207,13 @@ def test_a_completion_ends_with_its_end_token_which_counts(policy: Policy, uneve
         length = int(mask.sum())
         tokens = ids[:length].tolist()
         assert mask.tolist() == [1] * length + [0] * (len(mask) - length)
-        assert not any(token in policy.ends for token in tokens[:-1])
-        assert (tokens[-1] in policy.ends) != bool(truncated)
+        assert not any(token in policy.network.ends for token in tokens[:-1])
+        assert (tokens[-1] in policy.network.ends) != bool(truncated)
         assert not truncated or length == 12
         assert not ids[length:].any()
         assert not logps[length:].any()
         assert (logps[:length] < 0).all()
-        assert text == policy.tokenizer.decode(tokens, skip_special_tokens=True)
+        assert text == policy.network.tokenizer.decode(tokens, skip_special_tokens=True)
     assert 0 < int(completions.truncated.sum()) < len(completions.truncated)
 
 
@@ -227,7 +227,7 @@ def test_an_end_token_on_the_last_place_is_not_a_truncation(policy: Policy, unev
 
 
 def test_a_rollout_stops_when_all_have_ended(policy: Policy, uneven: list[Prompt]) -> None:
-    policy.ends = list(range(594))
+    policy.network.ends = list(range(594))
     completions = sample(policy, uneven, 2)
     assert completions.ids.shape == (8, 1)
     assert not completions.truncated.any()
@@ -235,22 +235,22 @@ def test_a_rollout_stops_when_all_have_ended(policy: Policy, uneven: list[Prompt
 
 def test_image_and_vision_tokens_are_never_sampled(policy: Policy, prompts: list[Prompt]) -> None:
     prefer_vision_tokens(policy)
-    assert torch.isin(policy.model.lm_head(torch.randn(3, ROUGH.hidden)).argmax(-1), policy.forbidden).all()
+    assert torch.isin(policy.network.head(torch.randn(3, ROUGH.hidden)).argmax(-1), policy.network.forbidden).all()
     for completions in (sample(policy, prompts, 4), policy.rollout(prompts, 1, LONG, None)):
-        assert not torch.isin(completions.ids, policy.forbidden).any()
+        assert not torch.isin(completions.ids, policy.network.forbidden).any()
         assert completions.logps.isfinite().all()
 
 
 def test_every_vision_token_is_forbidden(policy: Policy) -> None:
     names = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
-    assert set(policy.forbidden.tolist()) == set(map(policy.tokenizer.convert_tokens_to_ids, names))
+    assert set(policy.network.forbidden.tolist()) == set(map(policy.network.tokenizer.convert_tokens_to_ids, names))
 
 
 def test_sampled_ids_are_kept_and_not_made_again_from_the_text(policy: Policy, prompts: list[Prompt]) -> None:
     completions = sample(policy, prompts, 8)
-    again = [policy.tokenizer(text)["input_ids"] for text in completions.texts]
+    again = [policy.network.tokenizer(text)["input_ids"] for text in completions.texts]
     assert again != written(completions)  # the tokenizer splits the same text otherwise
-    assert [policy.decode(torch.tensor(row)) for row in written(completions)] == completions.texts
+    assert [policy.network.decode(torch.tensor(row)) for row in written(completions)] == completions.texts
 
 
 def test_a_rollout_leaves_no_trace(policy: Policy, prompts: list[Prompt]) -> None:
@@ -269,7 +269,7 @@ def test_each_image_goes_through_the_tower_once_a_rollout(
 ) -> None:
     seen: list[Tensor] = []
     monkeypatch.setattr(
-        policy.vision_tower, "forward", lambda pixels, *a, _forward=policy.vision_tower.forward, **k: (
+        policy.network.vision_tower, "forward", lambda pixels, *a, _forward=policy.network.vision_tower.forward, **k: (
             seen.append(pixels), _forward(pixels, *a, **k))[1]
     )  # fmt: skip
     sample(policy, prompts[:2], 4)

@@ -38,11 +38,11 @@ def test_positions_equal_get_rope_index(
     prompt = policy.encoder(examples[0]._replace(image=picture(tmp_path, *size)))
     expected, _ = policy.model.model.get_rope_index(
         prompt.ids[None],
-        (prompt.ids == policy.image_token).int()[None],
+        (prompt.ids == policy.network.image_token).int()[None],
         image_grid_thw=prompt.grid[None],
     )
     assert torch.equal(prompt.positions, expected[:, 0])
-    assert int((prompt.ids == policy.image_token).sum()) == len(policy.image_features([prompt])[0])
+    assert int((prompt.ids == policy.network.image_token).sum()) == len(policy.network.features([prompt])[0])
 
 
 def test_tokens_and_pixels_are_those_of_the_template_and_the_image_processor(
@@ -55,8 +55,8 @@ def test_tokens_and_pixels_are_those_of_the_template_and_the_image_processor(
         + "<|image_pad|>" * 16
         + f"<|vision_end|>{user_prompt('Is this joy?', example.emotions)}<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert prompt.ids.tolist() == policy.tokenizer(text)["input_ids"]
-    expected = policy.image_processor(images=Image.open(example.image).convert("RGB"), return_tensors="pt")
+    assert prompt.ids.tolist() == policy.network.tokenizer(text)["input_ids"]
+    expected = policy.network.image_processor(images=Image.open(example.image).convert("RGB"), return_tensors="pt")
     assert torch.equal(prompt.pixels, expected["pixel_values"])
     assert prompt.grid.tolist() == [1, 8, 8]
 
@@ -67,9 +67,11 @@ def test_the_prompts_of_all_faces_begin_alike_up_to_the_image(policy: Policy, ex
         policy.encoder(examples[0]),
         policy.encoder(examples[1]._replace(question="Joy?", emotions=("joy",))),
     )
-    at = first.ids.tolist().index(policy.image_token)
+    at = first.ids.tolist().index(policy.network.image_token)
     assert torch.equal(first.ids[:at], second.ids[:at])
-    assert policy.tokenizer.decode(first.ids[:at]).startswith(f"<|im_start|>system\n{system_prompt('brief')}<|im_end|>")
+    assert policy.network.tokenizer.decode(first.ids[:at]).startswith(
+        f"<|im_start|>system\n{system_prompt('brief')}<|im_end|>"
+    )
     assert not torch.equal(first.ids, second.ids)
 
 
@@ -77,7 +79,7 @@ def test_the_same_question_with_other_allowed_emotions_is_another_prompt(
     policy: Policy, examples: list[Example]
 ) -> None:
     texts = [
-        policy.tokenizer.decode(policy.encoder(examples[0]._replace(emotions=emotions)).ids)
+        policy.network.tokenizer.decode(policy.encoder(examples[0]._replace(emotions=emotions)).ids)
         for emotions in (("anger", "fear"), ("fear", "joy"))
     ]
     assert ["Choose from: anger, fear." in text for text in texts] == [True, False]
@@ -86,8 +88,8 @@ def test_the_same_question_with_other_allowed_emotions_is_another_prompt(
 
 def test_the_target_is_the_analysis_and_its_end_token(policy: Policy, examples: list[Example]) -> None:
     prompt = policy.encoder(examples[0], with_target=True)
-    assert policy.tokenizer.decode(prompt.target[:-1]) == examples[0].analysis
-    assert policy.tokenizer.decode(prompt.target[-1:]) == "<|im_end|>"
+    assert policy.network.tokenizer.decode(prompt.target[:-1]) == examples[0].analysis
+    assert policy.network.tokenizer.decode(prompt.target[-1:]) == "<|im_end|>"
     assert len(policy.encoder(examples[0]).target) == 0
     assert len(policy.encoder(examples[0]._replace(analysis=None), with_target=True).target) == 0
 

@@ -15,7 +15,7 @@ LAYERS = """
     __init__ losses errors optimization files randomness processes facs mentions prompts sampling packing
     data.__init__ data.wording data.pen data.drawing data.images data.example data.record data.jsonl data.table
     data.examples data.encoding data.loader data.module data.check data.faces data.rendered
-    layout attention tiny config families backbone decoding fsdp policy dry_run plan advice
+    layout attention tiny config families network backbone decoding fsdp policy dry_run plan advice
     rollout replay rewards metrics checkpoints monitor
     evaluation guard module sft grpo pretrain
     triple_check attempts admission journal datacard synthesis decisions data.reviewed data.leaks data.strata data.split
@@ -25,7 +25,7 @@ LAYERS = """
 ORDER = LAYERS.split()
 
 # Longer than LIMIT lines, each with its reason.
-LIMIT = 260
+LIMIT = 300
 LONG = {
     "grpo": "the algorithm from top to bottom",
 }
@@ -41,12 +41,10 @@ FILES = files()
 
 
 def statements(node: ast.AST, inside: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Import statements, without those for type checkers; with those in functions if `inside`."""
+    """Import statements, those for type checkers among them; with those in functions if `inside`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child
-        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            continue
         elif inside or not isinstance(child, ast.FunctionDef):
             yield from statements(child, inside)
 

@@ -46,7 +46,7 @@ def test_positions_of_a_completion_go_on_as_get_rope_index_says(
     policy, prompt = make_policy(), prompts[0]
     ids = torch.cat([prompt.ids, torch.tensor([5, 6, 7])])
     expected, _ = policy.model.model.get_rope_index(
-        ids[None], (ids == policy.image_token).int()[None], image_grid_thw=prompt.grid[None]
+        ids[None], (ids == policy.network.image_token).int()[None], image_grid_thw=prompt.grid[None]
     )
     found = torch.cat([prompt.positions, next_positions(prompt, 3).expand(3, -1)], dim=1)
     assert torch.equal(found, expected[:, 0])

@@ -16,10 +16,9 @@ from fea.callbacks import Watch
 from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.evaluation import parse_all
 from fea.policy import Policy
 from fea.prompts import render
-from fea.rollout import Rollout
+from fea.rollout import Rollout, parse_all
 from fea.sampling import Completions
 
 CHECKED = '[{"class_path": "test_grpo.Vowels"}, {"class_path": "fea.callbacks.SelfCheck"}]'

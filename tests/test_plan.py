@@ -14,7 +14,7 @@ from conftest import CONFIGS, fit
 from fea.backbone import skeleton
 from fea.cli import main
 from fea.config import PolicyConfig
-from fea.dry_run import DryPolicy, TensorBytes, blank_prompts
+from fea.dry_run import DryRun, TensorBytes, blank_prompts
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
 from fea.plan import GIB, plan
@@ -74,7 +74,7 @@ def test_shallow_dry_runs_tell_what_a_deep_one_would() -> None:
     """The same model, once at its own depth and once drawn out from two and four layers."""
     config = PolicyConfig(tiny=TinySize(hidden=128, layers=12, heads=4), checkpointing=True)
     prompts, ids = blank_prompts(2, 100, 300, 256), torch.full((16, 64), 2)
-    low, high, deep = (DryPolicy(config, layers, False).update(prompts, ids) for layers in (2, 4, None))
+    low, high, deep = (DryRun(config, layers, False).update(prompts, ids) for layers in (2, 4, None))
     assert low + (high - low) / 2 * 10 == pytest.approx(deep, rel=0.01)
 
 

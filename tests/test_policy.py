@@ -61,12 +61,12 @@ def by_transformers(policy: Policy, prompts: list[Prompt], temperature: float) -
         logits = policy.model(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            mm_token_type_ids=(ids == policy.image_token).int(),
+            mm_token_type_ids=(ids == policy.network.image_token).int(),
             pixel_values=prompt.pixels,
             image_grid_thw=prompt.grid[None],
             use_cache=False,
         ).logits[0, len(prompt.ids) - 1 : -1]
-        allowed = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, policy.forbidden, False)
+        allowed = torch.ones(logits.shape[-1], dtype=torch.bool).index_fill(0, policy.network.forbidden, False)
         log_p = (logits.float() / temperature).masked_fill(~allowed, -torch.inf).log_softmax(-1)
         logps[row, :length] = log_p[range(length), IDS[row, :length]]
         entropies[row, :length] = torch.distributions.Categorical(logits=log_p[:, allowed]).entropy().detach()
@@ -121,7 +121,7 @@ def test_checkpointing_recomputes_layers_and_changes_no_bit(make_policy: MakePol
             nonlocal count
             count += 1
 
-        policy.language_model.layers[0].mlp.register_forward_pre_hook(counted)
+        policy.network.language_model.layers[0].mlp.register_forward_pre_hook(counted)
         logps, _ = policy.logps(uneven, IDS, MASK)
         logps.sum().backward()
         calls.append(count)
@@ -174,10 +174,10 @@ def test_the_image_is_seen(make_policy: MakePolicy, prompts: list[Prompt]) -> No
 @pytest.mark.parametrize("text", ["<think>AU12 (x).</think><answer>joy</answer>", "</think>", "ü🙂 a</think>b"])
 def test_tokens_until_is_the_least_number_that_writes_so_many_characters(make_policy: MakePolicy, text: str) -> None:
     policy = make_policy()
-    ids = torch.tensor([*policy.tokenizer(text)["input_ids"], policy.ends[0]])
+    ids = torch.tensor([*policy.network.tokenizer(text)["input_ids"], policy.network.ends[0]])
     until = text.index("</think>") + len("</think>")
     count = policy.tokens_until(ids, until)
-    assert policy.decode(ids[:count]).startswith(text[:until])
-    assert not policy.decode(ids[: count - 1]).startswith(text[:until])
+    assert policy.network.decode(ids[:count]).startswith(text[:until])
+    assert not policy.network.decode(ids[: count - 1]).startswith(text[:until])
     assert policy.tokens_until(ids, 0) == 0
     assert policy.tokens_until(ids, 10_000) == len(ids)

@@ -28,7 +28,7 @@ def test_labels_are_exactly_the_analysis_and_its_end(module: SFTModule, examples
     batch = [module.encode_training(example) for example in examples[:3]]
     ids, mask = targets(batch)
     for row, kept, example in zip(ids, mask.bool(), examples, strict=False):
-        assert module.policy.tokenizer.decode(row[kept]) == f"{example.analysis}<|im_end|>"
+        assert module.policy.network.tokenizer.decode(row[kept]) == f"{example.analysis}<|im_end|>"
     assert ids[~mask.bool()].eq(0).all()
 
 
@@ -39,12 +39,12 @@ def test_the_loss_is_that_of_the_family_on_these_labels(module: SFTModule, examp
     losses = []
     for prompt in batch:
         ids = torch.cat([prompt.ids, prompt.target])[None]
-        kinds = (ids == policy.image_token).int()
+        kinds = (ids == policy.network.image_token).int()
         logits = policy.model(
             input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=prompt.pixels,
             image_grid_thw=prompt.grid[None], mm_token_type_ids=kinds,
         ).logits[0, len(prompt.ids) - 1 : -1]  # fmt: skip
-        logits[:, policy.forbidden] = -torch.inf
+        logits[:, policy.network.forbidden] = -torch.inf
         losses.append(F.cross_entropy(logits, prompt.target))
     module.log = lambda *_, **__: None  # type: ignore[method-assign]
     torch.testing.assert_close(module.training_step(batch, 0), torch.stack(losses).mean(), rtol=1e-5, atol=1e-5)

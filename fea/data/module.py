@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import lightning.pytorch as L
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
+from fea.data.encoding import Prompt
+from fea.data.example import Example
 from fea.data.examples import Balance, Examples
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.record import OnUnknownLabel, Rules
@@ -19,10 +21,26 @@ from fea.data.table import OnBad, Table, open_jsonl
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS, plain_word
 
-if TYPE_CHECKING:
-    from fea.module import FEAModule
-
 Emotions = str | list[str]
+
+
+class Consumer(Protocol):
+    """What a module has to offer for its data to be loaded.
+
+    Attributes:
+        needs_analyses: whether it trains on examples with an analysis only.
+    """
+
+    needs_analyses: bool
+
+    def encode(self, example: Example) -> Prompt:
+        """Prompt for an answer."""
+
+    def encode_training(self, example: Example) -> Prompt:
+        """Prompt for training."""
+
+    def train_loader(self, prompts: Loader) -> object:
+        """What training iterates over."""
 
 
 @dataclass
@@ -227,8 +245,8 @@ class FEADataModule(L.LightningDataModule):
         return cast(L.Trainer, self.trainer)
 
     @property
-    def _module(self) -> FEAModule:
-        return cast("FEAModule", self._trainer.lightning_module)
+    def _module(self) -> Consumer:
+        return cast(Consumer, self._trainer.lightning_module)
 
 
 def emotion_set(emotions: Emotions) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ from fea.sampling import Generation, noise
 def fea_policy(case: Case, folder: Path) -> Policy:
     """A policy that never ends a completion early."""
     policy = Policy(PolicyConfig(base=str(folder / "model"), layout=case.layout, **SHOWN), {})
-    policy.ends = [-1]
+    policy.network.ends = [-1]
     return policy
 
 

@@ -37,16 +37,16 @@ def one_by_one(run: str, files: list[Path]) -> list[str]:
             output = policy.model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
-                mm_token_type_ids=(ids == policy.image_token).int(),
+                mm_token_type_ids=(ids == policy.network.image_token).int(),
                 pixel_values=prompt.pixels,
                 image_grid_thw=prompt.grid[None],
                 do_sample=False,
                 max_new_tokens=TOKENS,
-                suppress_tokens=policy.forbidden.tolist(),
-                eos_token_id=policy.ends,
+                suppress_tokens=policy.network.forbidden.tolist(),
+                eos_token_id=policy.network.ends,
                 pad_token_id=0,
             )
-        texts.append(policy.decode(output[0, len(prompt.ids) :]))
+        texts.append(policy.network.decode(output[0, len(prompt.ids) :]))
     return texts
 
 

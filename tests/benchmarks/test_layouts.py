@@ -58,10 +58,10 @@ def timed(work: Callable[[], Any]) -> float:
 
 def products(policy: Policy, tokens: int, scored: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Inputs and weights of the linear layers: every token in the decoder, every scored one in the head."""
-    linears = [module for module in policy.language_model.modules() if isinstance(module, torch.nn.Linear)]
+    linears = [module for module in policy.network.language_model.modules() if isinstance(module, torch.nn.Linear)]
     inputs = {width: torch.randn(tokens, width) for width in {layer.in_features for layer in linears}}
     pairs = [(inputs[layer.in_features], layer.weight.detach()) for layer in linears]
-    return [*pairs, (torch.randn(scored, policy.width), policy.model.lm_head.weight.detach())]
+    return [*pairs, (torch.randn(scored, policy.network.width), policy.model.lm_head.weight.detach())]
 
 
 def multiply(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -97,7 +97,7 @@ def test_update(pack: Pack, tmp_path: Path) -> None:
         policy.zero_grad()
         policy.logps(prompts, ids, mask)[0].mean().backward()
 
-    tokens = {name: lay_out(name, prompts, ids, mask, policy.image_token).ids.numel() for name in LAYOUTS}
+    tokens = {name: lay_out(name, prompts, ids, mask, policy.network.image_token).ids.numel() for name in LAYOUTS}
     pairs = {name: products(policy, tokens[name], ids.numel()) for name in LAYOUTS}
     seconds: dict[str, list[float]] = {name: [] for name in LAYOUTS}
     plain: dict[str, list[float]] = {name: [] for name in LAYOUTS}

@@ -51,7 +51,7 @@ def test_both_sides_see_the_same(tmp_path: Path) -> None:
     prepare(case, tmp_path)
     trainer, policy = trl_trainer(case, tmp_path, Clock()), fea_policy(case, tmp_path).eval()
     # TRL leaves tokens in the distribution that fea takes out.
-    policy.forbidden = torch.empty(0, dtype=torch.long)
+    policy.network._forbidden = torch.empty(0, dtype=torch.long)
     for number, row in enumerate(examples(tmp_path)[:2]):
         batch = trainer._generate_and_score_completions([trainer.train_dataset[number]] * case.group)
         prompt = policy.encoder(row)

@@ -1,0 +1,133 @@
+"""`Network`: a vision-language network as all families look from outside.
+
+Decoding, log-probabilities and the dry run need this much of a policy and nothing else. It is no `nn.Module`: the parameters
+belong to `Policy`, under names that are stored in every checkpoint, and what FSDP wraps is the policy.
+
+Shapes in names: B prompts, R rows, L their length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fea.attention import Visibility
+from fea.data.encoding import Prompt
+from fea.layout import Layout
+
+# Sampled as text, these would break the next forward pass.
+_VISION_TOKENS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+
+
+class Network:
+    """A network with what turns texts and images into its input.
+
+    Args:
+        model: the whole network.
+        tokenizer: of its family; None for a network that only has sizes.
+        image_processor: likewise.
+
+    Attributes:
+        image_token: id of the image placeholder.
+        ends: ids of the tokens that end a completion.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any = None, image_processor: Any = None):
+        self.model, self.tokenizer, self.image_processor = model, tokenizer, image_processor
+        self.image_token = int(model.config.image_token_id)
+        ends = model.generation_config.eos_token_id
+        self.ends: list[int] = ends if isinstance(ends, list) else [ends]
+        self._forbidden = torch.tensor([getattr(model.config, name) for name in _VISION_TOKENS])
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def forbidden(self) -> Tensor:
+        """Ids of tokens that are never sampled, on the device of the network."""
+        if self._forbidden.device != self.device:
+            with torch.inference_mode(False):  # a tensor of the inference mode would be refused in the update
+                self._forbidden = self._forbidden.to(self.device)
+        return self._forbidden
+
+    # --- its parts ---
+
+    @property
+    def language_model(self) -> Any:
+        """The part that reads and writes."""
+        return self.model.model.language_model
+
+    @property
+    def vision_tower(self) -> Any:
+        """The part that sees."""
+        return self.model.model.visual
+
+    @property
+    def head(self) -> nn.Linear:
+        """What maps hidden states to the vocabulary."""
+        head: nn.Linear = self.model.lm_head
+        return head
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The layers of both parts, which make up most of the weights."""
+        return [*self.language_model.layers, *self.vision_tower.blocks]
+
+    @property
+    def width(self) -> int:
+        """Width of the language model, and of a visual token."""
+        return int(self.language_model.config.hidden_size)
+
+    # --- what it does ---
+
+    def features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
+        """Features of each prompt's image, (visual tokens, width); no image goes through the tower twice."""
+        seen = [prompt.features for prompt in prompts if prompt.features is not None]
+        if len(seen) == len(prompts):
+            return seen
+        pixels, grids = torch.cat([p.pixels for p in prompts]), torch.stack([p.grid for p in prompts])
+        return list(self.model.model.get_image_features(pixels, grids, return_dict=True).pooler_output)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(R, L, width) embeddings of (R, L) token ids."""
+        embeddings: Tensor = self.language_model.embed_tokens(ids)
+        return embeddings
+
+    def read(self, layout: Layout, features: Sequence[Tensor], visibility: Visibility | None) -> Tensor:
+        """Puts rows with their images through the language model.
+
+        Args:
+            layout: the rows.
+            features: of the images of all prompts.
+            visibility: who sees whom; None for causal rows.
+
+        Returns:
+            Last hidden states, (R * L, width).
+        """
+        embeddings = self.embed(layout.ids)
+        shown = torch.cat([features[image] for image in layout.images]).to(embeddings.dtype)
+        embeddings = embeddings.masked_scatter((layout.ids == self.image_token)[..., None], shown)
+        return self.attend(embeddings, layout.positions, visibility).flatten(0, 1)
+
+    def attend(self, embeddings: Tensor, positions: Tensor, visibility: Visibility | None) -> Tensor:
+        """Last hidden states, (R, L, width), of (R, L, width) embeddings at (3, R, L) positions."""
+        output = self.language_model(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask=None if visibility is None else {"full_attention": None},  # who sees whom is decided there
+            use_cache=False,
+            visibility=visibility,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def decode(self, ids: Tensor) -> str:
+        """Text of a completion, without special tokens."""
+        text: str = self.tokenizer.decode(ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
