@@ -16,7 +16,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from fea.attempts import Recipe, labelled
 from fea.data.example import Example
 from fea.data.examples import Examples
-from fea.data.images import common_root
 from fea.data.module import FEADataModule, Source
 from fea.datacard import write_datacard
 from fea.errors import FEAError
@@ -25,6 +24,7 @@ from fea.journal import Journal, admitted, images_of, tried_of, whole_lines
 from fea.module import FEAModule
 from fea.sampling import Generation
 from fea.synthesis import Pace, distinct, provenance, settings_of, synthesise
+from fea.system.files import common_root
 
 
 class Synthesis(Callback):

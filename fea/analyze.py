@@ -19,11 +19,11 @@ from fea.data.loader import EpochSampler, Loader
 from fea.data.module import emotion_set
 from fea.decoding import Trunk
 from fea.errors import FEAError
-from fea.files import write_atomically
 from fea.policy import Policy
 from fea.prompts import Answer
 from fea.rollout import ask
 from fea.sampling import Generation
+from fea.system.files import write_atomically
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -20,10 +20,10 @@ from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.policy import Policy
-from fea.processes import gathered
 from fea.prompts import Answer, question_of
 from fea.rollout import ask
 from fea.sampling import Generation, noise
+from fea.system.processes import gathered
 from fea.triple_check import Checks, Reason, failures, hint, revelation
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from fea import fsdp
 from fea.config import LoRA, PolicyConfig
 from fea.errors import FEAError
-from fea.files import whole
 from fea.prompts import PROMPT_VERSION
+from fea.system.files import whole
 from fea.tiny import TinySize
 
 RESULT = "RESULT"  # a file in a folder of runs: the name of the run that holds the outcome

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fea.facs import ACTION_UNITS
-from fea.files import write_atomically
 from fea.journal import TRIED, whole_lines
+from fea.system.files import write_atomically
 
 CARD = "DATACARD.md"
 

@@ -19,10 +19,10 @@ from fea.analyze import load_policy
 from fea.checkpoints import RESULT
 from fea.data.rendered import RenderedFaces
 from fea.errors import FEAError
-from fea.files import write_atomically
 from fea.iterate import Loop, Stage
 from fea.scoreboard import Entry, annotator_entry, answered, faces_of, write_board
 from fea.stages import Stages
+from fea.system.files import write_atomically
 
 
 class Budget(NamedTuple):

@@ -47,6 +47,7 @@ from fea.replay import Replay
 from fea.rewards import RewardCallback, rewards_of, scored
 from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader, ask
 from fea.sampling import Generation, noise
+from fea.system.machine import peak_memory
 
 _ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold
 
@@ -335,7 +336,7 @@ class GRPOModule(FEAModule):
             **monitor.completion_numbers(rollout),
             **monitor.answer_numbers(rollout, cast(Any, self.trainer).datamodule.all_emotions),
             **self.clock.lap(int(rollout.completions.mask.sum())),
-            "memory/peak_gib": monitor.peak_memory(),
+            "memory/peak_gib": peak_memory(),
         }
         self.train_reward.update(told["reward/total"])
         return told

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fea.data.encoding import Prompt
 from fea.errors import FEAError
-from fea.files import whole
+from fea.system.files import whole
 
 
 class FiniteGuard:

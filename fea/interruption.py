@@ -10,7 +10,7 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 
 from fea.errors import FEAError
-from fea.processes import gathered
+from fea.system.processes import gathered
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what schedulers send before they take a machine away
 

@@ -20,10 +20,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fea.checkpoints import RESULT, find
 from fea.errors import FEAError
-from fea.files import write_atomically
 from fea.journal import TRIED, images_of
 from fea.report import write_report
 from fea.stages import Stages, call, options
+from fea.system.files import write_atomically
 
 _SHOWN = ("au_f1", "accuracy", "format", "invented", "score")
 

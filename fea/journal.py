@@ -18,9 +18,9 @@ from fea.admission import Admitted
 from fea.attempts import Outcome
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.files import lock, write_atomically
-from fea.processes import rank
 from fea.rewards import au_f1
+from fea.system.files import lock, write_atomically
+from fea.system.processes import rank
 
 TRIED = ".tried"  # ends the name of the file with a line for every face
 

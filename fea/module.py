@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
-from fea import checkpoints, fsdp, monitor
+from fea import checkpoints, fsdp
 from fea.advice import table
 from fea.config import PolicyConfig, check
 from fea.data.encoding import Prompt
@@ -25,6 +25,7 @@ from fea.optimization import Optimization
 from fea.plan import Setting, plan
 from fea.policy import Policy
 from fea.sampling import Generation
+from fea.system.machine import total_memory
 
 
 class FEAModule(Evaluated):
@@ -69,7 +70,7 @@ class FEAModule(Evaluated):
     def _fits_whole(self) -> bool:
         """Whether each process has room for all weights during a rollout, beside what the rollout needs."""
         needs = plan(self._memory_setting())
-        return needs.weights + needs.rollout <= monitor.total_memory()
+        return needs.weights + needs.rollout <= total_memory()
 
     def _memory_setting(self) -> Setting:
         batch_size = cast(Any, self.trainer).datamodule.batch_size

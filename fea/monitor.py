@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
 from fea.losses import SAME, spread
@@ -96,18 +92,3 @@ class Clock:
             numbers |= {"time/train": whole - sum(self.seconds.values()), "time/tokens_per_second": tokens / whole}
         self.seconds, self.last = {}, now
         return numbers
-
-
-def total_memory() -> float:
-    """Bytes of the GPU where there is one, else of this machine."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
-def peak_memory() -> float:
-    """Largest memory so far in GiB: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -13,7 +13,7 @@ from fea.data.examples import Examples
 from fea.data.loader import Draw, Encoded
 from fea.data.table import OnBad
 from fea.errors import FEAError
-from fea.processes import count, rank
+from fea.system.processes import count, rank
 
 
 class Replay:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from fea.data.example import Example
 from fea.facs import ACTION_UNITS
-from fea.files import write_atomically
 from fea.prompts import Answer
+from fea.system.files import write_atomically
 
 Curve = Sequence[tuple[float, float]]  # step and value
 

@@ -19,9 +19,9 @@ from fea.data.encoding import Prompt
 from fea.data.loader import EpochSampler, Loader
 from fea.decoding import Trunk
 from fea.policy import Policy
-from fea.processes import gathered, rank
 from fea.prompts import Answer, parse
 from fea.sampling import Completions, Generation
+from fea.system.processes import gathered, rank
 
 if TYPE_CHECKING:
     import lightning.pytorch as L

@@ -16,10 +16,11 @@ import yaml  # type: ignore[import-untyped]
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from fea import checkpoints, randomness
+from fea import checkpoints
 from fea.errors import FEAError
-from fea.files import PART, lock, write_atomically
-from fea.processes import gathered
+from fea.system import randomness
+from fea.system.files import PART, lock, write_atomically
+from fea.system.processes import gathered
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
 _PLACE = {

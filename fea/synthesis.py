@@ -35,9 +35,9 @@ from fea.data.table import OnBad
 from fea.errors import FEAError
 from fea.journal import Journal, admitted
 from fea.policy import Policy
-from fea.processes import count, gathered, rank
 from fea.prompts import PROMPT_VERSION
 from fea.sampling import Generation
+from fea.system.processes import count, gathered, rank
 
 
 @dataclass

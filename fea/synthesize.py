@@ -8,7 +8,6 @@ from fea.analyze import Device, load_policy
 from fea.attempts import Recipe, labelled
 from fea.data.example import Example
 from fea.data.examples import Examples
-from fea.data.images import common_root
 from fea.data.module import emotion_set
 from fea.data.record import OnUnknownLabel, Rules
 from fea.data.table import OnBad, open_jsonl
@@ -17,6 +16,7 @@ from fea.errors import FEAError
 from fea.journal import Journal
 from fea.sampling import Generation
 from fea.synthesis import Pace, distinct, provenance, settings_of, synthesise
+from fea.system.files import common_root
 
 
 def synthesize(

@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
-from fea import checkpoints, monitor
+from fea import checkpoints
 from fea.advice import verdict
 from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule, Source
@@ -38,6 +38,7 @@ from fea.refusals import sentence
 from fea.runs import RunKeeper, newest
 from fea.sampling import Generation
 from fea.sft import SFTModule  # noqa: F401
+from fea.system.machine import total_memory
 from fea.tiny import TinySize
 
 _CHECKPOINT_WORDS = ("best", "last", "hpc")  # the trainer finds the file by itself
@@ -111,7 +112,7 @@ class CLI(LightningCLI):
             setting = self.model.memory_setting(
                 self.datamodule.batch_size, self.trainer.accumulate_grad_batches, str(self.trainer.precision)
             )
-            told = verdict(setting, plan(setting), monitor.total_memory())
+            told = verdict(setting, plan(setting), total_memory())
             raise FEAError(
                 f"out of memory at step {self.trainer.global_step}; by the plan this run {told}; checkpoints are whole: go on "
                 "with --resume"

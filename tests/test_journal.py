@@ -92,7 +92,9 @@ def test_settings_of_a_journal_without_a_batch_may_be_mended(tmp_path: Path) -> 
 
 
 def test_a_journal_of_another_process_is_left_alone(tmp_path: Path) -> None:
-    words = "import sys; from fea.files import lock; held = lock(sys.argv[1]); print('held', flush=True); input()"
+    words = (
+        "import sys; from fea.system.files import lock; held = lock(sys.argv[1]); print('held', flush=True); input()"
+    )
     file = tmp_path / ".s.jsonl.lock"
     other = subprocess.Popen(
         [

@@ -18,7 +18,7 @@ from fea.data.record import Rules
 from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
 from fea.facs import CODED_AUS, EMOTION_SETS
-from fea.files import write_atomically
+from fea.system.files import write_atomically
 
 RULES = Rules(EMOTION_SETS["basic7"])
 

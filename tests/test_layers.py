@@ -12,15 +12,14 @@ ROOT = Path(__file__).parents[1] / "fea"
 
 # A module imports only what stands before it.
 LAYERS = """
-    __init__ losses errors optimization files randomness processes facs mentions prompts sampling packing
-    data.__init__ data.wording data.pen data.drawing data.images data.example data.record data.jsonl data.table
-    data.examples data.encoding data.loader data.module data.check data.faces data.rendered
-    layout attention tiny config families network backbone decoding fsdp policy dry_run plan advice
-    rollout replay rewards metrics checkpoints monitor
-    evaluation guard module sft grpo pretrain
-    triple_check attempts admission journal datacard synthesis decisions data.reviewed data.leaks data.strata data.split
-    marks inspection desk review analyze synthesize compare report scoreboard
-    runs interruption refusals trainer_cli plan_cli stages iterate demo cli __main__
+    data.pen data.drawing families mentions refusals errors decisions fsdp optimization sampling losses packing
+    system.__init__ system.files system.processes interruption stages system.randomness system.machine facs prompts
+    data.wording data.__init__ data.example compare metrics report data.record data.jsonl data.faces tiny
+    data.table data.examples data.images data.encoding guard layout attention config checkpoints network backbone
+    decoding dry_run plan advice policy runs data.loader replay rollout evaluation module monitor pretrain
+    data.module analyze data.check data.rendered scoreboard data.leaks data.strata rewards data.reviewed data.split
+    inspection marks desk review triple_check admission attempts journal datacard synthesis synthesize sft grpo
+    trainer_cli plan_cli iterate demo __init__ cli __main__
 """
 ORDER = LAYERS.split()
 

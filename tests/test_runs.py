@@ -17,12 +17,12 @@ import torch
 from conftest import SAVE_EACH_STEP, fit, fit_arguments
 from lightning.pytorch.callbacks import Callback
 
-from fea import randomness
 from fea.checkpoints import WholeFiles
 from fea.cli import main
 from fea.errors import FEAError
-from fea.files import whole
 from fea.runs import claim, newest
+from fea.system import randomness
+from fea.system.files import whole
 
 
 def start(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[str]:

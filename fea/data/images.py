@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from pathlib import Path
-
 from PIL import Image, ImageOps
 
 from fea.errors import FEAError
@@ -47,14 +43,3 @@ def _rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
-
-
-def common_root(images: Iterable[str], folder: Path) -> Path:
-    """What the images of a new file are relative to: its folder if all of them lie in it, else the one that holds them all.
-
-    Args:
-        images: paths of the images.
-        folder: of the new file.
-    """
-    common = Path(os.path.commonpath([Path(image).resolve().parent for image in images]))
-    return folder.resolve() if common.is_relative_to(folder.resolve()) else common

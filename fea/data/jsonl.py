@@ -9,7 +9,7 @@ from typing import Any
 
 from fea.data.record import Record, Rules, read_record
 from fea.errors import FEAError
-from fea.files import write_atomically
+from fea.system.files import write_atomically
 
 
 def read_lines(file: Path, rules: Rules) -> Iterator[tuple[int, Any, Record | FEAError | None]]:

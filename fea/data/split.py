@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fea.data.images import common_root
 from fea.data.jsonl import jsonl
 from fea.data.leaks import BITS, Pair, hashes_of, tied
 from fea.data.module import emotion_set
@@ -20,7 +19,7 @@ from fea.data.reviewed import Line, Reviewed, Unreviewed, read_reviewed
 from fea.data.strata import deal
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
-from fea.files import whole
+from fea.system.files import common_root, whole
 
 _SHOWN = 5  # pairs of images that are listed
 

@@ -25,7 +25,7 @@ from fea.data.jsonl import read_lines
 from fea.data.record import Record, Rules
 from fea.errors import FEAError
 from fea.facs import CODED_AUS, au_number
-from fea.files import write_atomically
+from fea.system.files import write_atomically
 
 OnBad = Literal["raise", "skip"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -58,3 +58,14 @@ def _keep_name(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def common_root(images: Iterable[str], folder: Path) -> Path:
+    """What the images of a new file are relative to: its folder if all of them lie in it, else the one that holds them all.
+
+    Args:
+        images: paths of the images.
+        folder: of the new file.
+    """
+    common = Path(os.path.commonpath([Path(image).resolve().parent for image in images]))
+    return folder.resolve() if common.is_relative_to(folder.resolve()) else common
