@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fea.data.example import Example
-from fea.prompts import Answer
+from fea.prompts.answer import Answer
 from fea.rewards import RewardCallback, format_match
 
 

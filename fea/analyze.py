@@ -20,7 +20,7 @@ from fea.data.module import emotion_set
 from fea.decoding import Trunk
 from fea.errors import FEAError
 from fea.policy import Policy
-from fea.prompts import Answer
+from fea.prompts.answer import Answer
 from fea.rollout import ask
 from fea.sampling import Generation
 from fea.system.files import write_atomically

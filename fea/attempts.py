@@ -20,7 +20,8 @@ from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.policy import Policy
-from fea.prompts import Answer, question_of
+from fea.prompts.answer import Answer
+from fea.prompts.prompt import question_of
 from fea.rollout import ask
 from fea.sampling import Generation, noise
 from fea.system.processes import gathered

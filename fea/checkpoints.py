@@ -19,7 +19,7 @@ from torch import Tensor
 from fea import fsdp
 from fea.config import LoRA, PolicyConfig
 from fea.errors import FEAError
-from fea.prompts import PROMPT_VERSION
+from fea.prompts.prompt import PROMPT_VERSION
 from fea.system.files import whole
 from fea.tiny import TinySize
 

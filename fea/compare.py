@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fea.data.example import Example
 from fea.facs import nearest_emotions
-from fea.prompts import Answer
+from fea.prompts.answer import Answer
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fea.errors import FEAError
 from fea.layout import LayoutName
-from fea.prompts import Knowledge
+from fea.prompts.prompt import Knowledge
 from fea.tiny import TinySize
 
 Attention = Literal["sdpa", "flash_attention_2"]  # eager attention reads a boolean mask as numbers, silently

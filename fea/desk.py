@@ -14,7 +14,7 @@ from fea.errors import FEAError
 from fea.facs import ACTION_UNITS, au_number
 from fea.inspection import Filter, Inspection
 from fea.marks import Marked, marked
-from fea.prompts import parse
+from fea.prompts.answer import parse
 
 REASONS = ("wrong AU", "missed AU", "wrong emotion", "not what the face shows", "bad language", "other")
 UNDECIDED = "undecided"

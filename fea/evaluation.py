@@ -14,7 +14,7 @@ from fea.data.example import Example
 from fea.decoding import Trunk
 from fea.metrics import AUScores, EmotionScores
 from fea.policy import Policy
-from fea.prompts import Answer
+from fea.prompts.answer import Answer
 from fea.rollout import Rollout, ask
 from fea.sampling import Generation
 

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from fea.data.example import Example
 from fea.facs import nearest_emotions
-from fea.prompts import Answer
+from fea.prompts.answer import Answer
 
 _NUMBERS = 100  # FACS numbers have at most two digits
 

@@ -17,7 +17,7 @@ from fea.config import PolicyConfig
 from fea.decoding import LONG
 from fea.dry_run import DryRun, blank_prompts
 from fea.facs import EMOTION_SETS
-from fea.prompts import DEFAULT_QUESTION, system_prompt, user_prompt
+from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt
 
 GIB = 2**30
 _PIXELS = 28 * 28  # of a visual token

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fea.data.example import Example
 from fea.facs import ACTION_UNITS
-from fea.prompts import Answer
+from fea.prompts.answer import Answer
 from fea.system.files import write_atomically
 
 Curve = Sequence[tuple[float, float]]  # step and value

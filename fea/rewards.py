@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.prompts import Answer
+from fea.prompts.answer import Answer
 
 if TYPE_CHECKING:
     import lightning.pytorch as L

@@ -19,7 +19,7 @@ from fea.data.encoding import Prompt
 from fea.data.loader import EpochSampler, Loader
 from fea.decoding import Trunk
 from fea.policy import Policy
-from fea.prompts import Answer, parse
+from fea.prompts.answer import Answer, parse
 from fea.sampling import Completions, Generation
 from fea.system.processes import gathered, rank
 

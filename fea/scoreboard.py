@@ -17,7 +17,7 @@ from fea.data.record import Rules
 from fea.data.table import Table, open_jsonl
 from fea.data.wording import analysis, annotate
 from fea.decoding import Trunk
-from fea.prompts import Answer, parse
+from fea.prompts.answer import Answer, parse
 from fea.report import Curve, Face, write_report
 from fea.rollout import ask
 from fea.sampling import Generation, noise

@@ -35,7 +35,7 @@ from fea.data.table import OnBad
 from fea.errors import FEAError
 from fea.journal import Journal, admitted
 from fea.policy import Policy
-from fea.prompts import PROMPT_VERSION
+from fea.prompts.prompt import PROMPT_VERSION
 from fea.sampling import Generation
 from fea.system.processes import count, gathered, rank
 

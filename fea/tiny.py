@@ -12,7 +12,8 @@ import torch
 
 from fea.data.faces import DESCRIBE, EMOTIONS
 from fea.data.wording import CORPUS
-from fea.prompts import render, system_prompt, user_prompt
+from fea.prompts.answer import render
+from fea.prompts.prompt import system_prompt, user_prompt
 
 _SPECIALS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>"),

@@ -15,7 +15,8 @@ from typing import Literal
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
-from fea.prompts import Answer, example_analysis
+from fea.prompts.answer import Answer
+from fea.prompts.prompt import example_analysis
 from fea.rewards import au_f1
 
 Reason = Literal[

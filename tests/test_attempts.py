@@ -13,7 +13,8 @@ from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.policy import Policy
-from fea.prompts import DEFAULT_QUESTION, parse, render
+from fea.prompts.answer import parse, render
+from fea.prompts.prompt import DEFAULT_QUESTION
 from fea.sampling import Completions, Generation
 
 Script = Callable[[Prompt, str, int], str]

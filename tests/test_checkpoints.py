@@ -13,7 +13,7 @@ from conftest import small_config
 from fea import checkpoints
 from fea.config import LoRA
 from fea.errors import FEAError
-from fea.prompts import PROMPT_VERSION
+from fea.prompts.prompt import PROMPT_VERSION
 
 
 def run_of(folder: Path, *names: str) -> Path:

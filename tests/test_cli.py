@@ -174,7 +174,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         grpo("--trainer.callbacks+=unfinished.Smile"),
         "trainer.callbacks: cannot load 'unfinished.Smile' ('(' was never closed .*; mend it",
     ),
-    "no callback": (grpo("--trainer.callbacks+=fea.prompts.Answer"), "'fea.prompts.Answer' is no Callback"),
+    "no callback": (grpo("--trainer.callbacks+=fea.prompts.answer.Answer"), "'fea.prompts.answer.Answer' is no Callback"),
     "misspelt setting of a callback": (
         grpo("--trainer.callbacks+=fea.callbacks.AUReward", "--trainer.callbacks.wieght=2"),
         "there is no setting 'trainer.callbacks.wieght'; did you mean 'weight'?",

@@ -8,7 +8,7 @@ import pytest
 from fea.compare import differences, judge, scores
 from fea.data.example import Example
 from fea.metrics import AUScores, EmotionScores
-from fea.prompts import Answer, parse, render
+from fea.prompts.answer import Answer, parse, render
 
 BASIC = ("anger", "fear", "happiness", "neutral")
 CODED = frozenset({1, 4, 6, 12})

@@ -16,7 +16,7 @@ from fea.data.encoding import Encoder
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.policy import Policy
-from fea.prompts import system_prompt, user_prompt
+from fea.prompts.prompt import system_prompt, user_prompt
 
 
 @pytest.fixture

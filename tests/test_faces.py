@@ -28,8 +28,8 @@ from fea.data.pen import Look
 from fea.data.wording import CORPUS, SIGNS, analysis, annotate, caption
 from fea.errors import FEAError
 from fea.facs import CONFLICTS, PROTOTYPES
-from fea.mentions import find_mentions
-from fea.prompts import parse
+from fea.prompts.answer import parse
+from fea.prompts.mentions import find_mentions
 
 
 def looks(count: int) -> list[Look]:

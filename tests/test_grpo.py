@@ -14,7 +14,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTra
 
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.prompts import Answer
+from fea.prompts.answer import Answer
 from fea.rewards import RewardCallback
 from fea.rollout import Rollout, RolloutCallback
 

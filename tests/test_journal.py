@@ -20,7 +20,7 @@ from fea.data.table import open_jsonl
 from fea.datacard import write_datacard
 from fea.errors import FEAError
 from fea.journal import Journal, admitted
-from fea.prompts import parse
+from fea.prompts.answer import parse
 
 ORIGIN = {"round": 2, "seed": 7, "base": "Qwen2.5-VL-3B-Instruct", "model": "abc", "prompt": "1"}
 

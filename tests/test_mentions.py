@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fea.mentions import find_mentions
+from fea.prompts.mentions import find_mentions
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from fea.data.example import Example
 from fea.facs import PROTOTYPES, nearest_emotions
 from fea.metrics import AUScores, EmotionScores
-from fea.prompts import Answer, parse, render
+from fea.prompts.answer import Answer, parse, render
 
 BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 ALL = frozenset({1, 4, 6, 12, 25})

@@ -17,7 +17,7 @@ from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.policy import Policy
-from fea.prompts import render
+from fea.prompts.answer import render
 from fea.rollout import Rollout, parse_all
 from fea.sampling import Completions
 

@@ -11,7 +11,8 @@ from hashlib import blake2b
 import pytest
 
 from fea.facs import EMOTION_SETS, PROMPTED_AUS, emotion_name
-from fea.prompts import DEFAULT_QUESTION, PROMPT_VERSION, parse, render, system_prompt, user_prompt
+from fea.prompts.answer import parse, render
+from fea.prompts.prompt import DEFAULT_QUESTION, PROMPT_VERSION, system_prompt, user_prompt
 
 BASIC = EMOTION_SETS["basic7"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fea.data.example import Example
-from fea.prompts import parse, render
+from fea.prompts.answer import parse, render
 from fea.report import Face, write_report
 
 NASTY = "<script>alert('&')</script>"

@@ -29,7 +29,7 @@ from fea.desk import Desk
 from fea.errors import FEAError
 from fea.inspection import Inspection
 from fea.marks import marked
-from fea.prompts import parse, render
+from fea.prompts.answer import parse, render
 from fea.review import make_app
 
 HERE = "http://127.0.0.1:7860"

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from fea.data.faces import write_faces
 from fea.decisions import key_of
-from fea.prompts import render
+from fea.prompts.answer import render
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -10,7 +10,7 @@ import torch
 from fea.callbacks import AUReward, EmotionReward, FormatReward
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.prompts import parse
+from fea.prompts.answer import parse
 from fea.rewards import RewardCallback, rewards_of, scored
 from fea.rollout import Rollout
 

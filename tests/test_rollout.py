@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fea.packing import Packing, balanced
-from fea.prompts import parse
+from fea.prompts.answer import parse
 from fea.rollout import Buffer, Rollout, RolloutLoader
 from fea.sampling import Completions
 

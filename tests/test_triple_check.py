@@ -9,7 +9,8 @@ import pytest
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS, EMOTION_SETS
-from fea.prompts import example_analysis, parse, render
+from fea.prompts.answer import parse, render
+from fea.prompts.prompt import example_analysis
 from fea.triple_check import _WORDS, Checks, failures, hint, revelation
 
 EMOTIONS = EMOTION_SETS["basic7"]

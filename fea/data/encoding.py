@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fea.data.example import Example
 from fea.data.images import load_image
 from fea.errors import FEAError
-from fea.prompts import Knowledge, system_prompt, user_prompt
+from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
 
 
 class Prompt(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from fea.errors import FEAError
 from fea.facs import au_code, emotion_name
-from fea.prompts import render
+from fea.prompts.answer import render
 
 OnUnknownLabel = Literal["raise", "unknown"]
 

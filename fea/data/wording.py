@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fea.facs import PROTOTYPES
-from fea.prompts import render
+from fea.prompts.answer import render
 
 Grades = Mapping[int, int]  # Action Unit number to grade, 1 (trace) to 5 (maximum)
 

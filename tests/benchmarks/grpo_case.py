@@ -16,7 +16,7 @@ from fea.data.example import Example
 from fea.data.faces import EMOTIONS, write_faces
 from fea.layout import LayoutName
 from fea.policy import Policy
-from fea.prompts import DEFAULT_QUESTION
+from fea.prompts.prompt import DEFAULT_QUESTION
 from fea.tiny import TinySize
 
 WARM_UP, MEASURED = 1, 5  # steps

@@ -1,0 +1,68 @@
+"""The prompt, and the answer read back from a text.
+
+Knowledge first, face last: all that is the same for every face (what the Action Units look like, what to write, an example)
+stands in the system message; the user message holds the image, the question and the allowed emotions. So every prompt of a
+data set begins with the same tokens.
+
+`parse` reads a text into the one `Answer` that rewards, metrics, synthesis and prediction share; `render` is its inverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from fea.facs import ACTION_UNITS, PROMPTED_AUS
+from fea.prompts.answer import render
+
+PROMPT_VERSION = "1"  # change it with any change of the words below: it is stored in every checkpoint
+Knowledge = Literal["full", "brief"]
+
+DEFAULT_QUESTION = "What is the emotion of this face?"
+
+_BRIEF = "Name the Action Units, then the emotion."
+_REQUIREMENTS = """\
+Requirements:
+1. Look at the brows, eyes, nose, cheeks, mouth, chin and jaw before you decide.
+2. Inside <think> and </think>, describe what you see and put the code of each visible unit in parentheses after its sign.
+3. Name no unit that you do not see; a neutral face may show none.
+4. Say which emotion the units add up to, and why.
+5. Inside <answer> and </answer>, write one of the allowed emotions and nothing else.
+6. Write nothing outside these two blocks."""
+_EXAMPLE_THINK = (
+    "The inner ends of the brows are raised (AU1) and the brows are drawn together (AU4). The lip corners are pulled down "
+    "(AU15) while the chin pushes up (AU17). Raised inner brows above a downturned mouth are typical of sadness."
+)
+
+
+def system_prompt(knowledge: Knowledge = "full") -> str:
+    """What the model is told before it sees a face.
+
+    Args:
+        knowledge: "full" defines the units, states the requirements and works an example (about 700 tokens); "brief" is one
+            line, for models whose budget the long text would eat.
+    """
+    if knowledge == "brief":
+        return _BRIEF
+    units = "\n".join(f"AU{n} {ACTION_UNITS[n].name}: {ACTION_UNITS[n].sign}" for n in PROMPTED_AUS)
+    example = render(_EXAMPLE_THINK, "sadness")
+    return (
+        "You are an expert in the Facial Action Coding System (FACS). You read Action Units (AUs) from a face and reason from "
+        f"them to the emotion that the face expresses.\n\nAction Units:\n{units}\n\n{_REQUIREMENTS}\n\nExample:\n{example}"
+    )
+
+
+def example_analysis() -> str:
+    """The thinking of the worked example, which a model may be tempted to repeat."""
+    return _EXAMPLE_THINK
+
+
+def user_prompt(question: str, emotions: Sequence[str]) -> str:
+    """What is asked about one face: the question (a default if empty) and the allowed emotions."""
+    question = question_of(question)
+    return f"{question} Choose from: {', '.join(emotions)}." if emotions else question
+
+
+def question_of(question: str) -> str:
+    """The question without a placeholder of the image; the default one if it is empty."""
+    return question.replace("<image>", "").strip() or DEFAULT_QUESTION
