@@ -16,7 +16,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from fea.attempts import Recipe, labelled
 from fea.data.example import Example
 from fea.data.examples import Examples
-from fea.data.module import FEADataModule, Source
+from fea.data.module import FEADataModule
+from fea.data.source import Source
 from fea.datacard import write_datacard
 from fea.errors import FEAError
 from fea.interruption import Interruption

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from fea import checkpoints
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
-from fea.data.module import emotion_set
 from fea.decoding import Trunk
 from fea.errors import FEAError
+from fea.facs import emotion_set
 from fea.policy import Policy
 from fea.prompts.answer import Answer
 from fea.rollout import ask

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fea.attention import KeysValues, TreeAttention
-from fea.data.encoding import Prompt
+from fea.data.prompt import Prompt
 from fea.layout import Tree, shared, trunk_of
 from fea.losses import log_distribution
 from fea.network import Network

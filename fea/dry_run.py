@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map_only
 from fea.attention import TreeAttention
 from fea.backbone import skeleton
 from fea.config import PolicyConfig
-from fea.data.encoding import Prompt
+from fea.data.prompt import Prompt
 from fea.layout import lay_out, shared, trunk_of
 from fea.losses import token_logps
 from fea.network import Network

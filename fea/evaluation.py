@@ -9,8 +9,8 @@ from typing import Any, cast
 import lightning.pytorch as L
 import torch
 
-from fea.data.encoding import Prompt
 from fea.data.example import Example
+from fea.data.prompt import Prompt
 from fea.decoding import Trunk
 from fea.metrics import AUScores, EmotionScores
 from fea.policy import Policy

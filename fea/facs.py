@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from fea.errors import FEAError
+
 
 class ActionUnit(NamedTuple):
     """One Action Unit: its FACS number, its name, the region where it shows, and what one sees."""
@@ -240,3 +242,24 @@ def nearest_emotions(aus: Iterable[int], vocabulary: Iterable[str] = tuple(PROTO
 
 def _jaccard(a: frozenset[int], b: frozenset[int]) -> float:
     return len(a & b) / len(a | b) if a or b else 1.0
+
+
+Emotions = str | list[str]
+
+
+def emotion_set(emotions: Emotions) -> tuple[str, ...]:
+    """The words of a preset, or a list as it is.
+
+    Raises:
+        FEAError: no such preset, no word at all, or an empty one.
+    """
+    if isinstance(emotions, str):
+        if emotions not in EMOTION_SETS:
+            raise FEAError(
+                f"emotions: '{emotions}' is no preset; presets are {', '.join(EMOTION_SETS)}, or give a list of words"
+            )
+        return EMOTION_SETS[emotions]
+    words = tuple(dict.fromkeys(map(plain_word, emotions)))
+    if not words or "" in words:
+        raise FEAError(f"emotions: found {emotions}; name at least one emotion, and none without letters")
+    return words

@@ -28,8 +28,8 @@ from torchmetrics import MeanMetric
 
 from fea import monitor
 from fea.config import PolicyConfig
-from fea.data.encoding import Prompt, targets
 from fea.data.loader import Loader
+from fea.data.prompt import Prompt, targets
 from fea.errors import FEAError
 from fea.losses import (
     Normalizer,

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from fea.data.encoding import Prompt
+from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.system.files import whole
 

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from fea.data.encoding import Prompt
+from fea.data.prompt import Prompt
 
 LayoutName = Literal["tree", "group", "rows"]
 

@@ -15,9 +15,9 @@ from torch.distributed.tensor import DTensor
 from fea import checkpoints, fsdp
 from fea.advice import table
 from fea.config import PolicyConfig, check
-from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.loader import Loader
+from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.evaluation import Evaluated
 from fea.guard import FiniteGuard

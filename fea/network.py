@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fea.attention import Visibility
-from fea.data.encoding import Prompt
+from fea.data.prompt import Prompt
 from fea.layout import Layout
 
 # Sampled as text, these would break the next forward pass.

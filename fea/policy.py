@@ -19,7 +19,8 @@ from fea import fsdp
 from fea.attention import TreeAttention
 from fea.backbone import load
 from fea.config import PolicyConfig
-from fea.data.encoding import Encoder, Prompt
+from fea.data.encoding import Encoder
+from fea.data.prompt import Prompt
 from fea.decoding import Decoding, Trunk
 from fea.layout import lay_out
 from fea.losses import token_logps

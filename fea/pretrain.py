@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fea.config import PolicyConfig
 from fea.data.drawing import DRAWN_AUS
-from fea.data.encoding import Prompt
+from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.module import FEAModule
 from fea.optimization import Optimization

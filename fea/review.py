@@ -23,9 +23,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from fea.data.images import load_image
-from fea.data.module import emotion_set
 from fea.desk import Desk, Move
 from fea.errors import FEAError
+from fea.facs import emotion_set
 from fea.inspection import Inspection
 
 _HEADERS = {

@@ -15,8 +15,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from fea.data.encoding import Prompt
 from fea.data.loader import EpochSampler, Loader
+from fea.data.prompt import Prompt
 from fea.decoding import Trunk
 from fea.policy import Policy
 from fea.prompts.answer import Answer, parse

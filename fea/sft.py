@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from fea.config import PolicyConfig
-from fea.data.encoding import Prompt, targets
 from fea.data.example import Example
+from fea.data.prompt import Prompt, targets
 from fea.losses import mean_nll
 from fea.module import FEAModule
 from fea.optimization import Optimization

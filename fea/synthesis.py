@@ -28,10 +28,10 @@ from tqdm import tqdm
 from fea import checkpoints
 from fea.admission import Admission, Admitted, Limits
 from fea.attempts import Outcome, Recipe, attempted
-from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
-from fea.data.table import OnBad
+from fea.data.prompt import Prompt
+from fea.data.source import OnBad
 from fea.errors import FEAError
 from fea.journal import Journal, admitted
 from fea.policy import Policy

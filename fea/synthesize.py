@@ -8,11 +8,12 @@ from fea.analyze import Device, load_policy
 from fea.attempts import Recipe, labelled
 from fea.data.example import Example
 from fea.data.examples import Examples
-from fea.data.module import emotion_set
 from fea.data.record import OnUnknownLabel, Rules
-from fea.data.table import OnBad, open_jsonl
+from fea.data.source import OnBad
+from fea.data.table import open_jsonl
 from fea.datacard import write_datacard
 from fea.errors import FEAError
+from fea.facs import emotion_set
 from fea.journal import Journal
 from fea.sampling import Generation
 from fea.synthesis import Pace, distinct, provenance, settings_of, synthesise

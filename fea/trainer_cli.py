@@ -26,8 +26,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from fea import checkpoints
 from fea.advice import verdict
 from fea.config import LoRA, PolicyConfig
-from fea.data.module import FEADataModule, Source
+from fea.data.module import FEADataModule
 from fea.data.rendered import RenderedFaces  # noqa: F401
+from fea.data.source import Source
 from fea.errors import FEAError
 from fea.grpo import GRPOModule  # noqa: F401
 from fea.interruption import Interruption

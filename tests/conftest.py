@@ -15,9 +15,9 @@ import pytest
 import torch.distributed as dist
 
 from fea.config import PolicyConfig
-from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.faces import EMOTIONS, write_faces
+from fea.data.prompt import Prompt
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.policy import Policy

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from fea.data.encoding import Prompt
+from fea.data.prompt import Prompt
 from fea.grpo import GRPOModule
 from fea.rollout import Rollout, parse_all
 from fea.sampling import Completions

@@ -16,8 +16,8 @@ from PIL import Image
 
 from fea.analyze import analyze, answer_row, load_policy
 from fea.cli import main
-from fea.data.encoding import Prompt
 from fea.data.example import Example
+from fea.data.prompt import Prompt
 from fea.prompts.answer import Answer, parse, render
 from fea.rollout import ask
 from fea.sampling import Generation, noise

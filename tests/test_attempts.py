@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fea.attempts import Outcome, Recipe, attempted, voted
-from fea.data.encoding import Prompt
 from fea.data.example import Example
+from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.policy import Policy
 from fea.prompts.answer import parse, render

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fea.attention import TreeAttention, _causal
 from fea.config import LoRA
-from fea.data.encoding import Prompt
 from fea.data.example import Example
+from fea.data.prompt import Prompt
 from fea.layout import Layout, LayoutName, Tree, shared, trunk_of
 from fea.policy import Policy
 

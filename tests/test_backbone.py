@@ -17,7 +17,7 @@ from conftest import SMALL, small_config
 from torch import Tensor
 
 from fea.config import Attention, LoRA, PolicyConfig, check
-from fea.data.encoding import Prompt
+from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.policy import Policy
 from fea.sampling import Generation, noise

@@ -11,12 +11,14 @@ import pytest
 import torch
 from conftest import small_config
 
-from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.faces import EMOTIONS, write_faces
-from fea.data.module import FEADataModule, Source, emotion_set
+from fea.data.module import FEADataModule
+from fea.data.prompt import Prompt
 from fea.data.rendered import RenderedFaces
+from fea.data.source import Source
 from fea.errors import FEAError
+from fea.facs import emotion_set
 from fea.policy import Policy
 
 

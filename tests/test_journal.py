@@ -13,8 +13,8 @@ import pytest
 from test_attempts import true_text
 
 from fea.attempts import Outcome, Recipe
-from fea.data.encoding import Prompt
 from fea.data.faces import EMOTIONS
+from fea.data.prompt import Prompt
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.datacard import write_datacard

@@ -15,6 +15,7 @@ from datasets.table import MemoryMappedTable
 from fea.data import table as tables
 from fea.data.jsonl import write_jsonl
 from fea.data.record import Rules
+from fea.data.source import OnBad
 from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
 from fea.facs import CODED_AUS, EMOTION_SETS
@@ -30,7 +31,7 @@ def write(file: Path, *lines: dict[str, Any] | str | bytes) -> Path:
     return file
 
 
-def read(file: Path, on_bad: tables.OnBad = "raise", rules: Rules = RULES) -> Table:
+def read(file: Path, on_bad: OnBad = "raise", rules: Rules = RULES) -> Table:
     return open_jsonl(file, file.parent / "images", rules, on_bad)
 
 

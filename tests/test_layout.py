@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from fea.data.encoding import Prompt
 from fea.data.example import Example
+from fea.data.prompt import Prompt
 from fea.layout import next_positions, rows
 from fea.policy import Policy
 

@@ -13,14 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.examples import Examples
 from fea.data.images import load_image
 from fea.data.jsonl import write_jsonl
 from fea.data.loader import EpochSampler, Loader
+from fea.data.prompt import Prompt
 from fea.data.record import Rules
-from fea.data.table import OnBad, open_jsonl
+from fea.data.source import OnBad
+from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS
 

@@ -13,8 +13,8 @@ import torch
 from conftest import fit
 
 from fea.callbacks import Watch
-from fea.data.encoding import Prompt
 from fea.data.example import Example
+from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.policy import Policy
 from fea.prompts.answer import render

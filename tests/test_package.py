@@ -15,8 +15,9 @@ from lightning.pytorch.callbacks import Callback
 
 import fea.callbacks
 from fea.config import LoRA, PolicyConfig
-from fea.data.module import FEADataModule, Source
+from fea.data.module import FEADataModule
 from fea.data.rendered import RenderedFaces
+from fea.data.source import Source
 from fea.grpo import GRPOModule
 from fea.module import Optimization
 from fea.pretrain import TowerModule

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from fea.config import LoRA
-from fea.data.encoding import Prompt
 from fea.data.example import Example
+from fea.data.prompt import Prompt
 from fea.policy import Policy
 
 MakePolicy = Callable[..., Policy]

@@ -13,7 +13,7 @@ from conftest import SMALL
 from torch import Tensor
 
 from fea.config import LoRA
-from fea.data.encoding import Prompt
+from fea.data.prompt import Prompt
 from fea.losses import kl_k3
 from fea.policy import Policy
 

@@ -10,8 +10,8 @@ import torch
 from conftest import fit, small_config
 from torch.nn import functional as F
 
-from fea.data.encoding import targets
 from fea.data.example import Example
+from fea.data.prompt import targets
 from fea.errors import FEAError
 from fea.pretrain import TowerModule
 from fea.sft import SFTModule

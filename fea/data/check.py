@@ -6,10 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from fea.data.jsonl import read_lines
-from fea.data.module import emotion_set
 from fea.data.record import Record, Rules
 from fea.errors import FEAError
-from fea.facs import ACTION_UNITS, CONFLICTS, au_number
+from fea.facs import ACTION_UNITS, CONFLICTS, au_number, emotion_set
 
 _SHOWN = 10  # problems of a kind that are listed
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.examples import Examples
-from fea.data.table import OnBad
+from fea.data.prompt import Prompt
+from fea.data.source import OnBad
 from fea.errors import FEAError
 
 Encode = Callable[[Example], Prompt]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -12,16 +11,15 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from fea.data.encoding import Prompt
 from fea.data.example import Example
 from fea.data.examples import Balance, Examples
 from fea.data.loader import Encode, EpochSampler, Loader
+from fea.data.prompt import Prompt
 from fea.data.record import OnUnknownLabel, Rules
-from fea.data.table import OnBad, Table, open_jsonl
+from fea.data.source import OnBad, Source
+from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
-from fea.facs import EMOTION_SETS, plain_word
-
-Emotions = str | list[str]
+from fea.facs import Emotions, emotion_set
 
 
 class Consumer(Protocol):
@@ -41,32 +39,6 @@ class Consumer(Protocol):
 
     def train_loader(self, prompts: Loader) -> object:
         """What training iterates over."""
-
-
-@dataclass
-class Source:
-    """One data file.
-
-    Args:
-        file: JSONL in FEA-20K format, one object a line.
-        image_root: folder of its images; null: the folder of the file.
-        emotions: its allowed emotions, if they differ from those of the data module.
-        wrap: put descriptions without tags into think and answer blocks; false: take them as they stand.
-        weight: how often its examples are drawn in training, relative to those of other files; with all equal, each example is
-            shown once an epoch.
-    """
-
-    file: str
-    image_root: str | None = None
-    emotions: Emotions | None = None
-    wrap: bool = True
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise FEAError(
-                f"data: weight of '{self.file}': {self.weight}; give a number above 0, or leave the file out"
-            )
 
 
 class FEADataModule(L.LightningDataModule):
@@ -247,21 +219,3 @@ class FEADataModule(L.LightningDataModule):
     @property
     def _module(self) -> Consumer:
         return cast(Consumer, self._trainer.lightning_module)
-
-
-def emotion_set(emotions: Emotions) -> tuple[str, ...]:
-    """The words of a preset, or a list as it is.
-
-    Raises:
-        FEAError: no such preset, no word at all, or an empty one.
-    """
-    if isinstance(emotions, str):
-        if emotions not in EMOTION_SETS:
-            raise FEAError(
-                f"emotions: '{emotions}' is no preset; presets are {', '.join(EMOTION_SETS)}, or give a list of words"
-            )
-        return EMOTION_SETS[emotions]
-    words = tuple(dict.fromkeys(map(plain_word, emotions)))
-    if not words or "" in words:
-        raise FEAError(f"emotions: found {emotions}; name at least one emotion, and none without letters")
-    return words

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from fea.data.jsonl import jsonl
 from fea.data.leaks import BITS, Pair, hashes_of, tied
-from fea.data.module import emotion_set
 from fea.data.record import Rules
 from fea.data.reviewed import Line, Reviewed, Unreviewed, read_reviewed
 from fea.data.strata import deal
 from fea.errors import FEAError
-from fea.facs import ACTION_UNITS
+from fea.facs import ACTION_UNITS, emotion_set
 from fea.system.files import common_root, whole
 
 _SHOWN = 5  # pairs of images that are listed

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import datasets
 import numpy as np
@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 from fea.data.example import Example
 from fea.data.jsonl import read_lines
 from fea.data.record import Record, Rules
+from fea.data.source import OnBad
 from fea.errors import FEAError
 from fea.facs import CODED_AUS, au_number
 from fea.system.files import write_atomically
-
-OnBad = Literal["raise", "skip"]
 
 _VERSION = 2  # of the columns below: older Arrow files are rebuilt
 _BATCH = 10_000  # lines held in memory at once

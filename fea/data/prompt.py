@@ -1,0 +1,41 @@
+"""`Prompt`: the record that batches are made of, one face as a model reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from fea.data.example import Example
+
+
+class Prompt(NamedTuple):
+    """One prompt, unpadded. P tokens, S image patches of C values.
+
+    Attributes:
+        example: what it was made from.
+        ids: (P,) token ids, one placeholder per merged patch.
+        positions: (3, P) time, height and width of M-RoPE.
+        pixels: (S, C) normalised patches.
+        grid: (3,) frames, rows and columns of patches.
+        target: (T,) ids of the analysis with its end token; empty where none is needed.
+        features: (visual tokens, width) of the image, where a frozen vision tower has seen it already.
+    """
+
+    example: Example
+    ids: Tensor
+    positions: Tensor
+    pixels: Tensor
+    grid: Tensor
+    target: Tensor
+    features: Tensor | None = None
+
+
+def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+    """The analyses as completions: ids and mask, (B, T) each."""
+    ids = pad_sequence([prompt.target for prompt in prompts], batch_first=True)
+    mask = pad_sequence([torch.ones_like(prompt.target) for prompt in prompts], batch_first=True)
+    return ids, mask
