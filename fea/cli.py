@@ -42,7 +42,7 @@ COMMANDS = {
     "analyze": "fea.analyze:analyze",
     "review": "fea.review:review",
     "data check": "fea.data.check:check_file",
-    "data faces": "fea.data.faces:write_faces",
+    "data faces": "fea.drawn.faces:write_faces",
     "data split": "fea.data.split:split_file",
     "demo": "fea.demo:demo",
 }

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from fea.analyze import load_policy
 from fea.checkpoints import RESULT
-from fea.data.rendered import RenderedFaces
+from fea.drawn.module import RenderedFaces
 from fea.errors import FEAError
 from fea.iterate import Loop, Stage
 from fea.scoreboard import Entry, annotator_entry, answered, faces_of, write_board

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fea.config import PolicyConfig
-from fea.data.drawing import DRAWN_AUS
 from fea.data.prompt import Prompt
+from fea.drawn.drawing import DRAWN_AUS
 from fea.errors import FEAError
 from fea.module import FEAModule
 from fea.optimization import Optimization

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from fea.data.faces import DESCRIBE, EMOTIONS
-from fea.data.wording import CORPUS
+from fea.drawn.faces import DESCRIBE, EMOTIONS
+from fea.drawn.wording import CORPUS
 from fea.prompts.answer import render
 from fea.prompts.prompt import system_prompt, user_prompt
 

@@ -27,8 +27,8 @@ from fea import checkpoints
 from fea.advice import verdict
 from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule
-from fea.data.rendered import RenderedFaces  # noqa: F401
 from fea.data.source import Source
+from fea.drawn.module import RenderedFaces  # noqa: F401
 from fea.errors import FEAError
 from fea.grpo import GRPOModule  # noqa: F401
 from fea.interruption import Interruption

@@ -16,10 +16,10 @@ import torch.distributed as dist
 
 from fea.config import PolicyConfig
 from fea.data.example import Example
-from fea.data.faces import EMOTIONS, write_faces
 from fea.data.prompt import Prompt
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
+from fea.drawn.faces import EMOTIONS, write_faces
 from fea.policy import Policy
 from fea.tiny import TinySize
 

@@ -11,7 +11,7 @@ from conftest import fit, fit_arguments
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.cli import main
-from fea.data.faces import write_faces
+from fea.drawn.faces import write_faces
 
 SMILE = '''
 from fea.rewards import RewardCallback

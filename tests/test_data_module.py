@@ -12,11 +12,11 @@ import torch
 from conftest import small_config
 
 from fea.data.example import Example
-from fea.data.faces import EMOTIONS, write_faces
 from fea.data.module import FEADataModule
 from fea.data.prompt import Prompt
-from fea.data.rendered import RenderedFaces
 from fea.data.source import Source
+from fea.drawn.faces import EMOTIONS, write_faces
+from fea.drawn.module import RenderedFaces
 from fea.errors import FEAError
 from fea.facs import emotion_set
 from fea.policy import Policy

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fea.data.drawing import DRAWN_AUS, draw_face
-from fea.data.faces import (
+from fea.drawn.drawing import DRAWN_AUS, draw_face
+from fea.drawn.faces import (
     DESCRIBE,
     EMOTIONS,
     Text,
@@ -24,8 +24,8 @@ from fea.data.faces import (
     sample_movement,
     write_faces,
 )
-from fea.data.pen import Look
-from fea.data.wording import CORPUS, SIGNS, analysis, annotate, caption
+from fea.drawn.pen import Look
+from fea.drawn.wording import CORPUS, SIGNS, analysis, annotate, caption
 from fea.errors import FEAError
 from fea.facs import CONFLICTS, PROTOTYPES
 from fea.prompts.answer import parse

@@ -18,7 +18,7 @@ import torch
 from conftest import SAVE_EACH_STEP, fit, fit_arguments
 
 import fea.attempts
-from fea.data.faces import write_faces
+from fea.drawn.faces import write_faces
 from fea.errors import FEAError
 from fea.losses import mean_nll
 from fea.rollout import Pack

@@ -13,11 +13,11 @@ import pytest
 from test_attempts import true_text
 
 from fea.attempts import Outcome, Recipe
-from fea.data.faces import EMOTIONS
 from fea.data.prompt import Prompt
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.datacard import write_datacard
+from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
 from fea.journal import Journal, admitted
 from fea.prompts.answer import parse

@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import Callback
 import fea.callbacks
 from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule
-from fea.data.rendered import RenderedFaces
 from fea.data.source import Source
+from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.module import Optimization
 from fea.pretrain import TowerModule

@@ -23,9 +23,9 @@ from werkzeug.test import TestResponse
 from fea import review as command
 from fea.cli import main
 from fea.data.example import Example
-from fea.data.faces import EMOTIONS
 from fea.decisions import Decision, OwnLog, Reviews, cohens_kappa, key_of, reviews_of, summary
 from fea.desk import Desk
+from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
 from fea.inspection import Inspection
 from fea.marks import marked

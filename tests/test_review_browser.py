@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from fea.data.faces import write_faces
 from fea.decisions import key_of
+from fea.drawn.faces import write_faces
 from fea.prompts.answer import render
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

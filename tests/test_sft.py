@@ -90,7 +90,7 @@ def test_the_tower_stage_says_what_it_needs() -> None:
 
 
 def test_captions_hold_no_code_and_no_emotion(make_policy: Callable[..., object], tmp_path: Path) -> None:
-    from fea.data.faces import EMOTIONS, write_faces
+    from fea.drawn.faces import EMOTIONS, write_faces
 
     text = write_faces(tmp_path, 20, seed=3, text="caption").read_text()
     captions = [line.split('"description": "')[1] for line in text.splitlines()]

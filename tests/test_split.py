@@ -17,11 +17,11 @@ from PIL import Image
 
 from fea.cli import main
 from fea.data import split as command
-from fea.data.drawing import DRAWN_AUS
-from fea.data.faces import EMOTIONS, sample_expression, write_faces
 from fea.data.leaks import BITS, tied
 from fea.data.strata import deal
 from fea.decisions import key_of
+from fea.drawn.drawing import DRAWN_AUS
+from fea.drawn.faces import EMOTIONS, sample_expression, write_faces
 
 Record = dict[str, Any]
 ONE = '{"cheeks": "<AU6>"}'  # free-form text that has to come through as it is

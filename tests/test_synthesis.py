@@ -15,9 +15,9 @@ import pytest
 from conftest import fit
 
 from fea.cli import main
-from fea.data.faces import EMOTIONS, write_faces
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
+from fea.drawn.faces import EMOTIONS, write_faces
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import SMALL
 
-from fea.data.wording import CORPUS
+from fea.drawn.wording import CORPUS
 from fea.tiny import build_image_processor, build_model, build_tokenizer
 
 tokenizer = pytest.fixture(scope="module")(build_tokenizer)

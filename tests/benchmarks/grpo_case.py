@@ -13,7 +13,7 @@ from typing import Any
 
 from fea.config import PolicyConfig
 from fea.data.example import Example
-from fea.data.faces import EMOTIONS, write_faces
+from fea.drawn.faces import EMOTIONS, write_faces
 from fea.layout import LayoutName
 from fea.policy import Policy
 from fea.prompts.prompt import DEFAULT_QUESTION

@@ -16,9 +16,9 @@ from pathlib import Path
 from fea.admission import Admission, Admitted, Limits
 from fea.analyze import load_policy
 from fea.attempts import Outcome, Recipe, attempted
-from fea.data.drawing import DRAWN_AUS
 from fea.data.example import Example
-from fea.data.faces import write_faces
+from fea.drawn.drawing import DRAWN_AUS
+from fea.drawn.faces import write_faces
 from fea.facs import au_number
 from fea.policy import Policy
 from fea.sampling import Generation

@@ -17,7 +17,7 @@ import torch
 
 from fea.analyze import analyze, load_policy
 from fea.data.example import Example
-from fea.data.faces import EMOTIONS, write_faces
+from fea.drawn.faces import EMOTIONS, write_faces
 
 FACES, TOKENS = 500, 112
 

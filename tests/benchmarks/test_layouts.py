@@ -21,9 +21,9 @@ import torch
 from grpo_case import FACE, SIZES
 
 from fea.config import PolicyConfig
-from fea.data.faces import EMOTIONS, write_faces
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
+from fea.drawn.faces import EMOTIONS, write_faces
 from fea.layout import LayoutName, lay_out
 from fea.policy import Policy
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import fit_arguments
 
-from fea.data.faces import write_faces
+from fea.drawn.faces import write_faces
 
 LINES = 1_000_000
 SECONDS, GIB = 60, 2  # what each may take

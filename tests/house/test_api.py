@@ -18,8 +18,8 @@ from fea.attempts import Recipe
 from fea.cli import COMMANDS
 from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule
-from fea.data.rendered import RenderedFaces
 from fea.data.source import Source
+from fea.drawn.module import RenderedFaces
 from fea.fsdp import FSDP2Strategy
 from fea.grpo import GRPOModule
 from fea.iterate import Stage

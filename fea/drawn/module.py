@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fea.data.faces import EMOTIONS, Text, write_faces
 from fea.data.module import FEADataModule
 from fea.data.source import Source
+from fea.drawn.faces import EMOTIONS, Text, write_faces
 
 _VAL_SEED, _TEST_SEED = 1_000_001, 1_000_002  # faces to be judged on are never those of a training seed
 

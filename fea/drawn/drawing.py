@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from PIL import Image
 
-from fea.data.pen import HALF_TURN, Look, Pen, Point, arc, lit, mix, shade
+from fea.drawn.pen import HALF_TURN, Look, Pen, Point, arc, lit, mix, shade
 
 DRAWN_AUS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 12, 15, 16, 17, 20, 23, 24, 25, 26)
 _OVERSAMPLING = 3  # drawn larger and reduced: Pillow's lines have hard edges

@@ -1,0 +1,1 @@
+"""The drawn world: faces whose Action Units are true by construction."""
