@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fea.data.example import Example
+from fea.evaluation.scores import au_f1
 from fea.prompts.answer import Answer
-from fea.rewards import Region, RewardCallback, au_f1
+from fea.rewards import Region, RewardCallback
 
 
 class AUReward(RewardCallback):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fea.data.example import Example
+from fea.evaluation.scores import emotion_match
 from fea.prompts.answer import Answer
-from fea.rewards import RewardCallback, emotion_match
+from fea.rewards import RewardCallback
 
 
 class EmotionReward(RewardCallback):

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from fea.data.example import Example
 from fea.decisions import VERDICTS, Decision, Reviews, summary
 from fea.errors import FEAError
+from fea.evaluation.marks import Marked, marked
 from fea.facs import ACTION_UNITS, au_number
 from fea.inspection import Filter, Inspection
-from fea.marks import Marked, marked
 from fea.prompts.answer import parse
 
 REASONS = ("wrong AU", "missed AU", "wrong emotion", "not what the face shows", "bad language", "other")

@@ -12,7 +12,7 @@ import torch
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.decoding import Trunk
-from fea.metrics import AUScores, EmotionScores
+from fea.evaluation.metrics import AUScores, EmotionScores
 from fea.policy import Policy
 from fea.prompts.answer import Answer
 from fea.rollout import Rollout, ask

@@ -15,8 +15,8 @@ from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.decisions import key_of
 from fea.errors import FEAError
+from fea.evaluation.scores import au_f1
 from fea.prompts.answer import parse
-from fea.rewards import au_f1
 
 FACETS = ("emotion", "au", "attempt", "revealed")
 UNKNOWN = "unknown"

@@ -18,7 +18,7 @@ from fea.admission import Admitted
 from fea.attempts import Outcome
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.rewards import au_f1
+from fea.evaluation.scores import au_f1
 from fea.system.files import lock, write_atomically
 from fea.system.processes import rank
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
+from fea.evaluation.metrics import AUScores, EmotionScores
 from fea.losses import SAME, spread
-from fea.metrics import AUScores, EmotionScores
 from fea.rollout import Rollout
 
 

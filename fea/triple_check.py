@@ -14,10 +14,10 @@ from typing import Literal
 
 from fea.data.example import Example
 from fea.errors import FEAError
+from fea.evaluation.scores import au_f1
 from fea.facs import ACTION_UNITS
 from fea.prompts.answer import Answer
 from fea.prompts.prompt import example_analysis
-from fea.rewards import au_f1
 
 Reason = Literal[
     "format", "emotion", "missed", "invented", "supposed", "region", "length", "copied", "repeated",  # an attempt failed

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fea.compare import differences, judge, scores
 from fea.data.example import Example
-from fea.metrics import AUScores, EmotionScores
+from fea.evaluation.intervals import differences, judge, scores
+from fea.evaluation.metrics import AUScores, EmotionScores
 from fea.prompts.answer import Answer, parse, render
 
 BASIC = ("anger", "fear", "happiness", "neutral")

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from fea.data.example import Example
+from fea.evaluation.metrics import AUScores, EmotionScores
 from fea.facs import PROTOTYPES, nearest_emotions
-from fea.metrics import AUScores, EmotionScores
 from fea.prompts.answer import Answer, parse, render
 
 BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")

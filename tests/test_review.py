@@ -27,8 +27,8 @@ from fea.decisions import Decision, OwnLog, Reviews, cohens_kappa, key_of, revie
 from fea.desk import Desk
 from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
+from fea.evaluation.marks import marked
 from fea.inspection import Inspection
-from fea.marks import marked
 from fea.prompts.answer import parse, render
 from fea.review import make_app
 

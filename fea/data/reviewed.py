@@ -13,8 +13,8 @@ from fea.data.record import Record, Rules, read_record
 from fea.data.table import open_jsonl
 from fea.decisions import Decision, key_of, reviews_of
 from fea.errors import FEAError
+from fea.evaluation.scores import au_f1, emotion_match, format_match
 from fea.prompts.answer import parse
-from fea.rewards import au_f1, emotion_match, format_match
 
 Unreviewed = Literal["train", "drop", "any"]
 

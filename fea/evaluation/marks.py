@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from fea.data.example import Example
+from fea.evaluation.scores import au_f1
 from fea.prompts.answer import Answer
 from fea.prompts.mentions import Mention
-from fea.rewards import au_f1
 
 Kind = Literal["plain", "tag", "right", "wrong", "unknown", "supposed"]
 
