@@ -8,46 +8,26 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from fea import checkpoints
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
-from fea.decoding import Trunk
 from fea.errors import FEAError
 from fea.facs import emotion_set
-from fea.policy import Policy
+from fea.model.checkpoints import load_policy
+from fea.model.config import Device
+from fea.model.decoding import Trunk
+from fea.model.policy import Policy
+from fea.model.sampling import Generation
 from fea.prompts.answer import Answer
 from fea.rollout import ask
-from fea.sampling import Generation
 from fea.system.files import write_atomically
-
-Device = Literal["auto", "cpu", "cuda"]
 
 _POOL = 8  # batches that are read ahead and sorted
 _COLUMNS = ("image", "AUs", "emotion", "reasoning", "valid", "text", "error")
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-
-
-def load_policy(run: str, device: Device = "auto") -> tuple[Policy, dict[str, Any]]:
-    """The trained policy of a run, ready to answer, and what its checkpoint says about it.
-
-    Args:
-        run: folder or checkpoint of a run.
-        device: "cpu", "cuda", or "auto".
-
-    Raises:
-        FEAError: the run cannot be read, or there is no such device.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise FEAError("device: 'cuda' is not available here; choose cpu")
-    checkpoint = checkpoints.read(checkpoints.find(run))
-    policy = Policy(checkpoints.config_of(checkpoint), checkpoints.weights(run)).eval()
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return policy.to(chosen), checkpoint["fea"]
 
 
 def analyze(

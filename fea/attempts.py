@@ -19,11 +19,11 @@ from typing import NamedTuple
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
-from fea.policy import Policy
+from fea.model.policy import Policy
+from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer
 from fea.prompts.prompt import question_of
 from fea.rollout import ask
-from fea.sampling import Generation, noise
 from fea.system.processes import gathered
 from fea.triple_check import Checks, Reason, failures, hint, revelation
 

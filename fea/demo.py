@@ -15,11 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fea.analyze import load_policy
-from fea.checkpoints import RESULT
 from fea.drawn.module import RenderedFaces
 from fea.errors import FEAError
 from fea.iterate import Loop, Stage
+from fea.model.checkpoints import RESULT, load_policy
 from fea.scoreboard import Entry, annotator_entry, answered, faces_of, write_board
 from fea.stages import Stages
 from fea.system.files import write_atomically

@@ -16,13 +16,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from fea.attention import TreeAttention
-from fea.backbone import skeleton
-from fea.config import PolicyConfig
 from fea.data.prompt import Prompt
-from fea.layout import lay_out, shared, trunk_of
 from fea.losses import token_logps
-from fea.network import Network
+from fea.model.attention import TreeAttention
+from fea.model.config import PolicyConfig
+from fea.model.layout import lay_out, shared, trunk_of
+from fea.model.load import skeleton
+from fea.model.network import Network
 
 _IMAGE = 1  # id of the image placeholder
 

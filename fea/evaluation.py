@@ -11,12 +11,12 @@ import torch
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.decoding import Trunk
 from fea.evaluation.metrics import AUScores, EmotionScores
-from fea.policy import Policy
+from fea.model.decoding import Trunk
+from fea.model.policy import Policy
+from fea.model.sampling import Generation
 from fea.prompts.answer import Answer
 from fea.rollout import Rollout, ask
-from fea.sampling import Generation
 
 
 class Evaluated(L.LightningModule):

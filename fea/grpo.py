@@ -27,7 +27,6 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from fea import monitor
-from fea.config import PolicyConfig
 from fea.data.loader import Loader
 from fea.data.prompt import Prompt, targets
 from fea.errors import FEAError
@@ -40,13 +39,14 @@ from fea.losses import (
     sum_then_normalise,
     token_advantages,
 )
+from fea.model.config import PolicyConfig
+from fea.model.sampling import Generation, noise
 from fea.module import FEAModule
 from fea.optimization import Optimization
 from fea.packing import Packing
 from fea.replay import Replay
 from fea.rewards import RewardCallback, rewards_of, scored
 from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader, ask
-from fea.sampling import Generation, noise
 from fea.system.machine import peak_memory
 
 _ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from fea.backbone import count_tokens, skeleton
-from fea.config import PolicyConfig
-from fea.decoding import LONG
 from fea.dry_run import DryRun, blank_prompts
 from fea.facs import EMOTION_SETS
+from fea.model.config import PolicyConfig
+from fea.model.decoding import LONG
+from fea.model.load import count_tokens, skeleton
 from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt
 
 GIB = 2**30

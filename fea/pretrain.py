@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fea.config import PolicyConfig
 from fea.data.prompt import Prompt
 from fea.drawn.drawing import DRAWN_AUS
 from fea.errors import FEAError
+from fea.model.config import PolicyConfig
+from fea.model.sampling import Generation
 from fea.module import FEAModule
 from fea.optimization import Optimization
-from fea.sampling import Generation
 
 _PIXELS_PER_TOKEN = 28 * 28
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fea.data.encoding import Encoder
 from fea.data.examples import Examples
 from fea.data.loader import Draw, Encoded
 from fea.data.prompt import Prompt
 from fea.data.source import OnBad
 from fea.errors import FEAError
+from fea.model.encoding import Encoder
 from fea.system.processes import count, rank
 
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
-from fea.decoding import Trunk
-from fea.policy import Policy
+from fea.model.decoding import Trunk
+from fea.model.policy import Policy
+from fea.model.sampling import Completions, Generation
 from fea.prompts.answer import Answer, parse
-from fea.sampling import Completions, Generation
 from fea.system.processes import gathered, rank
 
 if TYPE_CHECKING:

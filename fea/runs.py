@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 import lightning.pytorch as L
+import torch
 import yaml  # type: ignore[import-untyped]
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from fea import checkpoints
 from fea.errors import FEAError
+from fea.model import checkpoints
+from fea.model.checkpoints import read
 from fea.system import randomness
-from fea.system.files import PART, lock, write_atomically
+from fea.system.files import PART, lock, whole, write_atomically
 from fea.system.processes import gathered
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
@@ -163,3 +166,26 @@ def _compared(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
                     "weights with model.init_from"
                 )
     return [f"{name}: {then.get(name)} -> {now.get(name)}" for name in differing]
+
+
+class WholeFiles(TorchCheckpointIO):
+    """How the trainer writes and reads checkpoints."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes a checkpoint that takes its place when it is complete.
+
+        Raises:
+            FEAError: there is no room, or no permission; what stood there before still does.
+        """
+        try:
+            with whole(Path(path)) as stream:
+                torch.save(checkpoint, stream)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
+            why = error.strerror if isinstance(error, OSError) else "the disk may be full"
+            raise FEAError(
+                f"checkpoint '{path}' cannot be written ({why}); earlier ones are whole: make room, and go on with --resume"
+            ) from error
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Reads a checkpoint, as `read`."""
+        return read(Path(path), mapped=False)

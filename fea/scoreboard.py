@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fea.analyze import load_policy
 from fea.data.example import Example
 from fea.data.record import Rules
 from fea.data.table import Table, open_jsonl
-from fea.decoding import Trunk
 from fea.drawn.faces import EMOTIONS, ceiling
 from fea.drawn.wording import analysis, annotate
 from fea.evaluation.intervals import Interval, Tally, differences, judge, scores
+from fea.model.checkpoints import load_policy
+from fea.model.decoding import Trunk
+from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse
 from fea.report import Curve, Face, write_report
 from fea.rollout import ask
-from fea.sampling import Generation, noise
 
 _SAMPLES = 4  # answers a face at temperature 1
 _BATCH = 100

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fea.config import PolicyConfig
 from fea.data.example import Example
 from fea.data.prompt import Prompt, targets
 from fea.losses import mean_nll
+from fea.model.config import PolicyConfig
+from fea.model.sampling import Generation
 from fea.module import FEAModule
 from fea.optimization import Optimization
-from fea.sampling import Generation
 
 
 class SFTModule(FEAModule):

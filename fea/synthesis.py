@@ -25,7 +25,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fea import checkpoints
 from fea.admission import Admission, Admitted, Limits
 from fea.attempts import Outcome, Recipe, attempted
 from fea.data.example import Example
@@ -34,9 +33,10 @@ from fea.data.prompt import Prompt
 from fea.data.source import OnBad
 from fea.errors import FEAError
 from fea.journal import Journal, admitted
-from fea.policy import Policy
+from fea.model import checkpoints
+from fea.model.policy import Policy
+from fea.model.sampling import Generation
 from fea.prompts.prompt import PROMPT_VERSION
-from fea.sampling import Generation
 from fea.system.processes import count, gathered, rank
 
 

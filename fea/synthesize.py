@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fea.analyze import Device, load_policy
 from fea.attempts import Recipe, labelled
 from fea.data.example import Example
 from fea.data.examples import Examples
@@ -15,7 +14,9 @@ from fea.datacard import write_datacard
 from fea.errors import FEAError
 from fea.facs import emotion_set
 from fea.journal import Journal
-from fea.sampling import Generation
+from fea.model.checkpoints import load_policy
+from fea.model.config import Device
+from fea.model.sampling import Generation
 from fea.synthesis import Pace, distinct, provenance, settings_of, synthesise
 from fea.system.files import common_root
 

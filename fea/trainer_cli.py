@@ -23,24 +23,23 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
-from fea import checkpoints
 from fea.advice import verdict
-from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.module import RenderedFaces  # noqa: F401
 from fea.errors import FEAError
 from fea.grpo import GRPOModule  # noqa: F401
 from fea.interruption import Interruption
+from fea.model import checkpoints
+from fea.model.config import LoRA, PolicyConfig, TinySize
+from fea.model.sampling import Generation
 from fea.module import FEAModule
 from fea.optimization import Optimization
 from fea.plan import plan
 from fea.refusals import sentence
-from fea.runs import RunKeeper, newest
-from fea.sampling import Generation
+from fea.runs import RunKeeper, WholeFiles, newest
 from fea.sft import SFTModule  # noqa: F401
 from fea.system.machine import total_memory
-from fea.tiny import TinySize
 
 _CHECKPOINT_WORDS = ("best", "last", "hpc")  # the trainer finds the file by itself
 _BUILDERS = ("lightning", "jsonargparse", "contextlib")  # what stands between a setting and the trainer that refuses it
@@ -96,7 +95,7 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes its checkpoints whole."""
         trainer = super().instantiate_trainer(**kwargs)
-        trainer.strategy.checkpoint_io = checkpoints.WholeFiles()
+        trainer.strategy.checkpoint_io = WholeFiles()
         return trainer
 
     def fit(self, **options: Any) -> None:

@@ -14,14 +14,13 @@ import datasets
 import pytest
 import torch.distributed as dist
 
-from fea.config import PolicyConfig
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.drawn.faces import EMOTIONS, write_faces
-from fea.policy import Policy
-from fea.tiny import TinySize
+from fea.model.config import PolicyConfig, TinySize
+from fea.model.policy import Policy
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = TinySize(hidden=64, layers=2, heads=4, vision_hidden=64, vision_layers=2)

@@ -14,13 +14,14 @@ import pytest
 from conftest import fit
 from PIL import Image
 
-from fea.analyze import analyze, answer_row, load_policy
+from fea.analyze import analyze, answer_row
 from fea.cli import main
 from fea.data.example import Example
 from fea.data.prompt import Prompt
+from fea.model.checkpoints import load_policy
+from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse, render
 from fea.rollout import ask
-from fea.sampling import Generation, noise
 
 
 @pytest.fixture(scope="module")

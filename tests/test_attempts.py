@@ -12,10 +12,10 @@ from fea.attempts import Outcome, Recipe, attempted, voted
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
-from fea.policy import Policy
+from fea.model.policy import Policy
+from fea.model.sampling import Completions, Generation
 from fea.prompts.answer import parse, render
 from fea.prompts.prompt import DEFAULT_QUESTION
-from fea.sampling import Completions, Generation
 
 Script = Callable[[Prompt, str, int], str]
 MakePolicy = Callable[..., Policy]

@@ -13,12 +13,12 @@ from conftest import SMALL
 from PIL import Image
 from torch import Tensor
 
-from fea.attention import TreeAttention, _causal
-from fea.config import LoRA
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.layout import Layout, LayoutName, Tree, shared, trunk_of
-from fea.policy import Policy
+from fea.model.attention import TreeAttention, _causal
+from fea.model.config import LayoutName, LoRA
+from fea.model.layout import Layout, Tree, shared, trunk_of
+from fea.model.policy import Policy
 
 MakePolicy = Callable[..., Policy]
 ROUGH = replace(SMALL, spread=0.3)
@@ -139,7 +139,7 @@ def logps_of(policy: Policy, prompts: list[Prompt], layout: Layout, plan: Any) -
 
 
 class Dense:
-    """Attention under one mask over the whole row, after `fea.attention` has said nothing."""
+    """Attention under one mask over the whole row, after `fea.model.attention` has said nothing."""
 
     def __init__(self, visible: Tensor):
         self.visible = visible

@@ -16,11 +16,11 @@ import torch
 from conftest import SMALL, small_config
 from torch import Tensor
 
-from fea.config import Attention, LoRA, PolicyConfig, check
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
-from fea.policy import Policy
-from fea.sampling import Generation, noise
+from fea.model.config import Attention, LoRA, PolicyConfig, check
+from fea.model.policy import Policy
+from fea.model.sampling import Generation, noise
 
 MakePolicy = Callable[..., Policy]
 LANGUAGE = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import small_config
 
-from fea import checkpoints
-from fea.config import LoRA
 from fea.errors import FEAError
+from fea.model import checkpoints
+from fea.model.config import LoRA
 from fea.prompts.prompt import PROMPT_VERSION
 
 

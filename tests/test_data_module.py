@@ -19,7 +19,7 @@ from fea.drawn.faces import EMOTIONS, write_faces
 from fea.drawn.module import RenderedFaces
 from fea.errors import FEAError
 from fea.facs import emotion_set
-from fea.policy import Policy
+from fea.model.policy import Policy
 
 
 class Stage:

@@ -13,13 +13,13 @@ from conftest import SMALL
 from PIL import Image
 from torch import Tensor
 
-from fea.config import LoRA
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.decoding import Trunk
-from fea.layout import trunk_of
-from fea.policy import Policy
-from fea.sampling import Completions, Generation, noise
+from fea.model.config import LoRA
+from fea.model.decoding import Trunk
+from fea.model.layout import trunk_of
+from fea.model.policy import Policy
+from fea.model.sampling import Completions, Generation, noise
 
 MakePolicy = Callable[..., Policy]
 ROUGH = replace(SMALL, spread=0.3)  # far from the uniform distribution, so that a wrong position or mask shows

@@ -17,9 +17,9 @@ from conftest import SAVE_EACH_STEP, fit_arguments
 from replay import PLACE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fea.policy import Policy
+from fea.model.policy import Policy
 
-NEVER = '{"class_path": "fea.fsdp.FSDP2Strategy", "init_args": {"gather": "never"}}'
+NEVER = '{"class_path": "fea.model.fsdp.FSDP2Strategy", "init_args": {"gather": "never"}}'
 STRATEGIES = {"single": (1, "auto"), "ddp": (2, "ddp"), "fsdp2": (2, "fsdp2"), "fsdp2, token by token": (2, NEVER)}
 OURS = f'[{{"class_path": "test_grpo.Vowels"}}, {SAVE_EACH_STEP}]'
 ADAPTER = {"model__policy__lora": '{"rank": 4, "alpha": 8}'}

@@ -11,11 +11,11 @@ import torch
 from conftest import small_config
 from PIL import Image
 
-from fea.config import PolicyConfig
-from fea.data.encoding import Encoder
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.policy import Policy
+from fea.model.config import PolicyConfig
+from fea.model.encoding import Encoder
+from fea.model.policy import Policy
 from fea.prompts.prompt import system_prompt, user_prompt
 
 

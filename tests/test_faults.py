@@ -16,9 +16,9 @@ import torch
 from conftest import fit, fit_arguments
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fea.checkpoints import WholeFiles
 from fea.errors import FEAError
 from fea.rollout import RolloutCallback
+from fea.runs import WholeFiles
 
 KEEPING = (
     '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '

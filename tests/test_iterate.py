@@ -15,8 +15,8 @@ import pytest
 import yaml
 from conftest import CONFIGS, SMALL
 
-from fea import checkpoints
 from fea.cli import main
+from fea.model import checkpoints
 from fea.stages import options
 
 CALLBACKS = [

@@ -12,16 +12,17 @@ ROOT = Path(__file__).parents[1] / "fea"
 
 # A module imports only what stands before it.
 LAYERS = """
-    families refusals errors decisions fsdp optimization sampling losses packing system.__init__ system.files
-    system.processes interruption stages system.randomness system.machine facs prompts.__init__ prompts.mentions
-    prompts.answer prompts.prompt data.__init__ data.example report data.record data.jsonl data.check data.source
-    data.table data.examples data.images data.prompt data.encoding guard layout attention network decoding
-    data.loader replay data.module data.leaks data.strata drawn.__init__ drawn.pen drawn.drawing drawn.wording
-    drawn.faces tiny config backbone checkpoints dry_run plan advice policy rollout analyze runs drawn.module
-    evaluation.__init__ evaluation.scores data.reviewed data.split inspection triple_check admission attempts
-    journal datacard synthesis synthesize evaluation.marks desk review evaluation.metrics evaluation module monitor
-    pretrain evaluation.intervals scoreboard rewards sft grpo trainer_cli plan_cli iterate demo __init__ cli
-    __main__
+    refusals errors decisions optimization losses packing system.__init__ system.files system.processes
+    interruption stages system.randomness system.machine facs prompts.__init__ prompts.mentions prompts.answer
+    prompts.prompt data.__init__ data.example report data.record data.jsonl data.check data.source data.table
+    data.examples data.images data.prompt guard data.loader data.module data.leaks data.strata drawn.__init__
+    drawn.pen drawn.drawing drawn.wording drawn.faces drawn.module evaluation.__init__ evaluation.scores
+    data.reviewed data.split inspection triple_check admission evaluation.marks desk review evaluation.metrics
+    evaluation.intervals model.__init__ model.families.__init__ model.families.qwen_vl model.config model.tiny
+    model.encoding replay model.layout model.attention model.sampling model.network model.load dry_run
+    model.decoding plan advice model.fsdp model.policy rollout attempts evaluation journal datacard module monitor
+    pretrain synthesis model.checkpoints analyze runs scoreboard synthesize rewards sft grpo trainer_cli plan_cli
+    iterate demo __init__ cli __main__
 """
 ORDER = LAYERS.split()
 

@@ -8,8 +8,8 @@ import torch
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.layout import next_positions, rows
-from fea.policy import Policy
+from fea.model.layout import next_positions, rows
+from fea.model.policy import Policy
 
 
 def small_prompt(example: Example, ids: list[int], positions: list[int]) -> Prompt:

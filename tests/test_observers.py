@@ -16,10 +16,10 @@ from fea.callbacks import Watch
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
-from fea.policy import Policy
+from fea.model.policy import Policy
+from fea.model.sampling import Completions
 from fea.prompts.answer import render
 from fea.rollout import Rollout, parse_all
-from fea.sampling import Completions
 
 CHECKED = '[{"class_path": "test_grpo.Vowels"}, {"class_path": "fea.callbacks.SelfCheck"}]'
 

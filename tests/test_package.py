@@ -14,17 +14,16 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 
 import fea.callbacks
-from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
+from fea.model.config import LoRA, PolicyConfig, TinySize
+from fea.model.sampling import Generation
 from fea.module import Optimization
 from fea.pretrain import TowerModule
-from fea.sampling import Generation
 from fea.sft import SFTModule
 from fea.synthesis import Recipe
-from fea.tiny import TinySize
 from fea.triple_check import Checks
 
 ROOT = Path(__file__).parents[1]

@@ -11,15 +11,14 @@ import pytest
 import torch
 from conftest import CONFIGS, fit
 
-from fea.backbone import skeleton
 from fea.cli import main
-from fea.config import PolicyConfig
 from fea.dry_run import DryRun, TensorBytes, blank_prompts
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
+from fea.model.config import PolicyConfig, TinySize
+from fea.model.load import skeleton
+from fea.model.policy import Policy
 from fea.plan import GIB, plan
-from fea.policy import Policy
-from fea.tiny import TinySize
 
 SIZES = {"small": (128, 3), "middle": (256, 4), "large": (512, 5)}  # width and layers
 KINDS: dict[str, dict[str, Any]] = {

@@ -13,10 +13,10 @@ from conftest import SMALL
 from PIL import Image
 from torch import Tensor
 
-from fea.config import LoRA
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.policy import Policy
+from fea.model.config import LoRA
+from fea.model.policy import Policy
 
 MakePolicy = Callable[..., Policy]
 ROUGH = replace(SMALL, spread=0.3)

@@ -12,10 +12,10 @@ import torch
 from conftest import SMALL
 from torch import Tensor
 
-from fea.config import LoRA
 from fea.data.prompt import Prompt
 from fea.losses import kl_k3
-from fea.policy import Policy
+from fea.model.config import LoRA
+from fea.model.policy import Policy
 
 Start = Callable[[], Policy]
 ROUGH: dict[str, Any] = {"tiny": replace(SMALL, spread=0.3)}

@@ -16,8 +16,8 @@ import pytest
 import torch
 from conftest import SAVE_EACH_STEP, fit, fit_arguments
 
-from fea import checkpoints
 from fea.errors import FEAError
+from fea.model import checkpoints
 
 REWARDS = ", ".join(f'{{"class_path": "fea.callbacks.{name}"}}' for name in ("AUReward", "FormatReward"))
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from fea.model.sampling import Completions
 from fea.packing import Packing, balanced
 from fea.prompts.answer import parse
 from fea.rollout import Buffer, Rollout, RolloutLoader
-from fea.sampling import Completions
 
 EMOTIONS = ("happiness", "sadness")
 

@@ -17,10 +17,9 @@ import torch
 from conftest import SAVE_EACH_STEP, fit, fit_arguments
 from lightning.pytorch.callbacks import Callback
 
-from fea.checkpoints import WholeFiles
 from fea.cli import main
 from fea.errors import FEAError
-from fea.runs import claim, newest
+from fea.runs import WholeFiles, claim, newest
 from fea.system import randomness
 from fea.system.files import whole
 

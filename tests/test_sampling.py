@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fea.errors import FEAError
-from fea.sampling import Generation, choose, noise
+from fea.model.sampling import Generation, choose, noise
 
 LAST = 1 - 2**-53  # the largest number that a float64 generator returns
 

@@ -10,7 +10,7 @@ import torch
 from conftest import SMALL
 
 from fea.drawn.wording import CORPUS
-from fea.tiny import build_image_processor, build_model, build_tokenizer
+from fea.model.tiny import build_image_processor, build_model, build_tokenizer
 
 tokenizer = pytest.fixture(scope="module")(build_tokenizer)
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fea.config import PolicyConfig
 from fea.data.example import Example
 from fea.drawn.faces import EMOTIONS, write_faces
-from fea.layout import LayoutName
-from fea.policy import Policy
+from fea.model.config import LayoutName, PolicyConfig, TinySize
+from fea.model.policy import Policy
 from fea.prompts.prompt import DEFAULT_QUESTION
-from fea.tiny import TinySize
 
 WARM_UP, MEASURED = 1, 5  # steps
 FACE = 224  # pixels along each side: 64 visual tokens

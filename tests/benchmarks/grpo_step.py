@@ -27,11 +27,11 @@ from transformers import (
 )
 from transformers.processing_utils import ProcessorMixin
 
-from fea.config import PolicyConfig
 from fea.losses import kl_k3, policy_loss, sum_then_normalise, token_advantages, token_weights
-from fea.policy import Policy
+from fea.model.config import PolicyConfig
+from fea.model.policy import Policy
+from fea.model.sampling import Generation, noise
 from fea.prompts.prompt import system_prompt, user_prompt
-from fea.sampling import Generation, noise
 
 # --- fea ---
 

@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from fea.admission import Admission, Admitted, Limits
-from fea.analyze import load_policy
 from fea.attempts import Outcome, Recipe, attempted
 from fea.data.example import Example
 from fea.drawn.drawing import DRAWN_AUS
 from fea.drawn.faces import write_faces
 from fea.facs import au_number
-from fea.policy import Policy
-from fea.sampling import Generation
+from fea.model.checkpoints import load_policy
+from fea.model.policy import Policy
+from fea.model.sampling import Generation
 from fea.scoreboard import faces_of
 from fea.triple_check import Checks
 

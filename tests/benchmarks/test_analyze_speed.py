@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fea.analyze import analyze, load_policy
+from fea.analyze import analyze
 from fea.data.example import Example
 from fea.drawn.faces import EMOTIONS, write_faces
+from fea.model.checkpoints import load_policy
 
 FACES, TOKENS = 500, 112
 

@@ -20,12 +20,12 @@ import pytest
 import torch
 from grpo_case import FACE, SIZES
 
-from fea.config import PolicyConfig
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.drawn.faces import EMOTIONS, write_faces
-from fea.layout import LayoutName, lay_out
-from fea.policy import Policy
+from fea.model.config import LayoutName, PolicyConfig
+from fea.model.layout import lay_out
+from fea.model.policy import Policy
 
 RUNS = 5
 LAYOUTS: tuple[LayoutName, ...] = ("rows", "group", "tree")

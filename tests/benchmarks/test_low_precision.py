@@ -17,14 +17,12 @@ import torch
 from grpo_case import FACE
 from torch import Tensor
 
-from fea.config import LoRA, PolicyConfig
 from fea.data.prompt import Prompt
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.drawn.faces import EMOTIONS, write_faces
-from fea.layout import LayoutName
-from fea.policy import Policy
-from fea.tiny import TinySize
+from fea.model.config import LayoutName, LoRA, PolicyConfig, TinySize
+from fea.model.policy import Policy
 
 pytestmark = pytest.mark.benchmark
 

@@ -16,19 +16,18 @@ from typing import Any
 import fea.callbacks
 from fea.attempts import Recipe
 from fea.cli import COMMANDS
-from fea.config import LoRA, PolicyConfig
 from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.module import RenderedFaces
-from fea.fsdp import FSDP2Strategy
 from fea.grpo import GRPOModule
 from fea.iterate import Stage
+from fea.model.config import LoRA, PolicyConfig, TinySize
+from fea.model.fsdp import FSDP2Strategy
+from fea.model.sampling import Generation
 from fea.optimization import Optimization
 from fea.pretrain import TowerModule
 from fea.rewards import RewardCallback
-from fea.sampling import Generation
 from fea.sft import SFTModule
-from fea.tiny import TinySize
 from fea.triple_check import Checks
 
 PINNED = Path(__file__).with_name("api_surface.txt")

@@ -6,9 +6,36 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fea.errors import FEAError
-from fea.layout import LayoutName
 from fea.prompts.prompt import Knowledge
-from fea.tiny import TinySize
+
+LayoutName = Literal["tree", "group", "rows"]
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass
+class TinySize:
+    """Dimensions of the tiny model.
+
+    Args:
+        hidden: width of the language model.
+        layers: its depth.
+        heads: its attention heads.
+        vision_hidden: width of the vision tower.
+        vision_layers: its depth.
+        spread: standard deviation of the random weights; wider than a large model's, so that a narrow one starts to learn.
+        seed: of the random weights.
+    """
+
+    hidden: int = 128
+    layers: int = 3
+    heads: int = 4
+    vision_hidden: int = 128
+    vision_layers: int = 2
+    spread: float = 0.05
+    seed: int = 0
+
 
 Attention = Literal["sdpa", "flash_attention_2"]  # eager attention reads a boolean mask as numbers, silently
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fea.attention import KeysValues, TreeAttention
 from fea.data.prompt import Prompt
-from fea.layout import Tree, shared, trunk_of
 from fea.losses import log_distribution
-from fea.network import Network
-from fea.sampling import Completions, Generation, choose
+from fea.model.attention import KeysValues, TreeAttention
+from fea.model.layout import Tree, shared, trunk_of
+from fea.model.network import Network
+from fea.model.sampling import Completions, Generation, choose
 
 _FINISHED = 0.25  # share of finished rows from which on they are dropped
 # Tokens from which on a trunk is worth a matrix product of its own; a shorter one is copied before each prompt.

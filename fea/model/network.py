@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fea.attention import Visibility
 from fea.data.prompt import Prompt
-from fea.layout import Layout
+from fea.model.attention import Visibility
+from fea.model.layout import Layout
 
 # Sampled as text, these would break the next forward pass.
 _VISION_TOKENS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")

@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fea.data.prompt import Prompt
-
-LayoutName = Literal["tree", "group", "rows"]
+from fea.model.config import LayoutName
 
 
 class Tree(NamedTuple):

@@ -5,13 +5,13 @@ It is born with random weights. Tests train it, and `fea demo` teaches it to see
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from fea.drawn.faces import DESCRIBE, EMOTIONS
 from fea.drawn.wording import CORPUS
+from fea.model.config import TinySize
 from fea.prompts.answer import render
 from fea.prompts.prompt import system_prompt, user_prompt
 
@@ -30,29 +30,6 @@ _TEMPLATE = (
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-
-@dataclass
-class TinySize:
-    """Dimensions of the tiny model.
-
-    Args:
-        hidden: width of the language model.
-        layers: its depth.
-        heads: its attention heads.
-        vision_hidden: width of the vision tower.
-        vision_layers: its depth.
-        spread: standard deviation of the random weights; wider than a large model's, so that a narrow one starts to learn.
-        seed: of the random weights.
-    """
-
-    hidden: int = 128
-    layers: int = 3
-    heads: int = 4
-    vision_hidden: int = 128
-    vision_layers: int = 2
-    spread: float = 0.05
-    seed: int = 0
 
 
 def build_tokenizer() -> Any:

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fea import attention
-from fea.config import LoRA, PolicyConfig, check
 from fea.errors import FEAError
-from fea.families import known_family
-from fea.network import Network
-from fea.tiny import build_image_processor, build_model, build_tokenizer
+from fea.model import attention
+from fea.model.config import LoRA, PolicyConfig, check
+from fea.model.families.qwen_vl import known_family
+from fea.model.network import Network
+from fea.model.tiny import build_image_processor, build_model, build_tokenizer
 
 _LETTERS_A_TOKEN = 4  # of English text, at least, with the family's tokenizer
 _KEPT_WHOLE = ["model.visual", "lm_head"]  # not quantised: faces are in the one, log-probabilities in the other

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from fea import fsdp
-from fea.config import LoRA, PolicyConfig
 from fea.errors import FEAError
+from fea.model import checkpoints, fsdp
+from fea.model.config import Device, LoRA, PolicyConfig, TinySize
+from fea.model.policy import Policy
 from fea.prompts.prompt import PROMPT_VERSION
-from fea.system.files import whole
-from fea.tiny import TinySize
 
 RESULT = "RESULT"  # a file in a folder of runs: the name of the run that holds the outcome
 
@@ -44,29 +42,6 @@ def find(run: str) -> Path:
     raise FEAError(
         f"'{run}' holds no checkpoint; name the folder of a finished run (with checkpoints/ in it) or a .ckpt file"
     )
-
-
-class WholeFiles(TorchCheckpointIO):
-    """How the trainer writes and reads checkpoints."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint that takes its place when it is complete.
-
-        Raises:
-            FEAError: there is no room, or no permission; what stood there before still does.
-        """
-        try:
-            with whole(Path(path)) as stream:
-                torch.save(checkpoint, stream)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
-            why = error.strerror if isinstance(error, OSError) else "the disk may be full"
-            raise FEAError(
-                f"checkpoint '{path}' cannot be written ({why}); earlier ones are whole: make room, and go on with --resume"
-            ) from error
-
-    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        """Reads a checkpoint, as `read`."""
-        return read(Path(path), mapped=False)
 
 
 def read(path: Path, mapped: bool = True) -> dict[str, Any]:
@@ -193,3 +168,21 @@ def check_adapter(run: str | None, config: PolicyConfig) -> None:
 def seen(run: str | None) -> set[str]:
     """Data sets that a run and those before it were trained on."""
     return set() if run is None else set(read(find(run))["fea"]["datasets"])
+
+
+def load_policy(run: str, device: Device = "auto") -> tuple[Policy, dict[str, Any]]:
+    """The trained policy of a run, ready to answer, and what its checkpoint says about it.
+
+    Args:
+        run: folder or checkpoint of a run.
+        device: "cpu", "cuda", or "auto".
+
+    Raises:
+        FEAError: the run cannot be read, or there is no such device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise FEAError("device: 'cuda' is not available here; choose cpu")
+    checkpoint = checkpoints.read(checkpoints.find(run))
+    policy = Policy(checkpoints.config_of(checkpoint), checkpoints.weights(run)).eval()
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return policy.to(chosen), checkpoint["fea"]

@@ -15,16 +15,16 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from fea import fsdp
-from fea.attention import TreeAttention
-from fea.backbone import load
-from fea.config import PolicyConfig
-from fea.data.encoding import Encoder
 from fea.data.prompt import Prompt
-from fea.decoding import Decoding, Trunk
-from fea.layout import lay_out
 from fea.losses import token_logps
-from fea.sampling import Completions, Generation
+from fea.model import fsdp
+from fea.model.attention import TreeAttention
+from fea.model.config import PolicyConfig
+from fea.model.decoding import Decoding, Trunk
+from fea.model.encoding import Encoder
+from fea.model.layout import lay_out
+from fea.model.load import load
+from fea.model.sampling import Completions, Generation
 
 
 class Policy(nn.Module):

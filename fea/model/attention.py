@@ -1,7 +1,7 @@
 """Attention to a shared prefix: every token sees exactly what it would see in a row of its own.
 
 The language model asks for attention through one function, `attend`, which does what a `Visibility` says: `TreeAttention` reads
-a whole tree of tokens in one pass, for training and for reading prompts; `fea.decoding` has the one for writing.
+a whole tree of tokens in one pass, for training and for reading prompts; `fea.model.decoding` has the one for writing.
 
 Shapes in names: L tokens of a row, H query heads, K heads of keys and values, E width of a head; G completions of a prompt.
 """
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fea.layout import Tree
+from fea.model.layout import Tree
 
 KeysValues = tuple[Tensor, Tensor]  # (L, K, E) each, of a layer
 
