@@ -12,19 +12,19 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
-from fea.advice import table
 from fea.data.example import Example
 from fea.data.loader import Loader
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.evaluation import Evaluated
 from fea.guard import FiniteGuard
+from fea.memory.advice import table
+from fea.memory.plan import Setting, plan
 from fea.model import checkpoints, fsdp
 from fea.model.config import PolicyConfig, check
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.optimization import Optimization
-from fea.plan import Setting, plan
 from fea.system.machine import total_memory
 
 

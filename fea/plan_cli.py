@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from fea.advice import table, verdict
 from fea.errors import FEAError
-from fea.plan import GIB, plan
+from fea.memory.advice import table, verdict
+from fea.memory.plan import GIB, plan
 from fea.trainer_cli import CLI, run
 
 

@@ -23,19 +23,19 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
-from fea.advice import verdict
 from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.module import RenderedFaces  # noqa: F401
 from fea.errors import FEAError
 from fea.grpo import GRPOModule  # noqa: F401
 from fea.interruption import Interruption
+from fea.memory.advice import verdict
+from fea.memory.plan import plan
 from fea.model import checkpoints
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
 from fea.module import FEAModule
 from fea.optimization import Optimization
-from fea.plan import plan
 from fea.refusals import sentence
 from fea.runs import RunKeeper, WholeFiles, newest
 from fea.sft import SFTModule  # noqa: F401

@@ -19,10 +19,10 @@ LAYERS = """
     drawn.pen drawn.drawing drawn.wording drawn.faces drawn.module evaluation.__init__ evaluation.scores
     data.reviewed data.split inspection triple_check admission evaluation.marks desk review evaluation.metrics
     evaluation.intervals model.__init__ model.families.__init__ model.families.qwen_vl model.config model.tiny
-    model.encoding replay model.layout model.attention model.sampling model.network model.load dry_run
-    model.decoding plan advice model.fsdp model.policy rollout attempts evaluation journal datacard module monitor
-    pretrain synthesis model.checkpoints analyze runs scoreboard synthesize rewards sft grpo trainer_cli plan_cli
-    iterate demo __init__ cli __main__
+    model.encoding replay model.layout model.attention model.sampling model.network model.load model.decoding
+    model.fsdp model.policy rollout attempts evaluation journal datacard monitor synthesis model.checkpoints
+    analyze runs scoreboard synthesize memory.__init__ memory.dry_run memory.plan memory.advice module pretrain
+    rewards sft grpo trainer_cli plan_cli iterate demo __init__ cli __main__
 """
 ORDER = LAYERS.split()
 

@@ -12,13 +12,13 @@ import torch
 from conftest import CONFIGS, fit
 
 from fea.cli import main
-from fea.dry_run import DryRun, TensorBytes, blank_prompts
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
+from fea.memory.dry_run import DryRun, TensorBytes, blank_prompts
+from fea.memory.plan import GIB, plan
 from fea.model.config import PolicyConfig, TinySize
 from fea.model.load import skeleton
 from fea.model.policy import Policy
-from fea.plan import GIB, plan
 
 SIZES = {"small": (128, 3), "middle": (256, 4), "large": (512, 5)}  # width and layers
 KINDS: dict[str, dict[str, Any]] = {

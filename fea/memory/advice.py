@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from fea.plan import GIB, SYSTEM, Plan, Setting, plan
+from fea.memory.plan import GIB, SYSTEM, Plan, Setting, plan
 
 Remedy = Callable[[Setting], Setting | None]
 

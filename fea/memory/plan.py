@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from fea.dry_run import DryRun, blank_prompts
 from fea.facs import EMOTION_SETS
+from fea.memory.dry_run import DryRun, blank_prompts
 from fea.model.config import PolicyConfig
 from fea.model.decoding import LONG
 from fea.model.load import count_tokens, skeleton

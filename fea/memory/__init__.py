@@ -1,0 +1,1 @@
+"""The memory that a run will need, before it starts."""
