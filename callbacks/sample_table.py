@@ -9,7 +9,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from fea.data.images import load_image
-from fea.rollout import Rollout, RolloutCallback
+from fea.rollouts.loader import RolloutCallback
+from fea.rollouts.rollout import Rollout
 
 
 class SampleTable(RolloutCallback):

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
-from fea.rollout import Rollout, RolloutCallback
+from fea.rollouts.loader import RolloutCallback
+from fea.rollouts.rollout import Rollout
 
 _EXACT, _ROUGH = 1e-3, 0.1  # mean difference in nats that rounding explains, in fp32 and in lower precision
 _PROMPTS = _COMPLETIONS = 2

@@ -11,7 +11,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from fea.rollout import Rollout, RolloutCallback
+from fea.rollouts.loader import RolloutCallback
+from fea.rollouts.rollout import Rollout
 
 
 class Watch(RolloutCallback):

@@ -22,7 +22,7 @@ from fea.model.decoding import Trunk
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer
-from fea.rollout import ask
+from fea.rollouts.rollout import ask
 from fea.system.files import write_atomically
 
 _POOL = 8  # batches that are read ahead and sorted

@@ -23,7 +23,7 @@ from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer
 from fea.prompts.prompt import question_of
-from fea.rollout import ask
+from fea.rollouts.rollout import ask
 from fea.system.processes import gathered
 from fea.triple_check import Checks, Reason, failures, hint, revelation
 

@@ -16,7 +16,7 @@ from fea.model.decoding import Trunk
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer
-from fea.rollout import Rollout, ask
+from fea.rollouts.rollout import Rollout, ask
 
 
 class Evaluated(L.LightningModule):

@@ -26,7 +26,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from fea import monitor
 from fea.data.loader import Loader
 from fea.data.prompt import Prompt, targets
 from fea.errors import FEAError
@@ -43,10 +42,13 @@ from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
 from fea.module import FEAModule
 from fea.optimization import Optimization
-from fea.packing import Packing
-from fea.replay import Replay
 from fea.rewards import RewardCallback, rewards_of, scored
-from fea.rollout import Buffer, Pack, Rollout, RolloutCallback, RolloutLoader, ask
+from fea.rollouts import numbers
+from fea.rollouts.buffer import Buffer, Pack
+from fea.rollouts.loader import RolloutCallback, RolloutLoader
+from fea.rollouts.packing import Packing
+from fea.rollouts.replay import Replay
+from fea.rollouts.rollout import Rollout, ask
 from fea.system.machine import peak_memory
 
 _ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold
@@ -104,7 +106,7 @@ class GRPOModule(FEAModule):
         self.group_size, self.mu, self.minibatches, self.beta = group_size, mu, minibatches, beta
         self.clip_low, self.clip_high, self.advantage, self.normalizer = clip_low, clip_high, advantage, normalizer
         self.mask_truncated, self.seed, self.sft_weight = mask_truncated, seed, sft_weight
-        self.clock = monitor.Clock()
+        self.clock = numbers.Clock()
         self.train_reward, self.val_reward = MeanMetric(), MeanMetric()
 
     def packs(self, accumulate: int) -> int:
@@ -331,10 +333,10 @@ class GRPOModule(FEAModule):
     ) -> dict[str, float]:
         weights_K = torch.tensor([callback.weight for callback in callbacks], device=self.device)
         told = {
-            **monitor.reward_numbers(rewards_BGK, weights_K, [callback.name for callback in callbacks]),
-            **monitor.advantage_numbers(advantages_NT, rollout.completions.mask),
-            **monitor.completion_numbers(rollout),
-            **monitor.answer_numbers(rollout, cast(Any, self.trainer).datamodule.all_emotions),
+            **numbers.reward_numbers(rewards_BGK, weights_K, [callback.name for callback in callbacks]),
+            **numbers.advantage_numbers(advantages_NT, rollout.completions.mask),
+            **numbers.completion_numbers(rollout),
+            **numbers.answer_numbers(rollout, cast(Any, self.trainer).datamodule.all_emotions),
             **self.clock.lap(int(rollout.completions.mask.sum())),
             "memory/peak_gib": peak_memory(),
         }

@@ -20,7 +20,7 @@ from fea.prompts.answer import Answer
 if TYPE_CHECKING:
     import lightning.pytorch as L
 
-    from fea.rollout import Rollout
+    from fea.rollouts.rollout import Rollout
 
 Region = Literal["all", "think", "answer"]
 

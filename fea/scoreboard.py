@@ -20,7 +20,7 @@ from fea.model.decoding import Trunk
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse
 from fea.report import Curve, Face, write_report
-from fea.rollout import ask
+from fea.rollouts.rollout import ask
 
 _SAMPLES = 4  # answers a face at temperature 1
 _BATCH = 100

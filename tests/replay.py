@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fea.data.prompt import Prompt
 from fea.grpo import GRPOModule
 from fea.model.sampling import Completions
-from fea.rollout import Rollout, parse_all
+from fea.rollouts.rollout import Rollout, parse_all
 
 PLACE = "FEA_TEST_REPLAY"  # folder of the completions; they are written if they are not there yet
 RATE = 0.05

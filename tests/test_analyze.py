@@ -21,7 +21,7 @@ from fea.data.prompt import Prompt
 from fea.model.checkpoints import load_policy
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse, render
-from fea.rollout import ask
+from fea.rollouts.rollout import ask
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from conftest import fit, fit_arguments
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.errors import FEAError
-from fea.rollout import RolloutCallback
+from fea.rollouts.loader import RolloutCallback
 from fea.runs import WholeFiles
 
 KEEPING = (

@@ -21,7 +21,7 @@ import fea.attempts
 from fea.drawn.faces import write_faces
 from fea.errors import FEAError
 from fea.losses import mean_nll
-from fea.rollout import Pack
+from fea.rollouts.buffer import Pack
 from fea.trainer_cli import run
 
 REWARD = '{"class_path": "fea.callbacks.FormatReward"}'

@@ -16,7 +16,8 @@ from fea.data.example import Example
 from fea.errors import FEAError
 from fea.prompts.answer import Answer
 from fea.rewards import RewardCallback
-from fea.rollout import Rollout, RolloutCallback
+from fea.rollouts.loader import RolloutCallback
+from fea.rollouts.rollout import Rollout
 
 REWARDS = '--trainer.callbacks=[{"class_path": "test_grpo.%s"}]'
 

@@ -19,7 +19,7 @@ from fea.errors import FEAError
 from fea.model.policy import Policy
 from fea.model.sampling import Completions
 from fea.prompts.answer import render
-from fea.rollout import Rollout, parse_all
+from fea.rollouts.rollout import Rollout, parse_all
 
 CHECKED = '[{"class_path": "test_grpo.Vowels"}, {"class_path": "fea.callbacks.SelfCheck"}]'
 

@@ -12,7 +12,7 @@ from fea.data.example import Example
 from fea.errors import FEAError
 from fea.prompts.answer import parse
 from fea.rewards import RewardCallback, rewards_of, scored
-from fea.rollout import Rollout
+from fea.rollouts.rollout import Rollout
 
 BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from fea.model.sampling import Completions
-from fea.packing import Packing, balanced
 from fea.prompts.answer import parse
-from fea.rollout import Buffer, Rollout, RolloutLoader
+from fea.rollouts.buffer import Buffer
+from fea.rollouts.loader import RolloutLoader
+from fea.rollouts.packing import Packing, balanced
+from fea.rollouts.rollout import Rollout
 
 EMOTIONS = ("happiness", "sadness")
 

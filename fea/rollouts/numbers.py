@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fea.evaluation.metrics import AUScores, EmotionScores
 from fea.losses import SAME, spread
-from fea.rollout import Rollout
+from fea.rollouts.rollout import Rollout
 
 
 def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str]) -> dict[str, float]:

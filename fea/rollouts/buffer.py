@@ -1,0 +1,92 @@
+"""What the update needs of a rollout, and the packs that it is served in.
+
+Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor
+
+from fea.data.prompt import Prompt
+
+if TYPE_CHECKING:
+    pass
+from fea.rollouts.rollout import rows_of
+
+
+class Buffer(NamedTuple):
+    """What the update needs of a rollout; a checkpoint inside a rollout holds it.
+
+    Attributes:
+        ids: (N, T) sampled token ids.
+        mask: (N, T) 1 for the tokens of a completion.
+        advantages: (N, T) per token.
+        weights: (N, T) of each token in the loss of its optimiser step.
+        sampled_logps: (N, T) as seen while sampling.
+        old_logps: (N, T) of the sampling policy, recomputed; None if the first step is the only one and they are its own.
+        ref_logps: (N, T) of the reference policy; None without a KL term.
+        packs: for each pack, the numbers of its groups.
+        signal: for each pack, whether any token of its optimiser step, on any process, has a weight and something to learn.
+        metrics: what the rollout has to report.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    advantages: Tensor
+    weights: Tensor
+    sampled_logps: Tensor
+    old_logps: Tensor | None
+    ref_logps: Tensor | None
+    packs: list[list[int]]
+    signal: list[bool]
+    metrics: dict[str, float]
+
+    def pack(self, number: int, prompts: Sequence[Prompt]) -> Pack:
+        """One pack with its prompts.
+
+        A pack without groups is given one with weight 0: every process runs the same number of forward passes.
+        """
+        group = len(self.ids) // len(prompts)
+        groups = self.packs[number] or [0]
+        rows = rows_of(groups, group, self.ids.device)
+        used = int(self.mask[rows].sum(dim=1).max())
+
+        def part(tensor: Tensor) -> Tensor:
+            return tensor[rows, :used]
+
+        return Pack(
+            prompts=[prompts[g] for g in groups],
+            ids=part(self.ids),
+            mask=part(self.mask),
+            advantages=part(self.advantages),
+            weights=part(self.weights) * bool(self.packs[number]),
+            sampled_logps=part(self.sampled_logps),
+            old_logps=None if self.old_logps is None else part(self.old_logps),
+            ref_logps=None if self.ref_logps is None else part(self.ref_logps),
+            signal=self.signal[number],
+            metrics=self.metrics,
+            replay=[],
+        )
+
+
+class Pack(NamedTuple):
+    """Whole groups that go through the model together; the fields are those of `Buffer`.
+
+    Attributes:
+        replay: analyses to learn from as well.
+    """
+
+    prompts: list[Prompt]
+    ids: Tensor
+    mask: Tensor
+    advantages: Tensor
+    weights: Tensor
+    sampled_logps: Tensor
+    old_logps: Tensor | None
+    ref_logps: Tensor | None
+    signal: bool
+    metrics: dict[str, float]
+    replay: list[Prompt]
