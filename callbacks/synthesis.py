@@ -20,12 +20,12 @@ from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.datacard import write_datacard
 from fea.errors import FEAError
-from fea.interruption import Interruption
 from fea.journal import Journal, admitted, images_of, tried_of, whole_lines
 from fea.model.sampling import Generation
-from fea.module import FEAModule
 from fea.synthesis import Pace, distinct, provenance, settings_of, synthesise
 from fea.system.files import common_root
+from fea.training.interruption import Interruption
+from fea.training.module import FEAModule
 
 
 class Synthesis(Callback):

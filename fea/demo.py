@@ -20,8 +20,8 @@ from fea.errors import FEAError
 from fea.iterate import Loop, Stage
 from fea.model.checkpoints import RESULT, load_policy
 from fea.scoreboard import Entry, annotator_entry, answered, faces_of, write_board
-from fea.stages import Stages
 from fea.system.files import write_atomically
+from fea.training.fits import Stages
 
 
 class Budget(NamedTuple):

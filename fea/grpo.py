@@ -40,8 +40,6 @@ from fea.losses import (
 )
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
-from fea.module import FEAModule
-from fea.optimization import Optimization
 from fea.rewards import RewardCallback, rewards_of, scored
 from fea.rollouts import numbers
 from fea.rollouts.buffer import Buffer, Pack
@@ -50,6 +48,8 @@ from fea.rollouts.packing import Packing
 from fea.rollouts.replay import Replay
 from fea.rollouts.rollout import Rollout, ask
 from fea.system.machine import peak_memory
+from fea.training.module import FEAModule
+from fea.training.optimization import Optimization
 
 _ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold
 

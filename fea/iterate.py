@@ -22,8 +22,8 @@ from fea.errors import FEAError
 from fea.journal import TRIED, images_of
 from fea.model.checkpoints import RESULT, find
 from fea.report import write_report
-from fea.stages import Stages, call, options
 from fea.system.files import write_atomically
+from fea.training.fits import Stages, call, options
 
 _SHOWN = ("au_f1", "accuracy", "format", "invented", "score")
 

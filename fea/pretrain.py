@@ -15,8 +15,8 @@ from fea.drawn.drawing import DRAWN_AUS
 from fea.errors import FEAError
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation
-from fea.module import FEAModule
-from fea.optimization import Optimization
+from fea.training.module import FEAModule
+from fea.training.optimization import Optimization
 
 _PIXELS_PER_TOKEN = 28 * 28
 

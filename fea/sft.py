@@ -9,8 +9,8 @@ from fea.data.prompt import Prompt, targets
 from fea.losses import mean_nll
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation
-from fea.module import FEAModule
-from fea.optimization import Optimization
+from fea.training.module import FEAModule
+from fea.training.optimization import Optimization
 
 
 class SFTModule(FEAModule):

@@ -28,18 +28,18 @@ from fea.data.source import Source
 from fea.drawn.module import RenderedFaces  # noqa: F401
 from fea.errors import FEAError
 from fea.grpo import GRPOModule  # noqa: F401
-from fea.interruption import Interruption
 from fea.memory.advice import verdict
 from fea.memory.plan import plan
 from fea.model import checkpoints
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
-from fea.module import FEAModule
-from fea.optimization import Optimization
 from fea.refusals import sentence
-from fea.runs import RunKeeper, WholeFiles, newest
 from fea.sft import SFTModule  # noqa: F401
 from fea.system.machine import total_memory
+from fea.training.interruption import Interruption
+from fea.training.module import FEAModule
+from fea.training.optimization import Optimization
+from fea.training.runs import RunKeeper, WholeFiles, newest
 
 _CHECKPOINT_WORDS = ("best", "last", "hpc")  # the trainer finds the file by itself
 _BUILDERS = ("lightning", "jsonargparse", "contextlib")  # what stands between a setting and the trainer that refuses it

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fea.errors import FEAError
 from fea.rollouts.loader import RolloutCallback
-from fea.runs import WholeFiles
+from fea.training.runs import WholeFiles
 
 KEEPING = (
     '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '

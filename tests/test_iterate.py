@@ -17,7 +17,7 @@ from conftest import CONFIGS, SMALL
 
 from fea.cli import main
 from fea.model import checkpoints
-from fea.stages import options
+from fea.training.fits import options
 
 CALLBACKS = [
     {"class_path": "fea.callbacks.FormatReward"},

@@ -12,18 +12,19 @@ ROOT = Path(__file__).parents[1] / "fea"
 
 # A module imports only what stands before it.
 LAYERS = """
-    refusals errors decisions optimization losses system.__init__ system.files system.processes interruption stages
-    system.randomness system.machine facs prompts.__init__ prompts.mentions prompts.answer prompts.prompt
-    data.__init__ data.example report data.record data.jsonl data.check data.source data.table data.examples
-    data.images data.prompt guard data.loader data.module data.leaks data.strata drawn.__init__ drawn.pen
-    drawn.drawing drawn.wording drawn.faces drawn.module evaluation.__init__ evaluation.scores data.reviewed
-    data.split inspection triple_check admission evaluation.marks desk review evaluation.metrics
-    evaluation.intervals model.__init__ model.families.__init__ model.families.qwen_vl model.config model.tiny
-    model.encoding model.layout model.attention model.sampling model.network model.load model.decoding model.fsdp
-    model.policy model.checkpoints runs memory.__init__ memory.dry_run memory.plan memory.advice rollouts.__init__
-    rollouts.rollout analyze attempts evaluation journal datacard module pretrain scoreboard synthesis synthesize
-    rollouts.buffer rollouts.loader rollouts.packing rollouts.replay rollouts.numbers rewards sft grpo trainer_cli
-    plan_cli iterate demo __init__ cli __main__
+    refusals errors decisions losses system.__init__ system.files system.processes system.randomness system.machine
+    facs prompts.__init__ prompts.mentions prompts.answer prompts.prompt data.__init__ data.example report
+    data.record data.jsonl data.check data.source data.table data.examples data.images data.prompt data.loader
+    data.module data.leaks data.strata drawn.__init__ drawn.pen drawn.drawing drawn.wording drawn.faces
+    drawn.module evaluation.__init__ evaluation.scores data.reviewed data.split inspection triple_check admission
+    evaluation.marks desk review evaluation.metrics evaluation.intervals model.__init__ model.families.__init__
+    model.families.qwen_vl model.config model.tiny model.encoding model.layout model.attention model.sampling
+    model.network model.load model.decoding model.fsdp model.policy model.checkpoints memory.__init__
+    memory.dry_run memory.plan memory.advice rollouts.__init__ rollouts.rollout analyze attempts journal datacard
+    scoreboard synthesis synthesize rollouts.buffer rollouts.loader rollouts.packing rollouts.replay
+    rollouts.numbers rewards training.__init__ training.optimization training.guard training.interruption
+    training.evaluated training.module pretrain training.runs training.fits sft grpo trainer_cli plan_cli iterate
+    demo __init__ cli __main__
 """
 ORDER = LAYERS.split()
 

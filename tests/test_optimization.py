@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from fea.errors import FEAError
-from fea.optimization import Optimization
+from fea.training.optimization import Optimization
 
 EIGHT: dict[str, Any] = {
     "model__optimization__eight_bit": "true", "model__optimization__lr": 1e-3, "model__optimization__warmup": 1,

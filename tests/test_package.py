@@ -20,10 +20,10 @@ from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
-from fea.module import Optimization
 from fea.pretrain import TowerModule
 from fea.sft import SFTModule
 from fea.synthesis import Recipe
+from fea.training.module import Optimization
 from fea.triple_check import Checks
 
 ROOT = Path(__file__).parents[1]

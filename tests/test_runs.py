@@ -19,9 +19,9 @@ from lightning.pytorch.callbacks import Callback
 
 from fea.cli import main
 from fea.errors import FEAError
-from fea.runs import WholeFiles, claim, newest
 from fea.system import randomness
 from fea.system.files import whole
+from fea.training.runs import WholeFiles, claim, newest
 
 
 def start(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[str]:

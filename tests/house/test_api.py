@@ -24,10 +24,10 @@ from fea.iterate import Stage
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.fsdp import FSDP2Strategy
 from fea.model.sampling import Generation
-from fea.optimization import Optimization
 from fea.pretrain import TowerModule
 from fea.rewards import RewardCallback
 from fea.sft import SFTModule
+from fea.training.optimization import Optimization
 from fea.triple_check import Checks
 
 PINNED = Path(__file__).with_name("api_surface.txt")

@@ -16,16 +16,16 @@ from fea.data.example import Example
 from fea.data.loader import Loader
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
-from fea.evaluation import Evaluated
-from fea.guard import FiniteGuard
 from fea.memory.advice import table
 from fea.memory.plan import Setting, plan
 from fea.model import checkpoints, fsdp
 from fea.model.config import PolicyConfig, check
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
-from fea.optimization import Optimization
 from fea.system.machine import total_memory
+from fea.training.evaluated import Evaluated
+from fea.training.guard import FiniteGuard
+from fea.training.optimization import Optimization
 
 
 class FEAModule(Evaluated):

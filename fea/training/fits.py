@@ -17,8 +17,8 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from fea.errors import FEAError
-from fea.interruption import SIGNALS
 from fea.system.files import write_atomically
+from fea.training.interruption import SIGNALS
 
 _FINISHED, _SECONDS = "finished.json", "seconds"
 

@@ -1,0 +1,1 @@
+"""What every fit has: policy, optimizer, checkpoints, validation, and a folder of its own."""
