@@ -13,16 +13,17 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info
 
-from fea.attempts import Recipe, labelled
 from fea.data.example import Example
 from fea.data.examples import Examples
 from fea.data.module import FEADataModule
 from fea.data.source import Source
-from fea.datacard import write_datacard
 from fea.errors import FEAError
-from fea.journal import Journal, admitted, images_of, tried_of, whole_lines
 from fea.model.sampling import Generation
-from fea.synthesis import Pace, distinct, provenance, settings_of, synthesise
+from fea.synthesis.attempts import labelled
+from fea.synthesis.datacard import write_datacard
+from fea.synthesis.journal import Journal, admitted, images_of, tried_of, whole_lines
+from fea.synthesis.recipe import Pace, Recipe
+from fea.synthesis.round import distinct, provenance, settings_of, synthesise
 from fea.system.files import common_root
 from fea.training.interruption import Interruption
 from fea.training.module import FEAModule

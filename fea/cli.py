@@ -38,7 +38,7 @@ TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 COMMANDS = {
     "plan": "fea.plan_cli:plan_memory",
     "iterate": "fea.iterate:iterate",
-    "synthesize": "fea.synthesize:synthesize",
+    "synthesize": "fea.commands.synthesize:synthesize",
     "analyze": "fea.analyze:analyze",
     "review": "fea.review:review",
     "data check": "fea.data.check:check_file",

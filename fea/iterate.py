@@ -19,9 +19,9 @@ from pathlib import Path
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.errors import FEAError
-from fea.journal import TRIED, images_of
 from fea.model.checkpoints import RESULT, find
 from fea.report import write_report
+from fea.synthesis.journal import TRIED, images_of
 from fea.system.files import write_atomically
 from fea.training.fits import Stages, call, options
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import fea.attempts
+import fea.synthesis.attempts
 from fea.callbacks import Synthesis
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fea.admission import Admission, Admitted, Limits
 from fea.data.example import Example
+from fea.synthesis.admission import Admission, Admitted, Limits
 
 
 def face(example: Example, label: str, *units: int) -> Example:

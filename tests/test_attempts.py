@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from fea.attempts import Outcome, Recipe, attempted, voted
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
@@ -16,6 +15,8 @@ from fea.model.policy import Policy
 from fea.model.sampling import Completions, Generation
 from fea.prompts.answer import parse, render
 from fea.prompts.prompt import DEFAULT_QUESTION
+from fea.synthesis.attempts import Outcome, attempted, voted
+from fea.synthesis.recipe import Recipe
 
 Script = Callable[[Prompt, str, int], str]
 MakePolicy = Callable[..., Policy]

@@ -17,7 +17,7 @@ import pytest
 import torch
 from conftest import SAVE_EACH_STEP, fit, fit_arguments
 
-import fea.attempts
+import fea.synthesis.attempts
 from fea.drawn.faces import write_faces
 from fea.errors import FEAError
 from fea.losses import mean_nll

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from test_attempts import true_text
 
-from fea.attempts import Outcome, Recipe
 from fea.data.prompt import Prompt
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
-from fea.datacard import write_datacard
 from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
-from fea.journal import Journal, admitted
 from fea.prompts.answer import parse
+from fea.synthesis.attempts import Outcome
+from fea.synthesis.datacard import write_datacard
+from fea.synthesis.journal import Journal, admitted
+from fea.synthesis.recipe import Recipe
 
 ORIGIN = {"round": 2, "seed": 7, "base": "Qwen2.5-VL-3B-Instruct", "model": "abc", "prompt": "1"}
 

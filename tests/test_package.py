@@ -23,8 +23,8 @@ from fea.model.sampling import Generation
 from fea.pretrain import TowerModule
 from fea.sft import SFTModule
 from fea.synthesis import Recipe
+from fea.synthesis.recipe import Checks
 from fea.training.module import Optimization
-from fea.triple_check import Checks
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,7 +11,8 @@ from fea.errors import FEAError
 from fea.facs import ACTION_UNITS, EMOTION_SETS
 from fea.prompts.answer import parse, render
 from fea.prompts.prompt import example_analysis
-from fea.triple_check import _WORDS, Checks, failures, hint, revelation
+from fea.synthesis.checks import _WORDS, failures, hint, revelation
+from fea.synthesis.recipe import Checks
 
 EMOTIONS = EMOTION_SETS["basic7"]
 GOOD = "The cheeks are up (AU6). The mouth corners are pulled back (AU12). This points to happiness."

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fea.admission import Admission, Admitted, Limits
-from fea.attempts import Outcome, Recipe, attempted
 from fea.data.example import Example
 from fea.drawn.drawing import DRAWN_AUS
 from fea.drawn.faces import write_faces
@@ -23,7 +21,9 @@ from fea.model.checkpoints import load_policy
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.scoreboard import faces_of
-from fea.triple_check import Checks
+from fea.synthesis.admission import Admission, Admitted, Limits
+from fea.synthesis.attempts import Outcome, attempted
+from fea.synthesis.recipe import Checks, Recipe
 
 RECIPE = Recipe(attempts=2, samples=4, reveal_after=2, checks=Checks(tau=0.8))
 BATCH, SEED = 32, 77  # a seed that no stage of the demo has seen

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import fea.callbacks
-from fea.attempts import Recipe
 from fea.cli import COMMANDS
 from fea.data.module import FEADataModule
 from fea.data.source import Source
@@ -27,8 +26,8 @@ from fea.model.sampling import Generation
 from fea.pretrain import TowerModule
 from fea.rewards import RewardCallback
 from fea.sft import SFTModule
+from fea.synthesis.recipe import Checks, Recipe
 from fea.training.optimization import Optimization
-from fea.triple_check import Checks
 
 PINNED = Path(__file__).with_name("api_surface.txt")
 CLASSES = (

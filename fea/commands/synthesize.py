@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fea.attempts import Recipe, labelled
 from fea.data.example import Example
 from fea.data.examples import Examples
 from fea.data.record import OnUnknownLabel, Rules
 from fea.data.source import OnBad
 from fea.data.table import open_jsonl
-from fea.datacard import write_datacard
 from fea.errors import FEAError
 from fea.facs import emotion_set
-from fea.journal import Journal
 from fea.model.checkpoints import load_policy
 from fea.model.config import Device
 from fea.model.sampling import Generation
-from fea.synthesis import Pace, distinct, provenance, settings_of, synthesise
+from fea.synthesis.attempts import labelled
+from fea.synthesis.datacard import write_datacard
+from fea.synthesis.journal import Journal
+from fea.synthesis.recipe import Pace, Recipe
+from fea.synthesis.round import distinct, provenance, settings_of, synthesise
 from fea.system.files import common_root
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from fea.data.example import Example
-from fea.errors import FEAError
 from fea.evaluation.scores import au_f1
 from fea.facs import ACTION_UNITS
 from fea.prompts.answer import Answer
 from fea.prompts.prompt import example_analysis
+from fea.synthesis.recipe import Checks
 
 Reason = Literal[
     "format", "emotion", "missed", "invented", "supposed", "region", "length", "copied", "repeated",  # an attempt failed
@@ -51,33 +50,6 @@ _HINTS: dict[Reason, str] = {
     "copied": "it was a copy of the example",
     "repeated": "it said the same twice",
 }
-
-
-@dataclass
-class Checks:
-    """What is asked of an analysis.
-
-    Args:
-        tau: least F1 of the claimed Action Units against the coded labels; 1.0 for a test set.
-        plain: refuse mentions that are denied or supposed.
-        regions: refuse mentions without the part of the face in their sentence.
-        shortest: characters of the thinking, at least.
-        longest: at most.
-        copied: refuse the prompt's own example.
-        repeated: refuse a sentence that stands there twice.
-    """
-
-    tau: float = 0.8
-    plain: bool = True
-    regions: bool = True
-    shortest: int = 20
-    longest: int = 2000
-    copied: bool = True
-    repeated: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.tau <= 1:
-            raise FEAError(f"checks.tau: {self.tau}; an F1 lies between 0 and 1")
 
 
 def failures(answer: Answer, example: Example, checks: Checks) -> list[Reason]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rapidfuzz import fuzz, process
 
 from fea.data.example import Example
-from fea.triple_check import Reason
+from fea.synthesis.checks import Reason
 
 
 class Limits(NamedTuple):

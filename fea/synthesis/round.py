@@ -2,9 +2,9 @@
 
     for each batch of faces, one a process:
         skip those of which the set has enough
-        let the policy try                                       -> outcomes     (fea.attempts)
-        admit them in their order, whoever wrote them            -> admitted     (fea.admission)
-        append them to the files                                                 (fea.journal)
+        let the policy try                                       -> outcomes     (fea.synthesis.attempts)
+        admit them in their order, whoever wrote them            -> admitted     (fea.synthesis.admission)
+        append them to the files                                                 (fea.synthesis.journal)
 
 A batch is the same, and is judged in the same order, for any number of processes; so are the lines that are accepted.
 """
@@ -19,50 +19,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from fea.admission import Admission, Admitted, Limits
-from fea.attempts import Outcome, Recipe, attempted
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
-from fea.data.source import OnBad
 from fea.errors import FEAError
-from fea.journal import Journal, admitted
 from fea.model import checkpoints
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.prompt import PROMPT_VERSION
+from fea.synthesis.admission import Admission, Admitted, Limits
+from fea.synthesis.attempts import Outcome, attempted
+from fea.synthesis.journal import Journal, admitted
+from fea.synthesis.recipe import Pace, Recipe
 from fea.system.processes import count, gathered, rank
-
-
-@dataclass
-class Pace:
-    """How much at a time.
-
-    Args:
-        batch_size: faces that the policy writes about together.
-        workers: processes that read images ahead.
-        minutes: after which no further batch is begun; None for any time.
-        on_bad: "raise" at an image that cannot be read, or "skip" the face.
-    """
-
-    batch_size: int
-    workers: int = 0
-    minutes: float | None = None
-    on_bad: OnBad = "raise"
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.workers < 0:
-            raise FEAError(
-                f"batch_size: {self.batch_size}, num_workers: {self.workers}; give at least 1 and no negative number"
-            )
-        if self.minutes is not None and not self.minutes > 0:
-            raise FEAError(f"minutes: {self.minutes}; give a number above 0")
 
 
 def provenance(policy: Policy, recipe: Recipe, round: int) -> dict[str, Any]:

@@ -13,62 +13,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.errors import FEAError
 from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer
 from fea.prompts.prompt import question_of
 from fea.rollouts.rollout import ask
+from fea.synthesis.checks import Reason, failures, hint, revelation
+from fea.synthesis.recipe import Recipe
 from fea.system.processes import gathered
-from fea.triple_check import Checks, Reason, failures, hint, revelation
-
-
-@dataclass
-class Recipe:
-    """How analyses are made.
-
-    Args:
-        attempts: for each face, at most.
-        samples: completions of the first attempt; the second has twice as many, the third three times.
-        reveal_after: attempts that do not see the labels; as many as `attempts` never shows them.
-        checks: what an analysis has to pass.
-        quota_emotion: analyses of an emotion, at most; null for any number.
-        quota_au: analyses that show an Action Unit, at most, as long as they show no rarer one; null for any number.
-        alike: similarity to an accepted text of the same class, 0 to 1, above which an analysis is left out; 1 keeps all.
-        vote: faces without labels are tried too, and judged by what at least this share of their completions says; null
-            leaves them out.
-        seed: of the sampling.
-    """
-
-    attempts: int = 4
-    samples: int = 4
-    reveal_after: int = 4
-    checks: Checks = field(default_factory=Checks)
-    quota_emotion: int | None = None
-    quota_au: int | None = None
-    alike: float = 1.0
-    vote: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("attempts", "samples", "quota_emotion", "quota_au"):
-            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
-                raise FEAError(f"recipe.{name}: {getattr(self, name)}; give at least 1")
-        if self.reveal_after < 1:
-            raise FEAError(
-                f"recipe.reveal_after: {self.reveal_after}; the first attempt never sees the labels: give at least 1"
-            )
-        if not 0 <= self.alike <= 1:
-            raise FEAError(f"recipe.alike: {self.alike}; a similarity lies between 0 and 1")
-        if self.vote is not None and not 0.5 < self.vote <= 1:
-            raise FEAError(f"recipe.vote: {self.vote}; a majority is more than 0.5, and at most 1")
-        if self.vote is not None and self.samples < 3:
-            raise FEAError(f"recipe.samples: {self.samples}; a vote needs at least 3")
 
 
 class Outcome(NamedTuple):

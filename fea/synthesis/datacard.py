@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fea.facs import ACTION_UNITS
-from fea.journal import TRIED, whole_lines
+from fea.synthesis.journal import TRIED, whole_lines
 from fea.system.files import write_atomically
 
 CARD = "DATACARD.md"

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fea.admission import Admitted
-from fea.attempts import Outcome
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1
+from fea.synthesis.admission import Admitted
+from fea.synthesis.attempts import Outcome
 from fea.system.files import lock, write_atomically
 from fea.system.processes import rank
 
