@@ -40,7 +40,7 @@ COMMANDS = {
     "iterate": "fea.iterate:iterate",
     "synthesize": "fea.commands.synthesize:synthesize",
     "analyze": "fea.analyze:analyze",
-    "review": "fea.review:review",
+    "review": "fea.commands.review:review",
     "data check": "fea.data.check:check_file",
     "data faces": "fea.drawn.faces:write_faces",
     "data split": "fea.data.split:split_file",

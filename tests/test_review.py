@@ -20,17 +20,17 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from fea import review as command
 from fea.cli import main
+from fea.commands import review as command
 from fea.data.example import Example
-from fea.decisions import Decision, OwnLog, Reviews, cohens_kappa, key_of, reviews_of, summary
-from fea.desk import Desk
 from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
 from fea.evaluation.marks import marked
-from fea.inspection import Inspection
 from fea.prompts.answer import parse, render
-from fea.review import make_app
+from fea.review.decisions import Decision, OwnLog, Reviews, cohens_kappa, key_of, reviews_of, summary
+from fea.review.desk import Desk
+from fea.review.inspection import Inspection
+from fea.web.review import make_app
 
 HERE = "http://127.0.0.1:7860"
 UNIT = {"AUs": ["AU6", "AU12"], "AUs_coded": ["AU1", "AU6", "AU12"]}

@@ -19,9 +19,9 @@ from fea.cli import main
 from fea.data import split as command
 from fea.data.leaks import BITS, tied
 from fea.data.strata import deal
-from fea.decisions import key_of
 from fea.drawn.drawing import DRAWN_AUS
 from fea.drawn.faces import EMOTIONS, sample_expression, write_faces
+from fea.review.decisions import key_of
 
 Record = dict[str, Any]
 ONE = '{"cheeks": "<AU6>"}'  # free-form text that has to come through as it is

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from fea.data.jsonl import jsonl
 from fea.data.leaks import BITS, Pair, hashes_of, tied
 from fea.data.record import Rules
-from fea.data.reviewed import Line, Reviewed, Unreviewed, read_reviewed
 from fea.data.strata import deal
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS, emotion_set
+from fea.review.reviewed import Line, Reviewed, Unreviewed, read_reviewed
 from fea.system.files import common_root, whole
 
 _SHOWN = 5  # pairs of images that are listed

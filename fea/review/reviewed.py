@@ -11,10 +11,10 @@ from fea.data.example import Example
 from fea.data.jsonl import read_lines
 from fea.data.record import Record, Rules, read_record
 from fea.data.table import open_jsonl
-from fea.decisions import Decision, key_of, reviews_of
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1, emotion_match, format_match
 from fea.prompts.answer import parse
+from fea.review.decisions import Decision, key_of, reviews_of
 
 Unreviewed = Literal["train", "drop", "any"]
 

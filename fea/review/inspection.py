@@ -13,10 +13,10 @@ from fea.data.example import Example
 from fea.data.jsonl import read_lines
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
-from fea.decisions import key_of
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1
 from fea.prompts.answer import parse
+from fea.review.decisions import key_of
 
 FACETS = ("emotion", "au", "attempt", "revealed")
 UNKNOWN = "unknown"

@@ -1,4 +1,4 @@
-"""`fea review`: people look at written analyses, one at a time, and accept, reject or mend them, on a page of this machine.
+"""The page of `fea review`, and what it asks for.
 
 The server listens on 127.0.0.1 alone and answers no page of another origin; the page asks no other host for anything. Every
 decision is on the disk before the next face is shown.
@@ -6,15 +6,9 @@ decision is on the disk before the next face is shown.
 
 from __future__ import annotations
 
-import errno
-import getpass
 import io
 import logging
-import re
 import socket
-import webbrowser
-from contextlib import closing
-from pathlib import Path
 from threading import Lock
 from typing import cast
 
@@ -23,10 +17,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from fea.data.images import load_image
-from fea.desk import Desk, Move
 from fea.errors import FEAError
-from fea.facs import emotion_set
-from fea.inspection import Inspection
+from fea.review.desk import Desk, Move
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -35,72 +27,15 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
 _LONGEST_SIDE = 1024  # pixels of a face on the page
-
-
-def review(
-    file: Path,
-    reviewer: str | None = None,
-    image_root: Path | None = None,
-    port: int = 7860,
-    emotions: str | list[str] = "basic7",
-    open_browser: bool = False,
-) -> int:
-    """Shows written analyses with their faces and labels on a local page, to be accepted, rejected or mended.
-
-    The file is only read. Decisions are appended to FILE.reviews/REVIEWER.jsonl; Ctrl-C ends the review, and the same command
-    goes on with it.
-
-    Args:
-        file: JSONL in FEA-20K format, such as `fea synthesize` writes.
-        reviewer: name to decide under, of letters, digits, - and _; by default the login name.
-        image_root: folder of the images; by default the folder of the file.
-        port: of the page, from 1024 to 65535.
-        emotions: allowed emotions: "basic7", "basic8", "compound11" or a list.
-        open_browser: show the page in the browser at once.
-
-    Returns:
-        0.
-
-    Raises:
-        FEAError: the file cannot be read or has no analysis, the name is no plain name, or the port is taken.
-    """
-    name, url = _name(reviewer), f"http://127.0.0.1:{port}/"
-    with _listen(port) as listening:
-        inspection = Inspection(file, image_root or file.parent, emotion_set(emotions))
-        with closing(Desk(inspection, file, name)) as desk:
-            left_out = f"; {inspection.left_out} without one are left out" if inspection.left_out else ""
-            print(f"{file}: {len(inspection.lines)} lines with an analysis{left_out}", *desk.told(), sep="\n")
-            print(f"{name} reviews at {url} (Ctrl-C ends it; every decision is kept at once)", flush=True)
-            if open_browser:
-                webbrowser.open(url)
-            _serve(desk, port, listening)
-            print("", *desk.told(), sep="\n")
-    return 0
 
 
 def _serve(desk: Desk, port: int, listening: socket.socket) -> None:
     """Answers the page until Ctrl-C."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for every face
     make_server("127.0.0.1", port, make_app(desk, port), threaded=True, fd=listening.fileno()).serve_forever()
-
-
-def _name(reviewer: str | None) -> str:
-    name = getpass.getuser() if reviewer is None else reviewer
-    if not re.fullmatch(r"[\w-]+", name):
-        raise FEAError(f"reviewer: '{name}' is no plain name; give one of letters, digits, - and _ with --reviewer")
-    return name
-
-
-def _listen(port: int) -> socket.socket:
-    if not 1024 <= port <= 65535:
-        raise FEAError(f"port: {port}; give one from 1024 to 65535")
-    try:
-        return socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise FEAError(f"port: {port} is taken by another program; give another one with --port") from None
 
 
 def make_app(desk: Desk, port: int) -> Flask:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fea.data.example import Example
-from fea.decisions import VERDICTS, Decision, Reviews, summary
 from fea.errors import FEAError
 from fea.evaluation.marks import Marked, marked
 from fea.facs import ACTION_UNITS, au_number
-from fea.inspection import Filter, Inspection
 from fea.prompts.answer import parse
+from fea.review.decisions import VERDICTS, Decision, Reviews, summary
+from fea.review.inspection import Filter, Inspection
 
 REASONS = ("wrong AU", "missed AU", "wrong emotion", "not what the face shows", "bad language", "other")
 UNDECIDED = "undecided"
