@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fea.errors import FEAError
 from fea.model.checkpoints import RESULT, find
-from fea.report import write_report
+from fea.reports.page import write_report
 from fea.synthesis.journal import TRIED, images_of
 from fea.system.files import write_atomically
 from fea.training.fits import Stages, call, options

@@ -19,7 +19,7 @@ from fea.model.checkpoints import load_policy
 from fea.model.decoding import Trunk
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse
-from fea.report import Curve, Face, write_report
+from fea.reports.page import Curve, Face, write_report
 from fea.rollouts.rollout import ask
 
 _SAMPLES = 4  # answers a face at temperature 1

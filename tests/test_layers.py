@@ -13,20 +13,20 @@ ROOT = Path(__file__).parents[1] / "fea"
 # A module imports only what stands before it.
 LAYERS = """
     refusals errors losses system.__init__ system.files system.processes system.randomness system.machine facs
-    prompts.__init__ prompts.mentions prompts.answer prompts.prompt data.__init__ data.example report data.record
+    prompts.__init__ prompts.mentions prompts.answer prompts.prompt data.__init__ data.example data.record
     data.jsonl data.check data.source data.table data.examples data.images data.prompt data.loader data.module
     data.leaks data.strata drawn.__init__ drawn.pen drawn.drawing drawn.wording drawn.faces drawn.module
     evaluation.__init__ evaluation.scores evaluation.marks evaluation.metrics evaluation.intervals model.__init__
     model.families.__init__ model.families.qwen_vl model.config model.tiny model.encoding model.layout
     model.attention model.sampling model.network model.load model.decoding model.fsdp model.policy
     model.checkpoints review.__init__ review.decisions review.inspection review.desk review.reviewed data.split
-    memory.__init__ memory.dry_run memory.plan memory.advice rollouts.__init__ rollouts.rollout analyze scoreboard
-    rollouts.buffer rollouts.loader rollouts.packing rollouts.replay rollouts.numbers rewards training.__init__
-    training.optimization training.guard training.interruption training.evaluated training.module pretrain
-    training.runs training.fits synthesis.__init__ synthesis.recipe synthesis.checks synthesis.attempts
-    synthesis.admission synthesis.journal synthesis.round synthesis.datacard sft grpo trainer_cli plan_cli
-    web.__init__ web.server web.review iterate demo commands.__init__ commands.synthesize commands.review __init__
-    cli __main__
+    reports.__init__ reports.page memory.__init__ memory.dry_run memory.plan memory.advice rollouts.__init__
+    rollouts.rollout analyze scoreboard rollouts.buffer rollouts.loader rollouts.packing rollouts.replay
+    rollouts.numbers rewards training.__init__ training.optimization training.guard training.interruption
+    training.evaluated training.module pretrain training.runs training.fits synthesis.__init__ synthesis.recipe
+    synthesis.checks synthesis.attempts synthesis.admission synthesis.journal synthesis.round synthesis.datacard
+    sft grpo trainer_cli plan_cli web.__init__ web.server web.review iterate demo commands.__init__
+    commands.synthesize commands.review __init__ cli __main__
 """
 ORDER = LAYERS.split()
 

@@ -11,7 +11,7 @@ import pytest
 
 from fea.data.example import Example
 from fea.prompts.answer import parse, render
-from fea.report import Face, write_report
+from fea.reports.page import Face, write_report
 
 NASTY = "<script>alert('&')</script>"
 
