@@ -10,7 +10,7 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from fea.analyze import answer_row
+from fea.analysis.tables import answer_row
 from fea.data.jsonl import write_jsonl
 
 

@@ -39,7 +39,7 @@ COMMANDS = {
     "plan": "fea.plan_cli:plan_memory",
     "iterate": "fea.iterate:iterate",
     "synthesize": "fea.commands.synthesize:synthesize",
-    "analyze": "fea.analyze:analyze",
+    "analyze": "fea.commands.analyze:analyze",
     "review": "fea.commands.review:review",
     "data check": "fea.data.check:check_file",
     "data faces": "fea.drawn.faces:write_faces",

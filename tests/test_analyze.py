@@ -14,8 +14,9 @@ import pytest
 from conftest import fit
 from PIL import Image
 
-from fea.analyze import analyze, answer_row
+from fea.analysis.tables import answer_row
 from fea.cli import main
+from fea.commands.analyze import analyze
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.model.checkpoints import load_policy

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fea.analyze import analyze
+from fea.commands.analyze import analyze
 from fea.data.example import Example
 from fea.drawn.faces import EMOTIONS, write_faces
 from fea.model.checkpoints import load_policy
