@@ -44,7 +44,7 @@ COMMANDS = {
     "data check": "fea.data.check:check_file",
     "data faces": "fea.drawn.faces:write_faces",
     "data split": "fea.data.split:split_file",
-    "demo": "fea.demo:demo",
+    "demo": "fea.commands.demo:demo",
 }
 
 

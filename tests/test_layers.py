@@ -21,12 +21,13 @@ LAYERS = """
     model.attention model.sampling model.network model.load model.decoding model.fsdp model.policy
     model.checkpoints review.__init__ review.decisions review.inspection review.desk review.reviewed data.split
     reports.__init__ reports.page memory.__init__ memory.dry_run memory.plan memory.advice rollouts.__init__
-    rollouts.rollout scoreboard rollouts.buffer rollouts.loader rollouts.packing rollouts.replay rollouts.numbers
-    rewards training.__init__ training.optimization training.guard training.interruption training.evaluated
-    training.module pretrain training.runs training.fits analysis.__init__ analysis.tables analysis.analyzer
-    synthesis.__init__ synthesis.recipe synthesis.checks synthesis.attempts synthesis.admission synthesis.journal
-    synthesis.round synthesis.datacard sft grpo trainer_cli plan_cli web.__init__ web.server web.review iterate
-    demo commands.__init__ commands.analyze commands.synthesize commands.review __init__ cli __main__
+    rollouts.rollout rollouts.buffer rollouts.loader rollouts.packing rollouts.replay rollouts.numbers rewards
+    training.__init__ training.optimization training.guard training.interruption training.evaluated training.module
+    training.runs training.fits analysis.__init__ analysis.tables analysis.analyzer synthesis.__init__
+    synthesis.recipe synthesis.checks synthesis.attempts synthesis.admission synthesis.journal synthesis.round
+    synthesis.datacard sft grpo trainer_cli plan_cli web.__init__ web.server web.review iterate demo.__init__
+    demo.tower demo.board demo.stages commands.__init__ commands.analyze commands.synthesize commands.review
+    commands.demo __init__ cli __main__
 """
 ORDER = LAYERS.split()
 

@@ -16,11 +16,11 @@ from lightning.pytorch.callbacks import Callback
 import fea.callbacks
 from fea.data.module import FEADataModule
 from fea.data.source import Source
+from fea.demo.tower import TowerModule
 from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
-from fea.pretrain import TowerModule
 from fea.sft import SFTModule
 from fea.synthesis import Recipe
 from fea.synthesis.recipe import Checks

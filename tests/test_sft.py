@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from fea.data.example import Example
 from fea.data.prompt import targets
+from fea.demo.tower import TowerModule
 from fea.errors import FEAError
-from fea.pretrain import TowerModule
 from fea.sft import SFTModule
 
 
@@ -74,7 +74,7 @@ def test_examples_without_an_analysis_are_left_out(tmp_path: Path) -> None:
 
 
 def test_the_tower_stage_trains_the_tower_alone(tmp_path: Path) -> None:
-    common = {"model": "fea.pretrain.TowerModule", "model__policy__train_vision": "true", "data__text": "caption"}
+    common = {"model": "fea.demo.tower.TowerModule", "model__policy__train_vision": "true", "data__text": "caption"}
     common |= {"model__optimization__lr": 1e-3}
     start = fit("sft", tmp_path / "start", trainer__max_steps=0, **common).model
     run = fit("sft", tmp_path / "run", trainer__max_steps=2, **common)

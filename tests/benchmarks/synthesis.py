@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from fea.data.example import Example
+from fea.demo.board import faces_of
 from fea.drawn.drawing import DRAWN_AUS
 from fea.drawn.faces import write_faces
 from fea.facs import au_number
 from fea.model.checkpoints import load_policy
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
-from fea.scoreboard import faces_of
 from fea.synthesis.admission import Admission, Admitted, Limits
 from fea.synthesis.attempts import Outcome, attempted
 from fea.synthesis.recipe import Checks, Recipe

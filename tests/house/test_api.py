@@ -17,13 +17,13 @@ import fea.callbacks
 from fea.cli import COMMANDS
 from fea.data.module import FEADataModule
 from fea.data.source import Source
+from fea.demo.tower import TowerModule
 from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.iterate import Stage
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.fsdp import FSDP2Strategy
 from fea.model.sampling import Generation
-from fea.pretrain import TowerModule
 from fea.rewards import RewardCallback
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe

@@ -1,12 +1,4 @@
-"""`fea demo`: the whole method on a laptop, from drawn faces to a report.
-
-    faces -> base -> stage 1 (SFT) -> stage 2 (GRPO) -> stage 3 (synthesis) -> stage 1 ...
-                                                -> a table of all stages on the same held-out faces
-
-Every stage is a `fea fit` that could be typed, and is printed; the rounds are those of `fea iterate`. The
-base stands in for pretraining: a vision tower that has learned to tell sixteen movements apart, and a language model that names
-them in plain words. It has met no emotion, no code of an Action Unit and no answer block. It is made once and kept.
-"""
+"""TODO."""
 
 from __future__ import annotations
 
@@ -15,12 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fea.drawn.module import RenderedFaces
-from fea.errors import FEAError
 from fea.iterate import Loop, Stage
-from fea.model.checkpoints import RESULT, load_policy
-from fea.scoreboard import Entry, annotator_entry, answered, faces_of, write_board
-from fea.system.files import write_atomically
+from fea.model.checkpoints import load_policy
 from fea.training.fits import Stages
 
 
@@ -49,47 +37,13 @@ class Budget(NamedTuple):
 
 
 FULL = Budget(6000, 500, 750, 300, 320, 200, 200, 1500)
+
+
 # Of each of several rounds: less, so that a second one can show a gain.
 LOOP = FULL._replace(analyses=150, sft_steps=240, rollouts=120)
+
+
 QUICK = Budget(640, 40, 30, 150, 60, 16, 20, 60)
-
-
-def demo(
-    out: Path = Path("runs/demo"), seed: int = 0, rounds: int = 1, quick: bool = False, controls: bool = False
-) -> int:
-    """Teaches a tiny model to read drawn faces: all stages, a table of their scores, and `report.html`.
-
-    Args:
-        out: folder of runs, faces and report; the base model in it is made once and kept. A demo that was stopped goes on.
-        seed: of the training faces, their order and the sampling; the base and the held-out faces stay the same.
-        rounds: of SFT, GRPO and synthesis; with more than one, each has fewer analyses and fewer rollouts.
-        quick: everything in little, to see that it runs.
-        controls: also what the gain has to be compared with: SFT continued for as long as all later stages take, SFT on as many
-            analyses of the annotator as the last SFT has seen, SFT on true analyses, and the annotator.
-
-    Returns:
-        0.
-
-    Raises:
-        FEAError: rounds is less than 1, or a stage failed, which has said why.
-    """
-    if rounds < 1:
-        raise FEAError(f"rounds: {rounds}; give at least 1")
-    name = f"seed-{seed}" if rounds == 1 else f"loop-{seed}"
-    stages = Demo(out / "quick", name, seed, QUICK) if quick else Demo(out, name, seed, FULL if rounds == 1 else LOOP)
-    stages.base()
-    runs = [run for number in range(1, rounds + 1) for run in stages.loop.round(number)]
-    write_atomically(stages.out / RESULT, f"{stages.loop.out.name}/{runs[-1]}\n".encode())
-    own = stages.loop.out.name
-    named = {"base": "base/captions", **{_title(run): f"{own}/{run}" for run in runs}}
-    if controls:
-        named |= stages.controls(runs)
-
-    faces = faces_of(RenderedFaces(str(stages.out / "faces"), test_faces=stages.budget.held_out).draw("test"))
-    entries = [Entry(title, *answered(stages.out / run, faces)) for title, run in named.items()]
-    entries += [annotator_entry(faces)] if controls else []
-    write_board(stages.loop.out, faces, entries, runs, stages.loop.commands)
-    return 0
 
 
 def _title(run: str) -> str:
@@ -127,7 +81,7 @@ class Demo:
             "model.policy.train_vision": True, "model.optimization.lr": 1e-3, "model.optimization.warmup": 50,
         }  # fmt: skip
         common = {**all_weights, **faces, "trainer.limit_val_batches": 0, "data.folder": self.out / "faces"}
-        tower = {"model": "fea.pretrain.TowerModule", "trainer.max_steps": b.tower_steps}
+        tower = {"model": "fea.demo.tower.TowerModule", "trainer.max_steps": b.tower_steps}
         stages.fit("base/tower", _configs("sft"), {**tower, **common})
         captions = {"model.init_from": self.out / "base" / "tower", "trainer.max_steps": b.caption_steps}
         stages.fit("base/captions", _configs("sft"), {**captions, **common})
