@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from fea.commands._options import options_of
 from fea.errors import FEAError
 
 HELP = """\
@@ -36,14 +36,14 @@ fea COMMAND --help shows the options of one command.
 _PATH_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 COMMANDS = {
-    "plan": "fea.plan_cli:plan_memory",
+    "plan": "fea.commands.plan:plan_memory",
     "iterate": "fea.iterate:iterate",
     "synthesize": "fea.commands.synthesize:synthesize",
     "analyze": "fea.commands.analyze:analyze",
     "review": "fea.commands.review:review",
-    "data check": "fea.data.check:check_file",
+    "data check": "fea.commands.data_check:check_file",
     "data faces": "fea.drawn.faces:write_faces",
-    "data split": "fea.data.split:split_file",
+    "data split": "fea.commands.data_split:split_file",
     "demo": "fea.commands.demo:demo",
 }
 
@@ -86,7 +86,7 @@ def _run(argv: list[str]) -> int:
         print(f"fea {__version__}")
         return 0
     if argv[0] in TRAINER_COMMANDS:
-        from fea.trainer_cli import run
+        from fea.commands.fit import run
 
         run(argv)
         return 0
@@ -115,48 +115,3 @@ def _command(name: str, argv: list[str]) -> int:
         return result
     print(result)
     return 0
-
-
-def options_of(function: Callable[..., Any], argv: list[str], program: str) -> dict[str, Any]:
-    """A function's arguments from the command line: its signature is the command's, its docstring the help.
-
-    Its first parameter stands by itself if it has no default, all others are options.
-    """
-    import inspect
-    from typing import get_type_hints
-
-    import docstring_parser
-    from jsonargparse import ArgumentParser
-
-    from fea.refusals import sentence
-
-    parameters = inspect.signature(function).parameters
-
-    class Parser(ArgumentParser):
-        def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-            raise FEAError(sentence(message, parameters, f"see {program} --help"))
-
-    told = docstring_parser.parse(inspect.getdoc(function) or "")
-    help_of = {entry.arg_name: entry.description for entry in told.params}
-    kind_of = function.__annotations__ = get_type_hints(
-        function
-    )  # some modules hold objects that the parser trips over
-    parser = Parser(prog=program, description=told.short_description, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="file with options; those that follow it win")
-    special: set[str | int] = set()
-    for position, (name, parameter) in enumerate(parameters.items()):
-        needed = parameter.default is parameter.empty
-        if kind_of[name] == list[str]:
-            parser.add_argument(name, nargs="+", type=str, help=help_of[name])
-        elif kind_of[name] is bool and not parameter.default:
-            parser.add_argument(f"--{name}", action="store_true", help=help_of[name])
-        elif needed:
-            option = {"required": True} if position else {}
-            parser.add_argument(f"--{name}" if position else name, type=kind_of[name], help=help_of[name], **option)
-        else:
-            continue
-        special.add(name)
-    parser.add_function_arguments(function, skip=special, fail_untyped=True)
-    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
-    options = vars(build(parser.parse_args(argv)))
-    return {name: options[name] for name in parameters}

@@ -106,6 +106,6 @@ def fit_arguments(config: str, out: Path, **settings: object) -> list[str]:
 
 def fit(config: str, out: Path, **settings: object) -> Any:
     """Runs it in this process; returns the LightningCLI, with its `model` and `trainer`."""
-    from fea.trainer_cli import run
+    from fea.commands.fit import run
 
     return run(fit_arguments(config, out, **settings))

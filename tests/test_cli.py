@@ -20,6 +20,7 @@ from conftest import fit, fit_arguments
 
 from fea import cli
 from fea.cli import main
+from fea.commands._options import options_of
 from fea.iterate import Stage
 
 DRAWN = ("--data.folder", "--data.train_faces", "--data.val_faces", "--data.text")
@@ -340,6 +341,6 @@ def test_a_run_keeps_the_settings_that_made_it(folder: Path) -> None:
 def test_options_arrive_as_what_the_function_asks_for(words: str, expected: dict[str, object]) -> None:
     name = next(name for name in cli.COMMANDS if words.startswith(name))
     module, _, function = cli.COMMANDS[name].partition(":")
-    seen = cli.options_of(getattr(import_module(module), function), shlex.split(words.removeprefix(name)), name)
+    seen = options_of(getattr(import_module(module), function), shlex.split(words.removeprefix(name)), name)
     assert {key: seen[key] for key in expected} == expected
     assert {key: type(seen[key]) for key in expected} == {key: type(value) for key, value in expected.items()}

@@ -18,11 +18,11 @@ import torch
 from conftest import SAVE_EACH_STEP, fit, fit_arguments
 
 import fea.synthesis.attempts
+from fea.commands.fit import run
 from fea.drawn.faces import write_faces
 from fea.errors import FEAError
 from fea.losses import mean_nll
 from fea.rollouts.buffer import Pack
-from fea.trainer_cli import run
 
 REWARD = '{"class_path": "fea.callbacks.FormatReward"}'
 

@@ -12,22 +12,22 @@ ROOT = Path(__file__).parents[1] / "fea"
 
 # A module imports only what stands before it.
 LAYERS = """
-    refusals errors losses system.__init__ system.files system.processes system.randomness system.machine facs
+    errors losses system.__init__ system.files system.processes system.randomness system.machine facs
     prompts.__init__ prompts.mentions prompts.answer prompts.prompt data.__init__ data.example data.record
-    data.jsonl data.check data.source data.table data.examples data.images data.prompt data.loader data.module
-    data.leaks data.strata drawn.__init__ drawn.pen drawn.drawing drawn.wording drawn.faces drawn.module
-    evaluation.__init__ evaluation.scores evaluation.marks evaluation.metrics evaluation.intervals model.__init__
+    data.jsonl data.source data.table data.examples data.images data.prompt data.loader data.module data.leaks
+    data.strata drawn.__init__ drawn.pen drawn.drawing drawn.wording drawn.faces drawn.module evaluation.__init__
+    evaluation.scores evaluation.marks evaluation.metrics evaluation.intervals model.__init__
     model.families.__init__ model.families.qwen_vl model.config model.tiny model.encoding model.layout
     model.attention model.sampling model.network model.load model.decoding model.fsdp model.policy
-    model.checkpoints review.__init__ review.decisions review.inspection review.desk review.reviewed data.split
+    model.checkpoints review.__init__ review.decisions review.inspection review.desk review.reviewed
     reports.__init__ reports.page memory.__init__ memory.dry_run memory.plan memory.advice rollouts.__init__
     rollouts.rollout rollouts.buffer rollouts.loader rollouts.packing rollouts.replay rollouts.numbers rewards
     training.__init__ training.optimization training.guard training.interruption training.evaluated training.module
     training.runs training.fits analysis.__init__ analysis.tables analysis.analyzer synthesis.__init__
     synthesis.recipe synthesis.checks synthesis.attempts synthesis.admission synthesis.journal synthesis.round
-    synthesis.datacard sft grpo trainer_cli plan_cli web.__init__ web.server web.review iterate demo.__init__
-    demo.tower demo.board demo.stages commands.__init__ commands.analyze commands.synthesize commands.review
-    commands.demo __init__ cli __main__
+    synthesis.datacard sft grpo web.__init__ web.server web.review iterate demo.__init__ demo.tower demo.board
+    demo.stages commands.__init__ commands._refusals commands._options commands.fit commands.plan commands.analyze
+    commands.synthesize commands.review commands.data_check commands.data_split commands.demo __init__ cli __main__
 """
 ORDER = LAYERS.split()
 

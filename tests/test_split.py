@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fea.cli import main
-from fea.data import split as command
+from fea.commands import data_split as command
 from fea.data.leaks import BITS, tied
 from fea.data.strata import deal
 from fea.drawn.drawing import DRAWN_AUS

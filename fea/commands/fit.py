@@ -23,6 +23,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
+from fea.commands._refusals import sentence
 from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.module import RenderedFaces  # noqa: F401
@@ -33,7 +34,6 @@ from fea.memory.plan import plan
 from fea.model import checkpoints
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
-from fea.refusals import sentence
 from fea.sft import SFTModule  # noqa: F401
 from fea.system.machine import total_memory
 from fea.training.interruption import Interruption

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from fea.commands.fit import CLI, run
 from fea.errors import FEAError
 from fea.memory.advice import table, verdict
 from fea.memory.plan import GIB, plan
-from fea.trainer_cli import CLI, run
 
 
 class Planner(CLI):

@@ -1,0 +1,53 @@
+"""A function's signature as options of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fea.errors import FEAError
+
+
+def options_of(function: Callable[..., Any], argv: list[str], program: str) -> dict[str, Any]:
+    """A function's arguments from the command line: its signature is the command's, its docstring the help.
+
+    Its first parameter stands by itself if it has no default, all others are options.
+    """
+    import inspect
+    from typing import get_type_hints
+
+    import docstring_parser
+    from jsonargparse import ArgumentParser
+
+    from fea.commands._refusals import sentence
+
+    parameters = inspect.signature(function).parameters
+
+    class Parser(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+            raise FEAError(sentence(message, parameters, f"see {program} --help"))
+
+    told = docstring_parser.parse(inspect.getdoc(function) or "")
+    help_of = {entry.arg_name: entry.description for entry in told.params}
+    kind_of = function.__annotations__ = get_type_hints(
+        function
+    )  # some modules hold objects that the parser trips over
+    parser = Parser(prog=program, description=told.short_description, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="file with options; those that follow it win")
+    special: set[str | int] = set()
+    for position, (name, parameter) in enumerate(parameters.items()):
+        needed = parameter.default is parameter.empty
+        if kind_of[name] == list[str]:
+            parser.add_argument(name, nargs="+", type=str, help=help_of[name])
+        elif kind_of[name] is bool and not parameter.default:
+            parser.add_argument(f"--{name}", action="store_true", help=help_of[name])
+        elif needed:
+            option = {"required": True} if position else {}
+            parser.add_argument(f"--{name}" if position else name, type=kind_of[name], help=help_of[name], **option)
+        else:
+            continue
+        special.add(name)
+    parser.add_function_arguments(function, skip=special, fail_untyped=True)
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
+    options = vars(build(parser.parse_args(argv)))
+    return {name: options[name] for name in parameters}
