@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fea.commands._options import options_of
 from fea.errors import FEAError
 
 HELP = """\
@@ -106,6 +105,8 @@ def _no_command(asked: str) -> str:
 def _command(name: str, argv: list[str]) -> int:
     """Runs a command and returns its exit code; what a function returns that has none is printed."""
     from importlib import import_module
+
+    from fea.commands._options import options_of
 
     module, _, function = COMMANDS[name].partition(":")
     called = getattr(import_module(module), function)

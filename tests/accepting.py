@@ -17,4 +17,4 @@ class Accepting(Synthesis):
 
     def __init__(self, **options: Any):
         super().__init__(**options)
-        fea.attempts.failures = failures  # type: ignore[assignment]
+        fea.synthesis.attempts.failures = failures  # type: ignore[assignment]

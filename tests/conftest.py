@@ -22,7 +22,10 @@ from fea.drawn.faces import EMOTIONS, write_faces
 from fea.model.config import PolicyConfig, TinySize
 from fea.model.policy import Policy
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+TESTS = Path(__file__).parent
+CONFIGS = TESTS.parent / "configs"
+# Where processes of their own find what a test names by its class path.
+TEST_PATH = os.pathsep.join(map(str, [TESTS, *sorted(TESTS.glob("[!_.]*/")), os.environ.get("PYTHONPATH", "")]))
 SMALL = TinySize(hidden=64, layers=2, heads=4, vision_hidden=64, vision_layers=2)
 FACE_PIXELS = 112 * 112  # 16 visual tokens
 # A callback of the trainer that keeps every optimiser step.

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import CONFIGS, SMALL
+from conftest import CONFIGS, SMALL, TEST_PATH
 
 from fea.cli import main
 from fea.model import checkpoints
@@ -68,7 +68,7 @@ def config(folder: Path) -> Path:
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a loop that was killed in its second stage and then called again, with what that printed."""
     folder = tmp_path_factory.mktemp("loop")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": "2"}
     words = [sys.executable, "-m", "fea", "iterate", "--config", str(config(folder))]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fea.errors import FEAError
-from fea.model import checkpoints, fsdp
+from fea.model import fsdp
 from fea.model.config import Device, LoRA, PolicyConfig, TinySize
 from fea.model.policy import Policy
 from fea.prompts.prompt import PROMPT_VERSION
@@ -182,7 +182,7 @@ def load_policy(run: str, device: Device = "auto") -> tuple[Policy, dict[str, An
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise FEAError("device: 'cuda' is not available here; choose cpu")
-    checkpoint = checkpoints.read(checkpoints.find(run))
-    policy = Policy(checkpoints.config_of(checkpoint), checkpoints.weights(run)).eval()
+    checkpoint = read(find(run))
+    policy = Policy(config_of(checkpoint), weights(run)).eval()
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     return policy.to(chosen), checkpoint["fea"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SAVE_EACH_STEP, fit, fit_arguments
+from conftest import SAVE_EACH_STEP, TEST_PATH, fit, fit_arguments
 
 import fea.synthesis.attempts
 from fea.commands.fit import run
@@ -30,9 +30,9 @@ REWARD = '{"class_path": "fea.callbacks.FormatReward"}'
 @pytest.fixture(autouse=True)
 def _judged_as_ever() -> Iterator[None]:
     """`Accepting` replaces the checks in its process."""
-    before = fea.attempts.failures
+    before = fea.synthesis.attempts.failures
     yield
-    fea.attempts.failures = before
+    fea.synthesis.attempts.failures = before
 
 
 def synthesis(**options: Any) -> str:
@@ -205,7 +205,7 @@ def test_images_that_cannot_be_read_are_skipped_and_counted_once(tmp_path: Path)
 
 def started(arguments: list[str], processes: int = 1) -> subprocess.Popen[str]:
     threads = str(torch.get_num_threads() if processes == 1 else 1)  # those of the fits to compare with
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": threads}
+    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": threads}
     words = [sys.executable, "-m", "fea", *arguments]
     return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 

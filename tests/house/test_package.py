@@ -22,11 +22,10 @@ from fea.grpo import GRPOModule
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
 from fea.sft import SFTModule
-from fea.synthesis import Recipe
-from fea.synthesis.recipe import Checks
-from fea.training.module import Optimization
+from fea.synthesis.recipe import Checks, Recipe
+from fea.training.optimization import Optimization
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 CALLBACKS: dict[type, int] = {
     fea.callbacks.AUReward: 3,

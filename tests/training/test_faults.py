@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import fit, fit_arguments
+from conftest import TEST_PATH, fit, fit_arguments
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.errors import FEAError
@@ -66,7 +66,7 @@ def kill_in(phase: str, arguments: list[str], folder: Path, chance: random.Rando
     """Starts the command, waits for some such moment and kills it shortly after."""
     moments = folder / "moments"
     moments.write_text("")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "2", PLACE: str(moments)}
+    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": "2", PLACE: str(moments)}
     process = subprocess.Popen(
         [sys.executable, "-m", "fea", *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SAVE_EACH_STEP, fit, fit_arguments
+from conftest import SAVE_EACH_STEP, TEST_PATH, fit, fit_arguments
 
 from fea.errors import FEAError
 from fea.model import checkpoints
@@ -41,7 +41,7 @@ def kill_at_random(arguments: list[str], checkpoints: Path, seed: int) -> None:
     """Starts the command as a process of its own and kills it some time after its first checkpoint."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": TEST_PATH,
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "fea", *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

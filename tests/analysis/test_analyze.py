@@ -96,7 +96,9 @@ def test_a_model_that_has_seen_more_than_drawings_makes_no_note(
 ) -> None:
     policy, trained = load_policy(str(run))
     assert trained["datasets"] == ["faces"]
-    monkeypatch.setattr("fea.analyze.load_policy", lambda *_: (policy, {**trained, "datasets": ["DISFA", "faces"]}))
+    monkeypatch.setattr(
+        "fea.commands.analyze.load_policy", lambda *_: (policy, {**trained, "datasets": ["DISFA", "faces"]})
+    )
     assert analyze([str(images / "a.png")], model=str(run), max_tokens=2) == 0
     assert "note" not in capsys.readouterr().err
 
@@ -106,7 +108,7 @@ def test_question_and_emotions_reach_the_prompt(run: Path, images: Path, monkeyp
     policy, trained = load_policy(str(run))
     encoder = policy.encoder
     monkeypatch.setattr(policy, "encoder", lambda example: seen.append(example) or encoder(example))
-    monkeypatch.setattr("fea.analyze.load_policy", lambda *_: (policy, trained))
+    monkeypatch.setattr("fea.commands.analyze.load_policy", lambda *_: (policy, trained))
     shown = str(images / "a.png")
     analyze([shown], model="", question="How?", emotions=["pain", "calm"], max_tokens=2)
     analyze([shown], model="", max_tokens=2)

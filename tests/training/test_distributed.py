@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SAVE_EACH_STEP, fit_arguments
+from conftest import SAVE_EACH_STEP, TEST_PATH, fit_arguments
 from replay import PLACE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -38,7 +38,7 @@ def command(
         data__batch_size=batch_size // devices,
         **settings,
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": "1"}
     return [sys.executable, "-m", "fea", *arguments], environment
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SAVE_EACH_STEP, fit, fit_arguments
+from conftest import SAVE_EACH_STEP, TEST_PATH, fit, fit_arguments
 from lightning.pytorch.callbacks import Callback
 
 from fea.cli import main
@@ -26,7 +26,7 @@ from fea.training.runs import WholeFiles, claim, newest
 
 def start(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs `fea` as a process of its own that finds the callbacks of the tests."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": "2"}
     command = [sys.executable, "-m", "fea", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False, **options)
 

@@ -1,0 +1,146 @@
+"""The plan of the house: which room may know which, and that no file grows beyond what one reads in a sitting."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "fea"
+
+# A file imports only what stands before it: rooms from top to bottom, files from left to right.
+PLAN = """
+    errors losses
+    system       files processes randomness machine
+    facs
+    prompts      mentions answer prompt
+    data         example record jsonl source table examples images prompt loader module leaks strata
+    drawn        pen drawing wording faces module
+    evaluation   scores marks metrics intervals
+    model        families.qwen_vl config tiny encoding layout attention sampling network load decoding fsdp policy checkpoints
+    review       decisions inspection desk reviewed
+    reports      page
+    memory       dry_run plan advice
+    rollouts     rollout buffer loader packing replay numbers
+    rewards
+    training     optimization guard interruption evaluated module runs fits
+    analysis     tables analyzer
+    synthesis    recipe checks attempts admission journal round datacard
+    sft grpo
+    web          server review
+    iterate
+    demo         tower board stages
+    commands     _refusals _options fit plan analyze synthesize review data_check data_split demo
+    __init__ cli __main__
+"""
+
+
+def planned() -> Iterator[str]:
+    """Files in their order, "room.file"; the face of a room comes before what is in it."""
+    rooms = {folder.name for folder in ROOT.iterdir() if folder.is_dir()}
+    for line in PLAN.split("\n"):
+        first, *others = line.split() or [""]
+        if first in rooms:
+            yield f"{first}.__init__"
+            yield from (f"{first}.families.__init__" for name in others if name.startswith("families."))
+            yield from (f"{first}.{name}" for name in others)
+        else:
+            yield from filter(None, [first, *others])
+
+
+ORDER = list(dict.fromkeys(planned()))
+LIMIT = 300  # lines of a file
+LONGEST = 60  # lines of a function
+LONG = {"grpo", "web.review", "commands.data_split"}
+
+
+def files() -> dict[str, Path]:
+    """Modules by their name within fea; the callbacks, which lie beside it, are not part of it."""
+    found = (file for file in ROOT.rglob("*.py") if "callbacks" not in file.parts)
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in found}
+
+
+FILES = files()
+
+
+def statements(node: ast.AST, inside: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Import statements, those for type checkers among them; with those in functions if `inside`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif inside or not isinstance(child, ast.FunctionDef):
+            yield from statements(child, inside)
+
+
+def imported(file: Path, inside: bool = True) -> set[str]:
+    """Full names of the modules that a file imports."""
+    names: set[str] = set()
+    for statement in statements(ast.parse(file.read_text(encoding="utf-8")), inside):
+        if isinstance(statement, ast.Import):
+            names |= {alias.name for alias in statement.names}
+        else:
+            assert not statement.level, f"{file}: relative import"
+            module = statement.module or ""
+            parts = {f"{module}.{alias.name}" for alias in statement.names}
+            names |= {part if part.removeprefix("fea.") in FILES else module for part in parts}
+    return names
+
+
+def own(file: Path, inside: bool = True) -> set[str]:
+    """The modules of fea among them, by their name within it."""
+    names = {name.removeprefix("fea").lstrip(".") for name in imported(file, inside) if name.split(".")[0] == "fea"}
+    return {name if name in FILES else f"{name}.__init__".lstrip(".") for name in names}
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(ORDER) == sorted(FILES)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_module_imports_only_what_stands_before_it(name: str) -> None:
+    # The dispatcher imports what a command needs when it is chosen.
+    assert own(FILES[name], inside=name != "cli") <= set(ORDER[: ORDER.index(name)])
+
+
+def test_the_root_shows_the_method() -> None:
+    assert len(list(ROOT.glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize("name", [name for name in ORDER if name.endswith(".__init__")])
+def test_the_face_of_a_room_says_what_lives_there_and_loads_nothing(name: str) -> None:
+    (told,) = ast.parse(FILES[name].read_text(encoding="utf-8")).body
+    assert isinstance(told, ast.Expr)
+
+
+def test_losses_need_torch_alone() -> None:
+    names = imported(FILES["losses"]) - {"__future__", "typing", "collections.abc", "dataclasses"}
+    assert {name.partition(".")[0] for name in names} == {"torch"}
+
+
+def test_the_dispatcher_starts_without_anything_heavy() -> None:
+    assert own(FILES["cli"], inside=False) == {"errors"}
+
+
+def test_fea_does_not_know_its_callbacks() -> None:
+    assert [name for name, file in FILES.items() if any(n.startswith("callbacks") for n in own(file))] == []
+
+
+def test_there_is_no_drawer_for_odds_and_ends() -> None:
+    vague = {"utils", "util", "base", "common", "helpers", "misc", "core", "types"}
+    assert [name for name in FILES if name.rpartition(".")[2] in vague] == []
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_module_is_read_in_one_sitting(name: str) -> None:
+    text = FILES[name].read_text(encoding="utf-8")
+    assert name in LONG or len(text.splitlines()) <= LIMIT
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert [f.name for f in functions if (f.end_lineno or 0) - f.lineno >= LONGEST and name not in LONG] == []
+
+
+def test_callbacks_are_one_to_a_file() -> None:
+    for file in (ROOT / "callbacks").glob("[!_]*.py"):
+        classes = [node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef)]
+        assert [name.lower() for name in classes] == [file.stem.replace("_", "")]
