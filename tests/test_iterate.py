@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 from conftest import CONFIGS, SMALL, TEST_PATH
 
 from fea.cli import main
+from fea.iterate import _report
 from fea.model import checkpoints
 from fea.training.fits import options
 
@@ -141,3 +143,19 @@ def test_a_stage_that_fails_ends_the_loop_with_its_exit_code(tmp_path: Path, cap
 def test_settings_become_words_of_the_command_line() -> None:
     found = options({"a.b": 1e-3, "c": None, "d": True, "e": Path("x y"), "f": [{"file": "a", "weight": 2.0}]})
     assert found == ["--a.b", "0.001", "--c", "null", "--d", "true", "--e", "x y", "--f", "[{file: a, weight: 2.0}]"]
+
+
+def test_the_table_shows_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = {
+        "sft-1": {"score": 0.5, "accuracy": 0.25, "tokens": 9},
+        "grpo-1": {"au_f1": 0.625, "score": 0.75, "accuracy": 1},
+    }
+    _report(tmp_path, scores, ["fea fit --config sft.yaml"])
+    assert capsys.readouterr().out == (
+        "       run       au_f1    accuracy       score\n"
+        "     sft-1                   0.250       0.500\n"
+        "    grpo-1       0.625       1.000       0.750\n"
+    )
+    page = (tmp_path / "report.html").read_text()
+    assert re.findall(r"<td>([^<]*)</td>", page) == ["sft-1", "", "0.250", "0.500", "grpo-1", "0.625", "1.000", "0.750"]
+    assert re.findall(r"<figcaption>([^<]*)", page) == ["accuracy over the stages", "score over the stages"]

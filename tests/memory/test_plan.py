@@ -14,8 +14,9 @@ from conftest import CONFIGS, fit
 from fea.cli import main
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
+from fea.memory.advice import table
 from fea.memory.dry_run import DryRun, TensorBytes, blank_prompts
-from fea.memory.plan import GIB, plan
+from fea.memory.plan import GIB, Plan, plan
 from fea.model.config import PolicyConfig, TinySize
 from fea.model.load import skeleton
 from fea.model.policy import Policy
@@ -75,6 +76,19 @@ def test_shallow_dry_runs_tell_what_a_deep_one_would() -> None:
     prompts, ids = blank_prompts(2, 100, 300, 256), torch.full((16, 64), 2)
     low, high, deep = (DryRun(config, layers, False).update(prompts, ids) for layers in (2, 4, None))
     assert low + (high - low) / 2 * 10 == pytest.approx(deep, rel=0.01)
+
+
+def test_the_table_names_every_part() -> None:
+    needs = Plan(GIB, GIB / 20, 1000 * GIB, 3 * GIB, 2 * GIB, tokens=100, rows=8, per_row=2**20)
+    assert table(needs).splitlines() == [
+        "  weights     1.00 GiB   base and adapter",
+        "  gradients  51.20 MiB   of what is trained",
+        "  optimiser 1000.00 GiB   its moments",
+        "  rollout     3.00 GiB   8 completions, 1.00 MiB of keys and values each",
+        "  update      2.00 GiB   100 tokens in a pack, 20.48 MiB each",
+        "  peak      1004.05 GiB   in the rollout",
+    ]
+    assert [line.split()[0] for line in table(needs._replace(rollout=0)).splitlines()[3:]] == ["update", "peak"]
 
 
 @pytest.mark.parametrize("card", ["24GB", "24 GiB", "24"])

@@ -364,6 +364,9 @@ def test_the_table_counts_both_sides(file: Path, capsys: pytest.CaptureFixture[s
     assert f"train set: {len(train)} lines; test set: {len(test)}, or {len(test) / 90:.1%}\n" in shown
     people = [len({line["meta_info"]["subject"] for line in side}) for side in (train, test)]
     assert f"people: {people[0]} in the train set, {people[1]} in the test set\n" in shown
+    *_, heads, every = shown[: shown.index("\nanger")].splitlines()
+    assert heads == "                               train    test   share"
+    assert every == f"{'all':<28}{len(train):>8}{len(test):>8}{len(test) / 90:>8.1%}"
     for name, label, key in (("fear", "fear", "labels"), ("AU4 brow lowerer", "AU4", "AUs")):
         counts = [sum(label in line[key] for line in side) for side in (train, test)]
         assert f"{name:<28}{counts[0]:>8}{counts[1]:>8}{counts[1] / sum(counts):>8.1%}" in shown.splitlines()
