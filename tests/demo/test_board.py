@@ -15,12 +15,18 @@ from fea.prompts.answer import parse
 TABLE = """
 24 held-out faces
 
-stage                                      AU F1  accuracy  AU F1, sampled  accuracy, sampled  invented, sampled  format, sampled
----------------------------------------------------------------------------------------------------------------------------------
-base                                       0.000     0.000           0.000              0.000               0.00            0.000
-SFT                                        0.000     0.000           1.000              1.000               0.00            1.000
-+ GRPO                                     1.000     1.000           1.000              1.000               0.00            1.000
-ceiling: the best guess from the true AUs  1.000     0.924           1.000              0.924               0.00            1.000
+stage                                    \
+  AU F1  accuracy  AU F1, sampled  accuracy, sampled  invented, sampled  format, sampled
+-----------------------------------------\
+----------------------------------------------------------------------------------------
+base                                     \
+  0.000     0.000           0.000              0.000               0.00            0.000
+SFT                                      \
+  0.000     0.000           1.000              1.000               0.00            1.000
++ GRPO                                   \
+  1.000     1.000           1.000              1.000               0.00            1.000
+ceiling: the best guess from the true AUs\
+  1.000     0.924           1.000              0.924               0.00            1.000
 
 SFT to + GRPO, greedy: AU F1 +1.000 ["""
 

@@ -93,7 +93,7 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(tmp_path: Path) -> No
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
     (wheel,) = (tmp_path / "out").glob("fea-*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    files = [file for pattern in ("*.py", "py.typed", "static/*") for file in (ROOT / "fea").rglob(pattern)]
+    files = [file for pattern in ("*.py", "py.typed", "*.jinja", "static/*") for file in (ROOT / "fea").rglob(pattern)]
     expected = {str(file.relative_to(ROOT)) for file in files}
     expected |= {f"fea/callbacks/{file.name}" for file in (ROOT / "callbacks").glob("*.py")}
     expected |= {f"fea/configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml")}
