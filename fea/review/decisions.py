@@ -24,6 +24,7 @@ from fea.errors import FEAError
 
 Verdict = Literal["accept", "reject", "skip"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+Unreviewed = Literal["train", "drop", "any"]  # where lines go that nobody accepted or rejected
 
 
 class Decision(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from fea.data.example import Example
 from fea.data.jsonl import read_lines
@@ -14,9 +14,7 @@ from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1, emotion_match, format_match
 from fea.prompts.answer import parse
-from fea.review.decisions import Decision, key_of, reviews_of
-
-Unreviewed = Literal["train", "drop", "any"]
+from fea.review.decisions import Decision, Unreviewed, key_of, reviews_of
 
 
 class Line(NamedTuple):

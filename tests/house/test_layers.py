@@ -21,7 +21,7 @@ PLAN = """
     evaluation   scores marks metrics intervals
     reports      tables curves page
     model        families.qwen_vl config tiny encoding layout attention sampling network load decoding fsdp policy checkpoints
-    review       decisions inspection desk reviewed
+    review       decisions inspection desk reviewed split
     memory       dry_run plan advice
     rollouts     rollout buffer loader packing replay numbers
     rewards
@@ -53,7 +53,7 @@ def planned() -> Iterator[str]:
 ORDER = list(dict.fromkeys(planned()))
 LIMIT = 300  # lines of a file
 LONGEST = 60  # lines of a function
-LONG = {"grpo", "web.review", "commands.data_split"}
+LONG = {"grpo", "web.review"}
 
 
 def files() -> dict[str, Path]:

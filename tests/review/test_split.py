@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fea.cli import main
-from fea.commands import data_split as command
 from fea.data.leaks import BITS, tied
 from fea.data.strata import deal
 from fea.drawn.drawing import DRAWN_AUS
 from fea.drawn.faces import EMOTIONS, sample_expression, write_faces
+from fea.review import split
 from fea.review.decisions import key_of
 
 Record = dict[str, Any]
@@ -373,14 +373,14 @@ def test_the_table_counts_both_sides(file: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_both_files_are_written_or_none(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, turns = command.jsonl, iter((True, False))
+    written, turns = split.jsonl, iter((True, False))
 
     def full_disk(records: Any) -> bytes:
         if next(turns):
             return written(records)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(command, "jsonl", full_disk)
+    monkeypatch.setattr(split, "jsonl", full_disk)
     with pytest.raises(OSError, match="No space left"):
         main(["data", "split", str(file), "--out", str(file.parent / "out"), "--unreviewed=any"])
     assert list((file.parent / "out").iterdir()) == []
