@@ -1,6 +1,6 @@
-"""What an answer is worth: pure scores, and the callback that makes one of them a reward.
+"""What GRPO maximises: the base class of rewards, and the scores of all rewards of a rollout.
 
-Every score is in [0, 1], or None where the example says nothing about it: unknown is neither added nor normalised with.
+What one answer is worth is told in `fea.evaluation.scores`; a reward that does not apply is neither added nor normalised with.
 Source: Facial-R1, arXiv 2511.10254v1, "Reinforcement learning": R = R_AU + R_acc + R_format.
 """
 
@@ -88,6 +88,10 @@ def rewards_of(trainer: L.Trainer) -> list[RewardCallback]:
 
 def scored(callbacks: Sequence[RewardCallback], rollout: Rollout) -> Tensor:
     """The scores of all rewards, (B, G, K); NaN where one does not apply.
+
+    Args:
+        callbacks: the K rewards.
+        rollout: G answers to each of B prompts.
 
     Raises:
         FEAError: a reward's own `rewards` returns another shape than (B, G).

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from fea.errors import FEAError
+from fea.evaluation.intervals import cohens_kappa
 
 Verdict = Literal["accept", "reject", "skip"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -212,7 +213,7 @@ def reviews_of(file: Path) -> dict[str, dict[str, Decision]]:
     return Reviews(file).read()
 
 
-def cohens_kappa(first: Mapping[str, Decision], second: Mapping[str, Decision]) -> tuple[int, float | None]:
+def agreement(first: Mapping[str, Decision], second: Mapping[str, Decision]) -> tuple[int, float | None]:
     """Agreement of two reviewers beyond chance, on the lines that both accepted or rejected.
 
     Returns:
@@ -223,12 +224,7 @@ def cohens_kappa(first: Mapping[str, Decision], second: Mapping[str, Decision]) 
         for key, decision in first.items()
         if key in second and "skip" not in (decision.verdict, second[key].verdict)
     ]
-    if not pairs:
-        return 0, None
-    accepted = [sum(column) / len(pairs) for column in zip(*pairs, strict=True)]
-    agreed = sum(a == b for a, b in pairs) / len(pairs)
-    chance = accepted[0] * accepted[1] + (1 - accepted[0]) * (1 - accepted[1])
-    return len(pairs), None if chance == 1 else (agreed - chance) / (1 - chance)
+    return len(pairs), cohens_kappa([accepted for accepted, _ in pairs], [accepted for _, accepted in pairs])
 
 
 def summary(reviews: Mapping[str, Mapping[str, Decision]]) -> list[str]:
@@ -242,7 +238,7 @@ def summary(reviews: Mapping[str, Mapping[str, Decision]]) -> list[str]:
             f"{counts['skip']} skipped"
         )
     for first, second in combinations(reviews, 2):
-        shared, kappa = cohens_kappa(reviews[first], reviews[second])
+        shared, kappa = agreement(reviews[first], reviews[second])
         value = "not defined" if kappa is None else f"{kappa:.2f}"
         told.append(f"{first} and {second}: Cohen's kappa {value} (lines that both accepted or rejected: {shared})")
     return told

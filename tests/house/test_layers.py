@@ -18,7 +18,7 @@ PLAN = """
     prompts      mentions answer prompt
     data         example record jsonl source table examples images prompt loader module leaks strata
     drawn        pen drawing wording faces module
-    evaluation   scores marks metrics intervals
+    evaluation   scores marks counts metrics intervals
     reports      tables curves page
     model        families.qwen_vl config tiny encoding layout attention sampling network load decoding fsdp policy checkpoints
     review       decisions inspection desk reviewed split

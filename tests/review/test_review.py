@@ -26,7 +26,7 @@ from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
 from fea.evaluation.marks import marked
 from fea.prompts.answer import parse, render
-from fea.review.decisions import Decision, OwnLog, Reviews, cohens_kappa, key_of, reviews_of, summary
+from fea.review.decisions import Decision, OwnLog, Reviews, agreement, key_of, reviews_of, summary
 from fea.review.desk import Desk
 from fea.review.inspection import Inspection
 from fea.web import review as page
@@ -321,7 +321,7 @@ def decided(verdicts: str) -> dict[str, Decision]:
     ],
 )
 def test_cohens_kappa_by_hand(first: str, second: str, shared: int, kappa: float | None) -> None:
-    found = cohens_kappa(decided(first), decided(second))
+    found = agreement(decided(first), decided(second))
     assert found == (shared, None if kappa is None else pytest.approx(kappa, abs=1e-12))
 
 
