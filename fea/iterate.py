@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fea.errors import FEAError
 from fea.model.checkpoints import RESULT, find
 from fea.reports.page import write_report
-from fea.synthesis.journal import TRIED, images_of
+from fea.synthesis.journal import images_of, written_into
 from fea.system.files import write_atomically
 from fea.training.fits import Stages, call, options
 
@@ -107,8 +107,7 @@ class Loop(Stages):
 
     def accepted(self, run: str) -> list[dict[str, str]]:
         """The files that a run's synthesis wrote, as entries of data.train."""
-        files = sorted((self.out / run / "synthesis").glob(f"*{TRIED}"))
-        written = [file.with_name(file.name.removesuffix(TRIED)) for file in files]
+        written = written_into(self.out / run / "synthesis")
         return [{"file": str(file), "image_root": str(images_of(file))} for file in written if file.stat().st_size]
 
     def test(self, run: str) -> dict[str, float]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fea.data.jsonl import jsonl
 from fea.data.leaks import BITS, Pair, hashes_of, tied
 from fea.data.record import Rules
 from fea.data.strata import deal
@@ -19,6 +18,7 @@ from fea.errors import FEAError
 from fea.facs import ACTION_UNITS, emotion_set
 from fea.review.reviewed import Line, Reviewed, Unreviewed, read_reviewed
 from fea.system.files import common_root, whole
+from fea.system.lines import jsonl
 
 _SHOWN = 5  # pairs of images that are listed
 

@@ -22,11 +22,12 @@ from werkzeug.test import TestResponse
 
 from fea.cli import main
 from fea.data.example import Example
+from fea.data.record import key_of
 from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
 from fea.evaluation.marks import marked
 from fea.prompts.answer import parse, render
-from fea.review.decisions import Decision, OwnLog, Reviews, cohens_kappa, key_of, reviews_of, summary
+from fea.review.decisions import Decision, OwnLog, Reviews, cohens_kappa, reviews_of, summary
 from fea.review.desk import Desk
 from fea.review.inspection import Inspection
 from fea.web import review as page
