@@ -13,7 +13,7 @@ import pytest
 from datasets.table import MemoryMappedTable
 
 from fea.data import table as tables
-from fea.data.record import Rules
+from fea.data.record import Rules, key_of
 from fea.data.source import OnBad
 from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
@@ -150,6 +150,19 @@ def test_an_example_is_what_its_line_says(tmp_path: Path) -> None:
         "meta": '{"a": [1, {"b": null}]}',
         "flipped": False,
     }
+
+
+def test_a_key_is_of_the_line_as_it_stands(tmp_path: Path) -> None:
+    plain = {"id": 7, "image": "a.png", "description": "AU4", "labels": ["fear"]}  # gets tags
+    lines = [
+        {"is_valid": False, "id": "x"},
+        plain,
+        {"description": None},
+        {"id": "7", "description": "AU4", "labels": ["joy"]},
+    ]
+    table = read(write(tmp_path / "faces.jsonl", *lines))
+    assert table.column("key") == [key_of(line) for line in lines[1:]]
+    assert table.column("key")[0] == table.column("key")[2] != table.column("key")[1]
 
 
 # --- the converted copy ---

@@ -348,6 +348,44 @@ def test_one_reviewer_decides_in_one_process(write: Callable[..., Path]) -> None
     Reviews(file).own("ben").close()
     first.close()
     Reviews(file).own("anna").close()
+    assert list(Reviews(file).read()) == ["anna", "ben"]  # the locks, which lie beside the logs, are nobody's
+
+
+OWN = """
+import sys
+from pathlib import Path
+from fea.errors import FEAError
+from fea.review.decisions import OwnLog
+try:
+    OwnLog(Path(sys.argv[1])).close()
+except FEAError as error:
+    print(error)
+"""
+
+
+def test_a_reviewer_keeps_other_processes_out_after_a_decision_too(write: Callable[..., Path]) -> None:
+    def other() -> str:
+        return subprocess.run([sys.executable, "-c", OWN, page.log], capture_output=True, text=True, check=True).stdout
+
+    page = Page(write({}, {}))
+    page.decide(0, "accept")  # closes the log
+    reviews_of(page.file)  # so does this
+    assert "'anna' is reviewing this file in another process" in other()
+    with pytest.raises(FEAError, match="another process"):
+        OwnLog(page.log)
+    assert "'anna' is reviewing this file in another process" in other()  # the one who was refused has freed nothing
+    page.desk.close()
+    assert other() == ""
+
+
+def test_a_log_that_was_refused_is_free_again(write: Callable[..., Path]) -> None:
+    page = Page(write({}))
+    page.desk.close()
+    page.log.write_text("{}\n")
+    with pytest.raises(FEAError, match="this is no decision"):
+        OwnLog(page.log)
+    page.log.write_text("")
+    OwnLog(page.log).close()
 
 
 # --- what is shown ---
