@@ -104,8 +104,7 @@ class Journal:
                 f"out: '{file}' was begun with other settings ({_differing(begun_with, settings)}); use the same, or choose "
                 "another name"
             )
-        sizes = Counter(entry.batch for entry in entries)
-        complete = [entry for entry in entries if sizes[entry.batch] == entry.of]
+        complete = _of_whole_batches(entries)
         self.batches = 1 + max((entry.batch for entry in complete), default=-1)
         if rank() == 0:
             accepted = sum(entry.accepted for entry in complete)
@@ -157,6 +156,11 @@ class Journal:
             reasons=outcome.reasons,
             **self.provenance,
         )
+
+
+def _of_whole_batches(entries: Sequence[Tried]) -> list[Tried]:
+    sizes = Counter(entry.batch for entry in entries)
+    return [entry for entry in entries if sizes[entry.batch] == entry.of]
 
 
 def _differing(begun_with: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from fea.cli import main
+from fea.data import table as tables
 from fea.data.example import Example
 from fea.data.record import key_of
 from fea.drawn.faces import EMOTIONS
@@ -271,6 +272,15 @@ def test_a_key_is_of_the_id_and_the_description(write: Callable[..., Path]) -> N
     assert key_of({"description": "ä"}) == key_of({"id": "", "description": "ä"})
     page = Page(write({"description": "No tags here."}))  # what is shown has tags, the key is of the line as it stands
     assert page.keys == [key_of(json.loads(page.file.read_text()))]
+
+
+def test_a_file_that_is_known_is_not_read_again(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write({}, {"is_valid": False}, {"description": ""}, {})
+    keys = [line.key for line in Inspection(file, file.parent, EMOTIONS).lines]
+    assert keys == [key_of(lines_of({}, {}, {}, {})[number]) for number in (0, 3)]
+    monkeypatch.setattr(tables, "read_lines", lambda *_: pytest.fail("the file is read"))
+    again = Inspection(file, file.parent, EMOTIONS)
+    assert ([line.key for line in again.lines], again.left_out) == (keys, 1)
 
 
 def test_a_rewritten_line_is_open_again(write: Callable[..., Path]) -> None:
