@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from fea.analysis.tables import answer_row
-from fea.data.jsonl import write_jsonl
+from fea.system.lines import write_jsonl
 
 
 class AnswerWriter(BasePredictionWriter):

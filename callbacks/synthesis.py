@@ -21,7 +21,7 @@ from fea.errors import FEAError
 from fea.model.sampling import Generation
 from fea.synthesis.attempts import labelled
 from fea.synthesis.datacard import write_datacard
-from fea.synthesis.journal import Journal, admitted, images_of, tried_of, whole_lines
+from fea.synthesis.journal import Journal, admitted, images_of, read_tried, tried_of
 from fea.synthesis.recipe import Pace, Recipe
 from fea.synthesis.round import distinct, provenance, settings_of, synthesise
 from fea.system.files import common_root
@@ -153,8 +153,8 @@ class Synthesis(Callback):
             raise FEAError(
                 f"'{tried_of(file)}' is missing, and the checkpoint was written after it; go on in the folder of that run"
             )
-        entries = whole_lines(tried_of(file))[1:]
-        solved = {entry["place"] for entry in entries if entry["accepted"]}
+        _, entries = read_tried(file)
+        solved = {entry.place for entry in entries if entry.accepted}
         if solved:
             data.join(Source(str(file), str(images_of(file)), list(data.all_emotions), weight=self.weight))
             data.favour(dict.fromkeys(solved, self.rarer))

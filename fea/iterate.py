@@ -106,10 +106,9 @@ class Loop(Stages):
 
     def accepted(self, run: str) -> list[dict[str, str]]:
         """The files that a run's synthesis wrote, as entries of data.train."""
-        from fea.synthesis.journal import TRIED, images_of
+        from fea.synthesis.journal import images_of, written_into
 
-        files = sorted((self.out / run / "synthesis").glob(f"*{TRIED}"))
-        written = [file.with_name(file.name.removesuffix(TRIED)) for file in files]
+        written = written_into(self.out / run / "synthesis")
         return [{"file": str(file), "image_root": str(images_of(file))} for file in written if file.stat().st_size]
 
     def test(self, run: str) -> dict[str, float]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fea.data.jsonl import jsonl
 from fea.data.leaks import BITS, Pair, hashes_of, tied
 from fea.data.strata import deal
 from fea.errors import FEAError
@@ -19,6 +18,7 @@ from fea.facs import ACTION_UNITS
 from fea.reports import tables
 from fea.review.reviewed import Line, Reviewed
 from fea.system.files import common_root, whole
+from fea.system.lines import jsonl
 
 _SHOWN = 5  # pairs of images that are listed
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
@@ -22,7 +22,7 @@ from fea.errors import FEAError
 from fea.model import checkpoints
 from fea.model.checkpoints import read
 from fea.system import randomness
-from fea.system.files import PART, lock, whole, write_atomically
+from fea.system.files import PART, Lock, lock, whole, write_atomically
 from fea.system.processes import gathered
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
@@ -34,8 +34,8 @@ _PLACE = {
 _OF_NO_MATTER = ("config", "ckpt_path", "resume")
 
 
-def claim(folder: Path) -> TextIO:
-    """Keeps other runs out of a folder for as long as the file that it returns is open, or until this process ends.
+def claim(folder: Path) -> Lock:
+    """Keeps other runs out of a folder until the lock that it returns is closed, or until this process ends.
 
     Raises:
         FEAError: another run is there.

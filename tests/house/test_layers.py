@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors losses
-    system       files processes randomness machine
+    system       signals files lines processes randomness machine
     facs
     prompts      mentions answer prompt
+    datasets     dataset
     data         example record jsonl source table examples images prompt loader module leaks strata
     drawn        pen drawing wording faces module
     evaluation   scores marks counts metrics intervals

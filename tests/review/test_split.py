@@ -17,11 +17,11 @@ from PIL import Image
 
 from fea.cli import main
 from fea.data.leaks import BITS, tied
+from fea.data.record import key_of
 from fea.data.strata import deal
 from fea.drawn.drawing import DRAWN_AUS
 from fea.drawn.faces import EMOTIONS, sample_expression, write_faces
 from fea.review import split
-from fea.review.decisions import key_of
 
 Record = dict[str, Any]
 ONE = '{"cheeks": "<AU6>"}'  # free-form text that has to come through as it is

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from fea.data.record import key_of
 from fea.drawn.faces import write_faces
 from fea.prompts.answer import render
-from fea.review.decisions import key_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
