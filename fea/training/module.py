@@ -19,7 +19,7 @@ from fea.errors import FEAError
 from fea.memory.advice import table
 from fea.memory.plan import Setting, plan
 from fea.model import checkpoints, fsdp
-from fea.model.config import PolicyConfig, check
+from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.system.machine import total_memory
@@ -43,7 +43,6 @@ class FEAModule(Evaluated):
 
     def __init__(self, policy: PolicyConfig, init_from: str | None, generation: Generation, optimization: Optimization):
         super().__init__()
-        check(policy)
         self.config, self.init_from, self.generation, self.optimization = policy, init_from, generation, optimization
         self.guard = FiniteGuard(optimization.patience)
         # A checkpoint holds the trainable weights only; on_load_checkpoint compares the names.
