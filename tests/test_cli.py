@@ -122,8 +122,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "number expected": (sft("--data.batch_size=many"), "data.batch_size: expected int, found 'many'"),
     "choice expected": (
-        grpo("--model.normalizer=ppo"),
-        "model.normalizer: expected one of 'grpo', 'dapo', 'dr_grpo', found 'ppo'",
+        grpo("--model.objective.normalizer=ppo"),
+        "model.objective.normalizer: expected one of 'grpo', 'dapo', 'dr_grpo', found 'ppo'",
     ),
     "nothing at all": (["fit"], "nothing is given for data and model; see fea fit --help"),
     "missing data file": (fit_file("nowhere.jsonl"), "data file 'nowhere.jsonl' does not exist; check the path"),

@@ -53,9 +53,9 @@ def analyze(
     if out and Path(out).suffix not in (".csv", ".jsonl"):
         raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl")
     policy, trained = load_policy(model, device)
-    if set(trained["datasets"]) == {"faces"}:
+    if trained.datasets == {"faces"}:
         print("note: this model has seen drawn faces only; what it says of photographs means nothing", file=sys.stderr)
-    allowed = tuple(trained["emotions"]) if emotions is None else emotion_set(emotions)
+    allowed = trained.emotions if emotions is None else emotion_set(emotions)
     examples = [_example(file, question, allowed) for file in files]
     workers = num_workers if len(files) > batch_size else 0
     rows = _rows(policy, examples, batch_size, workers, Generation(max_tokens))

@@ -18,7 +18,7 @@ from fea.synthesis.attempts import labelled
 from fea.synthesis.datacard import write_datacard
 from fea.synthesis.journal import Journal
 from fea.synthesis.recipe import Pace, Recipe
-from fea.synthesis.round import distinct, provenance, settings_of, synthesise
+from fea.synthesis.round import distinct, provenance, run, settings_of
 from fea.system.files import common_root
 
 
@@ -69,13 +69,13 @@ def synthesize(
     generation, file = Generation(max_tokens, temperature), Path(out)
     pace = Pace(batch_size, num_workers, minutes, on_bad)
     policy, trained = load_policy(model, device)
-    allowed = tuple(trained["emotions"]) if emotions is None else emotion_set(emotions)
+    allowed = trained.emotions if emotions is None else emotion_set(emotions)
     rules = Rules(allowed, on_unknown_label, True)
     examples = _without_analysis([Path(file) for file in data], image_root, rules, on_bad, recipe.vote is not None)
     origin = provenance(policy, recipe, round=0)
     settings = {"model": origin["model"], **settings_of(examples, batch_size, generation, recipe)}
     journal = Journal(file, settings, common_root([example.image for example in examples], file.parent), origin)
-    synthesise(policy, examples, journal, recipe, generation, pace)
+    run(policy, examples, journal, recipe, generation, pace)
     print(write_datacard(file.parent))
     if journal.image_root != file.parent.resolve():
         print(f"the images are relative to '{journal.image_root}': name it as image_root of '{out}'")

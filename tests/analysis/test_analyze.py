@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -95,9 +96,10 @@ def test_a_model_that_has_seen_more_than_drawings_makes_no_note(
     run: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy, trained = load_policy(str(run))
-    assert trained["datasets"] == ["faces"]
+    assert trained.datasets == {"faces"}
     monkeypatch.setattr(
-        "fea.commands.analyze.load_policy", lambda *_: (policy, {**trained, "datasets": ["DISFA", "faces"]})
+        "fea.commands.analyze.load_policy",
+        lambda *_: (policy, replace(trained, datasets=frozenset({"DISFA", "faces"}))),
     )
     assert analyze([str(images / "a.png")], model=str(run), max_tokens=2) == 0
     assert "note" not in capsys.readouterr().err
@@ -112,7 +114,7 @@ def test_question_and_emotions_reach_the_prompt(run: Path, images: Path, monkeyp
     shown = str(images / "a.png")
     analyze([shown], model="", question="How?", emotions=["pain", "calm"], max_tokens=2)
     analyze([shown], model="", max_tokens=2)
-    assert [(e.question, e.emotions) for e in seen] == [("How?", ("pain", "calm")), ("", tuple(trained["emotions"]))]
+    assert [(e.question, e.emotions) for e in seen] == [("How?", ("pain", "calm")), ("", trained.emotions)]
 
 
 def test_samples_do_not_depend_on_the_batch(run: Path, examples: list[Example]) -> None:

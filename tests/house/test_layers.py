@@ -27,7 +27,7 @@ PLAN = """
     memory       dry_run plan advice
     rollouts     rollout buffer loader packing replay numbers
     rewards
-    training     optimization guard interruption evaluated module runs fits
+    training     loop optimization guard interruption evaluated module runs fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission journal round datacard
     sft grpo
@@ -55,7 +55,7 @@ def planned() -> Iterator[str]:
 ORDER = list(dict.fromkeys(planned()))
 LIMIT = 300  # lines of a file
 LONGEST = 60  # lines of a function
-LONG = {"grpo", "web.review"}
+LONG = {"web.review"}
 
 
 def files() -> dict[str, Path]:
