@@ -32,7 +32,7 @@ PLAN = """
     web          server review
     iterate
     demo         tower board stages
-    commands     _refusals _options fit plan analyze synthesize review data_check data_split demo
+    commands     _configs _moved _refusals _options _trainer fit plan analyze synthesize review data_check data_split demo
     __init__ cli __main__
 """
 
@@ -53,7 +53,7 @@ def planned() -> Iterator[str]:
 ORDER = list(dict.fromkeys(planned()))
 LIMIT = 300  # lines of a file
 LONGEST = 60  # lines of a function
-LONG = {"grpo", "web.review", "commands.data_split"}
+LONG = {"grpo", "commands.data_split"}
 
 
 def files() -> dict[str, Path]:
