@@ -17,7 +17,7 @@ import datasets
 import pytest
 import torch
 import yaml
-from conftest import fit, fit_arguments
+from conftest import CONFIGS, fit, fit_arguments
 
 from fea import cli
 from fea.cli import main
@@ -401,6 +401,18 @@ def test_help_of_a_command_is_its_docstring(command: str, told: list[str], capsy
         assert helped(["help", *words]) == 0
         assert " ".join(capsys.readouterr().out.split()) == shown
     assert [words for words in told if " ".join(words.split()) not in shown] == []
+
+
+def test_the_settings_of_the_short_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    def shown(*words: str) -> set[str]:
+        assert helped(["fit", "--config", str(CONFIGS / "grpo.yaml"), *words]) == 0
+        return set(re.findall(r"--([\w.]+)", capsys.readouterr().out.replace("init_args.", "")))
+
+    named = {name for name in shown("--help") - {"SETTING"} if not name.endswith(".help")}
+    assert len(named) > 15
+    kinds = ("--model.help", "fea.grpo.GRPOModule"), ("--data.help", "fea.data.module.FEADataModule")
+    logger = ("--trainer.logger.help", "lightning.pytorch.loggers.TensorBoardLogger")
+    assert named <= shown("--trainer.help") | shown(*kinds[0]) | shown(*kinds[1]) | shown(*logger)
 
 
 def test_faces_are_drawn_and_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
