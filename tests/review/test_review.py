@@ -31,7 +31,7 @@ from fea.prompts.answer import parse, render
 from fea.review.decisions import Decision, OwnLog, Reviews, agreement, reviews_of, summary
 from fea.review.desk import Desk
 from fea.review.inspection import Inspection
-from fea.web import review as page
+from fea.web import server
 from fea.web.review import make_app
 
 HERE = "http://127.0.0.1:7860"
@@ -541,7 +541,7 @@ def _ended(monkeypatch: pytest.MonkeyPatch) -> None:
         def serve_forever(self) -> None:
             pass
 
-    monkeypatch.setattr(page, "make_server", lambda *_, **__: Ended())
+    monkeypatch.setattr(server, "make_server", lambda *_, **__: Ended())
 
 
 def run(file: Path, *options: str) -> int:
@@ -673,7 +673,7 @@ def test_the_page_may_load_nothing_from_elsewhere(write: Callable[..., Path]) ->
         assert policy.startswith("default-src 'self';")
         assert "unsafe" not in policy
         assert (answer.headers["X-Content-Type-Options"], answer.headers["Cache-Control"]) == ("nosniff", "no-store")
-    for file in (Path(page.__file__).parent / "static").iterdir():
+    for file in (Path(server.__file__).parent / "static").iterdir():
         links = set(re.findall(r"https?://[^\s\"']+", file.read_text()))
         assert links <= {"http://www.w3.org/2000/svg"}, file
 
