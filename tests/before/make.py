@@ -26,7 +26,7 @@ KEPT = (
     "round-2.jsonl",
     "anna.jsonl",
     "ben.jsonl",
-    "DATACARD.md",
+    ".md",
 )
 SAVE = {
     "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
