@@ -11,17 +11,7 @@ from typing import Any
 
 from fea.commands._configs import configs
 from fea.errors import FEAError
-
-# Class paths.
-NEW_NAMES = {
-    "fea.data.rendered.RenderedFaces": "fea.drawn.module.RenderedFaces",
-    "fea.fsdp.FSDP2Strategy": "fea.model.fsdp.FSDP2Strategy",
-    "fea.pretrain.TowerModule": "fea.demo.tower.TowerModule",
-}
-# Settings, with dots and without `init_args`.
-NEW_SETTINGS: dict[str, str] = {}
-# Values, by the setting that takes them: {"model.setting": {"old": "new"}}.
-NEW_VALUES: dict[str, dict[str, str]] = {}
+from fea.training.moved import NEW_NAMES, NEW_SETTINGS, NEW_VALUES
 
 _OPTION = re.compile(r"--?([\w.]+)\+?(?:=(.*))?", re.DOTALL)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from fea.errors import FEAError
+from fea.errors import Failed, FEAError
 from fea.system.files import write_atomically
 from fea.system.signals import SIGNALS
 
@@ -105,7 +105,7 @@ def call(arguments: Sequence[str]) -> None:
     """Runs a command of fea in a process of its own, to which signals are passed on.
 
     Raises:
-        FEAError: it failed, and has said why.
+        Failed: it did, and has said why.
     """
     process = subprocess.Popen([sys.executable, "-m", "fea", *arguments])
     before = {number: signal.signal(number, lambda *received: process.send_signal(received[0])) for number in SIGNALS}
@@ -118,6 +118,4 @@ def call(arguments: Sequence[str]) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     if code:
-        stopped = FEAError(f"'fea {arguments[0]}' ended with exit code {code}; the same command goes on from there")
-        stopped.code = code
-        raise stopped
+        raise Failed(f"'fea {arguments[0]}' ended with exit code {code}; the same command goes on from there", code)

@@ -1,4 +1,4 @@
-"""A run that is asked to stop saves and stops, at the next optimiser step and on all processes together."""
+"""A run that is asked to stop saves and stops, at the next optimizer step and on all processes together."""
 
 from __future__ import annotations
 
@@ -9,23 +9,9 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 
-from fea.errors import FEAError
+from fea.errors import Stopped
 from fea.system.processes import gathered
 from fea.system.signals import SIGNALS
-
-
-class Interrupted(FEAError):
-    """The run was asked to stop, and did.
-
-    Args:
-        number: of the signal.
-        message: where it is saved, and how to go on.
-        first: whether this process is the first of the run; the others end as if all were done.
-    """
-
-    def __init__(self, number: int, message: str, first: bool):
-        super().__init__(message)
-        self.code = 128 + number if first else 0
 
 
 class Interruption(Callback):
@@ -50,7 +36,7 @@ class Interruption(Callback):
         self.received = number
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Asks all processes after each optimiser step."""
+        """Asks all processes after each optimizer step."""
         if trainer.global_step != self.step:
             self.step = trainer.global_step
             self.obey(trainer)
@@ -59,15 +45,15 @@ class Interruption(Callback):
         """Saves and stops if one of the processes, all of which call this, has had a signal.
 
         Raises:
-            Interrupted: it has; the run is saved.
+            Stopped: it has; the run is saved.
         """
         number = max(gathered(self.received))
         if number:
             file = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
             trainer.save_checkpoint(file)
-            raise Interrupted(
-                number,
+            raise Stopped(
                 f"stopped by {signal.Signals(number).name} after {trainer.global_step} steps and saved as '{file}'; the same "
                 "command with --resume goes on",
+                number,
                 trainer.is_global_zero,
             )

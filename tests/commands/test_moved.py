@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fea.cli import main
-from fea.commands import _moved
-from fea.commands._moved import NEW_NAMES, refuse_moved
+from fea.commands._moved import refuse_moved
 from fea.errors import FEAError
+from fea.training import moved
+from fea.training.moved import NEW_NAMES, renamed
 
 OLD = "fea.data.rendered.RenderedFaces"
 CONFIGS = {
@@ -85,7 +86,7 @@ def test_a_setting_with_an_old_name_is_one_sentence(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(_moved.NEW_SETTINGS, "model.older", "model.group.newer")
+    monkeypatch.setitem(moved.NEW_SETTINGS, "model.older", "model.group.newer")
     Path("c.yaml").write_text("model:\n  class_path: fea.grpo.GRPOModule\n  init_args:\n    older: 1\n")
     with pytest.raises(FEAError, match=r": 'model\.older' is called 'model\.group\.newer' now; write that$"):
         refuse_moved(["fit", *words])
@@ -97,7 +98,7 @@ def test_a_value_with_an_old_name_is_one_sentence(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(_moved.NEW_VALUES, "model.kind", {"olde": "old"})
+    monkeypatch.setitem(moved.NEW_VALUES, "model.kind", {"olde": "old"})
     Path("c.yaml").write_text("model: {init_args: {kind: olde}}\n")
     with pytest.raises(FEAError, match=r": 'olde' is called 'old' now; write that$"):
         refuse_moved(["fit", *words])
@@ -113,3 +114,22 @@ def test_nothing_heavy_is_loaded_for_it() -> None:
     code = f"import sys; from fea.cli import main; main(['fit', '--data={OLD}']); print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "False\n"
+
+
+def test_the_grouped_settings_and_the_spelling_of_now_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--model.beta=0"]) == 2
+    assert main(["fit", "--model.objective.advantage=normalise_then_sum"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "fea: error: option --model.beta: 'model.beta' is called 'model.objective.beta' now; write that"
+    assert second.endswith("'normalise_then_sum' is called 'normalize_then_sum' now; write that")
+
+
+def test_settings_of_an_earlier_checkpoint_are_read_under_the_names_of_now() -> None:
+    stored = {
+        "model.init_args.beta": 0.1, "model.init_args.advantage": "sum_then_normalise", "model.init_args.seed": 0,
+        "data.class_path": OLD, "model.init_args.policy.base": "tiny",
+    }  # fmt: skip
+    assert renamed(stored) == {
+        "model.init_args.objective.beta": 0.1, "model.init_args.objective.advantage": "sum_then_normalize",
+        "model.init_args.seed": 0, "data.class_path": NEW_NAMES[OLD], "model.init_args.policy.base": "tiny",
+    }  # fmt: skip

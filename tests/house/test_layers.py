@@ -27,7 +27,7 @@ PLAN = """
     memory       dry_run plan advice
     rollouts     rollout buffer loader packing replay numbers
     rewards
-    training     loop optimization guard interruption evaluated module runs fits
+    training     moved loop optimization guard interruption evaluated module runs fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission journal round datacard
     sft grpo
