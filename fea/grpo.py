@@ -33,9 +33,9 @@ from fea.losses import (
     Normalizer,
     kl_k3,
     mean_nll,
-    normalise_then_sum,
+    normalize_then_sum,
     policy_loss,
-    sum_then_normalise,
+    sum_then_normalize,
     token_advantages,
 )
 from fea.model.config import PolicyConfig
@@ -179,14 +179,14 @@ class GRPOModule(FEAModule):
         weights_K = torch.tensor([callback.weight for callback in callbacks], device=self.device)
         if self.advantage == "sum_then_normalise":
             try:
-                advantages_NK = sum_then_normalise(rewards_BGK, weights_K).view(-1, 1)
+                advantages_NK = sum_then_normalize(rewards_BGK, weights_K).view(-1, 1)
             except ValueError as error:
                 raise FEAError(
                     f"{error}; use model.advantage normalise_then_sum, or let the reward return None for the face"
                 ) from error
             regions = ["all"]
         else:
-            advantages_NK = normalise_then_sum(rewards_BGK, weights_K).view(len(mask_NT), -1)
+            advantages_NK = normalize_then_sum(rewards_BGK, weights_K).view(len(mask_NT), -1)
             regions = [callback.region for callback in callbacks]
         spans = rollout.regions(self.policy.tokens_until)
         regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)

@@ -12,7 +12,7 @@ from fea.analysis.tables import _failed_row, answer_row
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
 from fea.errors import FEAError
-from fea.model.decoding import Trunk
+from fea.model.cache import Trunk
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer

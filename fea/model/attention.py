@@ -1,7 +1,7 @@
 """Attention to a shared prefix: every token sees exactly what it would see in a row of its own.
 
 The language model asks for attention through one function, `attend`, which does what a `Visibility` says: `TreeAttention` reads
-a whole tree of tokens in one pass, for training and for reading prompts; `fea.model.decoding` has the one for writing.
+a whole tree of tokens in one pass, for training and for reading prompts; `fea.model.cache` has the one for writing.
 
 Shapes in names: L tokens of a row, H query heads, K heads of keys and values, E width of a head; G completions of a prompt.
 """

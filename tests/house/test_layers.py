@@ -19,7 +19,8 @@ PLAN = """
     data         example record jsonl source table examples images prompt loader module leaks strata
     drawn        pen drawing wording faces module
     evaluation   scores marks metrics intervals
-    model        families.qwen_vl config tiny encoding layout attention sampling network load decoding fsdp policy checkpoints
+    model        families.qwen_vl config tiny encoding layout attention sampling network load
+    model        cache decoding fsdp policy checkpoints
     review       decisions inspection desk reviewed
     reports      page
     memory       dry_run plan advice
