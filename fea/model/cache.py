@@ -81,9 +81,10 @@ class StepAttention:
         self._seat()
 
     def _seat(self) -> None:
-        every_trunk = torch.zeros_like(self.prompt_R)
-        for level, node_R in zip(self.shared, [self.prompt_R, every_trunk], strict=False):  # there may be no trunk
-            level.seat(node_R)
+        prompts, *trunk = self.shared
+        prompts.seat(self.prompt_R)
+        for level in trunk:  # none if it is short
+            level.seat(torch.zeros_like(self.prompt_R))
         self.own.seat(torch.arange(len(self.prompt_R), device=self.prompt_R.device))
 
     def at(self, written: int) -> Self:
@@ -101,19 +102,17 @@ class StepAttention:
         scores = [level.scores(layer, query_KRSE) for level in levels]
         shares = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(value_RKE.dtype)
         parts = shares.split([part.shape[-1] for part in scores], dim=-1)
-        reads = [level.read(layer, part) for level, part in zip(levels, parts, strict=True)]
-        return functools.reduce(torch.add, reads).transpose(0, 1).flatten(1, 2)
+        reads_KRSE = [level.read(layer, part) for level, part in zip(levels, parts, strict=True)]
+        return functools.reduce(torch.add, reads_KRSE).transpose(0, 1).flatten(1, 2)
 
 
 def _prompts(read: TreeAttention, copied: int, device: torch.device) -> Level:
     """The level of the prompts, each behind the first `copied` tokens of the trunk; the shorter ones are padded behind."""
-    layers = (
-        [
-            pad_sequence([torch.cat([trunk[:copied], node]) for node in nodes], batch_first=True)
-            for trunk, *nodes in layer
-        ]
-        for layer in read.kept
-    )
+
+    def joined(trunk: Tensor, *nodes: Tensor) -> Tensor:
+        return pad_sequence([torch.cat([trunk[:copied], node]) for node in nodes], batch_first=True)
+
+    layers = ([joined(*part) for part in layer] for layer in read.kept)
     lengths_M = torch.tensor(read.tree.prompts, device=device) + copied
     padding_Mn = torch.arange(int(lengths_M.max()), device=device) >= lengths_M[:, None]
     return Level(layers, padding_Mn if padding_Mn.any() else None)
