@@ -2,7 +2,7 @@
 
 Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T tokens of a completion, D hidden width, V vocabulary.
 Sources: DeepSeekMath, arXiv 2402.03300 (group advantage, k3 KL); DAPO, arXiv 2503.14476 (token mean, clip range);
-Dr. GRPO, arXiv 2503.20783 (constant normaliser); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning".
+Dr. GRPO, arXiv 2503.20783 (constant normalizer); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning".
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from torch.utils.checkpoint import checkpoint
 
 Normalizer = Literal["grpo", "dapo", "dr_grpo"]
 
+# Added to a group's standard deviation, as in TRL: a spread far below this teaches little instead of a full-size advantage.
 STD_EPS = 1e-4
-SAME = 1e-6  # rewards nearer than this are equal: they rank nothing
+# Rewards nearer than this are equal and rank nothing. Sums of the same rewards differ by rounding, in fp32 about 1e-7.
+SAME = 1e-6
+# exp() of more than 88 overflows fp32, and inf * 0 is NaN. exp(20) = 5e8 is finite, and far outside of any clip range.
 MAX_LOG_RATIO = 20.0
 
 
@@ -60,7 +63,7 @@ def sum_then_normalize(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
     missing = rewards_BGK.isnan()
     if (missing.any(dim=1) & ~missing.all(dim=1)).any():
         raise ValueError("a reward applies to only some completions of a prompt; the group's mean would be biased")
-    return _normalise((rewards_BGK.nan_to_num() * weights_K).sum(dim=-1))
+    return _normalize((rewards_BGK.nan_to_num() * weights_K).sum(dim=-1))
 
 
 def normalize_then_sum(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
@@ -73,10 +76,10 @@ def normalize_then_sum(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
     Returns:
         (B, G, K), weighted; zero where a reward does not apply or ranks nothing.
     """
-    return _normalise(rewards_BGK) * weights_K
+    return _normalize(rewards_BGK) * weights_K
 
 
-def _normalise(rewards: Tensor) -> Tensor:
+def _normalize(rewards: Tensor) -> Tensor:
     """(r - mean) / (std + eps) along dimension 1, NaN left out; the standard deviation is the unbiased one."""
     known = ~rewards.isnan()
     count = known.sum(dim=1, keepdim=True)
@@ -84,7 +87,7 @@ def _normalise(rewards: Tensor) -> Tensor:
     mean = values.sum(dim=1, keepdim=True) / count.clamp(min=1)
     deviation = torch.where(known, values - mean, 0.0)
     std = (deviation.square().sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    ranks = spread(rewards, dim=1).unsqueeze(1) > SAME
+    ranks = spread(rewards, dim=1).unsqueeze(1) > SAME  # what only rounding tells apart must not become an advantage
     return torch.where(ranks, deviation / (std + STD_EPS), 0.0)
 
 
@@ -110,6 +113,9 @@ def token_advantages(advantages_NK: Tensor, regions_NK2: Tensor, mask_NT: Tensor
     Returns:
         (N, T).
     """
+    # Tokens 0 1 2 3 4 5, of which 5 is padding; think = [0, 4), answer = [4, 5), both averaged over the 5 tokens:
+    #   inside   think 1 1 1 1 . .   scale 5/4      the sum over tokens / 5 = A_think + A_answer,
+    #           answer . . . . 1 .   scale 5/1      so 1 token of an answer counts as much as 4 of thinking
     steps_T = torch.arange(mask_NT.shape[1], device=mask_NT.device)
     inside_NKT = (steps_T >= regions_NK2[..., :1]) & (steps_T < regions_NK2[..., 1:]) & mask_NT[:, None].bool()
     length_N1 = mask_NT.sum(dim=1, keepdim=True)
@@ -118,7 +124,7 @@ def token_advantages(advantages_NK: Tensor, regions_NK2: Tensor, mask_NT: Tensor
 
 
 def token_weights(mask_NT: Tensor, normalizer: Normalizer, completions: int, tokens: int, max_tokens: int) -> Tensor:
-    """Weight of each token in the loss of one optimiser step; the weights of all its packs on all ranks sum to the mean.
+    """Weight of each token in the loss of one optimizer step; the weights of all its packs on all ranks sum to the mean.
 
     Args:
         mask_NT: 1 for the tokens that count.
@@ -162,6 +168,7 @@ def policy_loss(
     log_ratio = (logps.float() - old_logps).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     ratio = log_ratio.exp()
     gain = torch.min(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
+    # The lower bound of the divisor is for packs whose tokens all weigh nothing: their shares are 0, not 0 / 0.
     share = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
     low = (share * ((ratio < 1 - clip_low) & (advantages < 0))).sum()
     high = (share * ((ratio > 1 + clip_high) & (advantages > 0))).sum()
@@ -197,31 +204,34 @@ def token_logps(
         targets_N: token ids.
         forbidden: ids that are never sampled, taken out of the distribution here as there.
         temperature: the logits are divided by it, as in sampling.
-        chunk: positions at a time.
+        chunk: positions at a time. 512 with a vocabulary of 152k are 0.3 GB of fp32 logits; 2,048 at once would be 1.25 GB,
+            three times over in the backward pass.
 
     Returns:
         Log-probabilities and entropies in nats, (N,) each, fp32; the entropies carry no gradient.
     """
+    chunks = zip(torch.split(hidden_ND, chunk), torch.split(targets_N, chunk), strict=True)
     parts = [
-        checkpoint(_chunk_logps, h, head_VD, t, forbidden, temperature, use_reentrant=False)
-        for h, t in zip(torch.split(hidden_ND, chunk), torch.split(targets_N, chunk), strict=True)
+        checkpoint(_chunk_logps, hidden, head_VD, targets, forbidden, temperature, use_reentrant=False)
+        for hidden, targets in chunks
     ]
     logps, entropies = zip(*parts, strict=True)
     return torch.cat(logps), torch.cat(entropies)
 
 
 def _chunk_logps(
-    hidden: Tensor, head: Tensor, targets: Tensor, forbidden: Tensor | None, temperature: float
+    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, forbidden: Tensor | None, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    log_p = log_distribution(F.linear(hidden, head), forbidden, temperature)
+    """`token_logps` of so few positions that their logits fit in memory."""
+    log_p_NV = log_distribution(F.linear(hidden_ND, head_VD), forbidden, temperature)
     with torch.no_grad():
-        entropy = -(log_p.exp() * log_p).sum(dim=-1)
-    return log_p.gather(-1, targets[:, None])[:, 0], entropy
+        entropy_N = -(log_p_NV.exp() * log_p_NV).sum(dim=-1)
+    return log_p_NV.gather(-1, targets_N[:, None])[:, 0], entropy_N
 
 
 def log_distribution(logits: Tensor, forbidden: Tensor | None, temperature: float) -> Tensor:
     """fp32 log-probabilities of the distribution that is sampled from: (..., V) to (..., V)."""
     logits = logits.float() / temperature
     if forbidden is not None:
-        logits = logits.index_fill(-1, forbidden, -1e9)  # finite, so that p * log p is 0 and not NaN
+        logits = logits.index_fill(-1, forbidden, -1e9)  # p is 0, but finite: in the entropy 0 * -inf would be NaN
     return logits.log_softmax(dim=-1)

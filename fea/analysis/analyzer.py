@@ -14,9 +14,9 @@ from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.facs import Emotions, emotion_set
+from fea.model.cache import Trunk
 from fea.model.checkpoints import Stored, load_policy
 from fea.model.config import Device
-from fea.model.decoding import Trunk
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer

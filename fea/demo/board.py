@@ -15,8 +15,8 @@ from fea.data.table import Table, open_jsonl
 from fea.drawn.faces import EMOTIONS, ceiling
 from fea.drawn.wording import analysis, annotate
 from fea.evaluation.intervals import Interval, Tally, differences, judge, scores
+from fea.model.cache import Trunk
 from fea.model.checkpoints import load_policy
-from fea.model.decoding import Trunk
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse
 from fea.reports import tables

@@ -14,8 +14,8 @@ from torch import nn
 
 from fea.facs import EMOTION_SETS
 from fea.memory.dry_run import DryRun, blank_prompts
+from fea.model.cache import LONG
 from fea.model.config import PolicyConfig
-from fea.model.decoding import LONG
 from fea.model.load import count_tokens, skeleton
 from fea.model.network import Network
 from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt

@@ -1,9 +1,10 @@
 """Attention to a shared prefix: every token sees exactly what it would see in a row of its own.
 
 The language model asks for attention through one function, `attend`, which does what a `Visibility` says: `TreeAttention` reads
-a whole tree of tokens in one pass, for training and for reading prompts; `fea.model.decoding` has the one for writing.
+a whole tree of tokens in one pass, for training and for reading prompts; `fea.model.cache` has the one for writing.
 
-Shapes in names: L tokens of a row, H query heads, K heads of keys and values, E width of a head; G completions of a prompt.
+Shapes in names: L tokens of a row, H query heads, K heads of keys and values, E width of a head; C children of a node, n tokens
+of each that ask, m tokens that they see.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from fea.model.layout import Tree
 
 KeysValues = tuple[Tensor, Tensor]  # (L, K, E) each, of a layer
 
-_BLOCK = 64  # keys; kernels work on blocks of so many, or of a whole fraction
+# Keys that a kernel takes at a time: so many, or a whole fraction of it. See `_causal` for what comes of an incomplete block.
+_BLOCK = 64
 
 
 class Visibility(Protocol):
@@ -67,7 +69,13 @@ class TreeAttention:
     """One pass over a whole tree, [trunk | prompts | completions], each node once.
 
     In attention the children of a node stand side by side, each behind the keys of its ancestors; for all the rest of the model
-    they follow one another without padding.
+    they follow one another without padding. One call of a kernel reads the children of one node:
+
+        asks     sees
+        trunk    itself, causally
+        p1 p2    [trunk p1], [trunk p2]                           one call: both are children of the trunk
+        c11 c12  [trunk p1 c11], [trunk p1 c12]                   one call for each prompt
+        c21      [trunk p2 c21]
 
     Args:
         tree: the stretches of the row.
@@ -85,24 +93,37 @@ class TreeAttention:
 
     def attend(self, layer: int, query_LHE: Tensor, key_LKE: Tensor, value_LKE: Tensor) -> Tensor:
         """As in `Visibility`."""
+        # Queries, keys and values of each stretch: trunk = (query, key, value) and so on.
         trunk, prompts, completions = zip(*(x.split(self.sizes) for x in (query_LHE, key_LKE, value_LKE)), strict=True)
-        stem = self.trunk[layer] if self.trunk else trunk[1:]
+        stem_key, stem_value = self.trunk[layer] if self.trunk else trunk[1:]
+        keys, values = (x.split(self.tree.prompts) for x in prompts[1:])
         if self.keep:
-            self.kept.append([[x, *y.split(self.tree.prompts)] for x, y in zip(stem, prompts[1:], strict=True)])
+            self.kept.append([[stem_key, *keys], [stem_value, *values]])
         read = []
         if self.sizes[0]:
             query, key, value = (x[None] for x in trunk)
             read.append(_causal(query, key, value, followed=True)[0])
-        read.append(self.prompts.read(prompts, [stem]))
+        read.append(self.prompts.read(prompts, [(stem_key, stem_value)]))
         if self.sizes[2]:
-            keys, values = (x.split(self.tree.prompts) for x in prompts[1:])
-            before = [(torch.cat([stem[0], k]), torch.cat([stem[1], v])) for k, v in zip(keys, values, strict=True)]
+            before = [
+                (torch.cat([stem_key, key]), torch.cat([stem_value, value]))
+                for key, value in zip(keys, values, strict=True)
+            ]
             read.append(self.completions.read(completions, before))
         return torch.cat(read)
 
 
 class _Siblings:
     """Nodes of one level of the tree, those of one parent next to each other.
+
+    A kernel takes children of one length. So each gets as many slots as the longest child of its parent has tokens, in blocks
+    of (children, width). Tokens go to their slots before attention and come back after it. For two parents, whose children
+    have 1 and 3 tokens, and 2:
+
+        token            0 | 1 2 3 | 4 5             what the rest of the model sees
+        slot             0 1 2 | 3 4 5 | 6 7         blocks of (2, 3) and (1, 2)
+        token_of_slot    0 - - | 1 2 3 | 4 5         -: padding, zeros, unseen since it is behind its child
+        slot_of_token    0       3 4 5   6 7
 
     Args:
         lengths: by parent, the tokens of each child.
@@ -113,62 +134,76 @@ class _Siblings:
     def __init__(self, lengths: Sequence[Sequence[int]], device: torch.device, followed: bool):
         self.followed = followed
         self.blocks = [(len(children), max(children, default=0)) for children in lengths]
-        slots = [i < tokens for children in lengths for tokens in children for i in range(max(children))]
-        used = torch.tensor(slots, dtype=torch.bool)
-        self.padded = not bool(used.all())
+        filled = [i < tokens for children in lengths for tokens in children for i in range(max(children))]
+        used = torch.tensor(filled, dtype=torch.bool)  # by slot
+        self.padded = not bool(used.all())  # else tokens and slots are the same
         self.slot_of_token = used.nonzero()[:, 0].to(device)
         self.token_of_slot = torch.where(used, used.cumsum(0) - 1, -1).to(device)
 
     def read(self, parts: Sequence[Tensor], before: Sequence[KeysValues]) -> Tensor:
-        """(tokens, H, E) from queries, keys and values of all children, and keys and values of their ancestors by parent."""
+        """What each token of the level reads.
+
+        Args:
+            parts: queries, keys and values of all children, (tokens, heads, E) each.
+            before: by parent, keys and values of the parent and all above it.
+
+        Returns:
+            (tokens, H, E).
+        """
         if self.padded:
             parts = [_gather(part, self.token_of_slot, self.slot_of_token) for part in parts]
         split = (part.split([children * width for children, width in self.blocks]) for part in parts)
         read = []
         for (children, width), seen, *block in zip(self.blocks, before, *split, strict=True):
-            query, *own = (part.unflatten(0, (children, width)) for part in block)
-            key, value = (
-                torch.cat([shared.expand(children, -1, -1, -1), mine], dim=1)
-                for shared, mine in zip(seen, own, strict=True)
+            query_CnHE, *own_CnKE = (part.unflatten(0, (children, width)) for part in block)
+            key_CmKE, value_CmKE = (
+                torch.cat([above.expand(children, -1, -1, -1), own], dim=1)
+                for above, own in zip(seen, own_CnKE, strict=True)
             )
-            read.append(_causal(query, key, value, self.followed).flatten(0, 1))
+            read.append(_causal(query_CnHE, key_CmKE, value_CmKE, self.followed).flatten(0, 1))
         whole = torch.cat(read)
         return _gather(whole, self.slot_of_token, self.token_of_slot) if self.padded else whole
 
 
-def _causal(query: Tensor, key: Tensor, value: Tensor, followed: bool) -> Tensor:
+def _causal(query_CnHE: Tensor, key_CmKE: Tensor, value_CmKE: Tensor, followed: bool) -> Tensor:
     """Attention to keys that end with the queries' own tokens.
 
+        keys      a a a a b b b . .       a: m - n tokens of ancestors;  b: n of its own;  .: filler, zeros
+        query 0   x x x x x               each token sees the ancestors and its own node up to itself
+        query 1   x x x x x x
+        query 2   x x x x x x x
+
     Args:
-        query: (G, n, H, E).
-        key: (G, m, K, E), m >= n.
-        value: like `key`.
+        query_CnHE: of the tokens that ask.
+        key_CmKE: of ancestors and own tokens, m >= n.
+        value_CmKE: likewise.
         followed: whether more tokens come after these in a row. Then unseen zeros stand for them: a kernel treats an
             incomplete last block by another path, which in bf16 rounds otherwise than it would within a row.
 
     Returns:
-        Like `query`.
+        Like the query.
     """
-    new, seen = query.shape[1], key.shape[1]
-    filler = -seen % _BLOCK if followed else 0
-    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    new, seen = query_CnHE.shape[1], key_CmKE.shape[1]
+    filler = -seen % _BLOCK if followed else 0  # up to the next whole block
+    query, key, value = (part.transpose(1, 2) for part in (query_CnHE, key_CmKE, value_CmKE))
     key, value = _filled(key, filler), _filled(value, filler)
     if new == seen:
         query = _filled(query, filler)
         square = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
         return square[:, :, :new].transpose(1, 2)
-    # Heads that share their keys are stacked as further queries: the keys need no copy for each.
+    # The S = H / K heads of queries that share a head of keys are stacked as further queries, S * n of them, so that the keys
+    # need no copy for each. All S see alike: the mask of one, S times over.
     sharing = query.shape[1] // key.shape[1]
     visible = torch.ones(new, seen + filler, dtype=torch.bool, device=query.device).tril(seen - new).repeat(sharing, 1)
-    stacked = query.unflatten(1, (-1, sharing)).flatten(2, 3)
+    stacked = query.unflatten(1, (-1, sharing)).flatten(2, 3)  # (C, K, S * n, E)
     read = F.scaled_dot_product_attention(stacked, key, value, attn_mask=visible)
     apart: Tensor = read.unflatten(2, (sharing, new)).flatten(1, 2)
     return apart.transpose(1, 2)
 
 
 def _filled(part: Tensor, count: int) -> Tensor:
-    """With `count` tokens of zeros behind, (G, heads, tokens, E)."""
-    return F.pad(part, (0, 0, 0, count)) if count else part
+    """(C, heads, tokens, E) with `count` tokens of zeros behind."""
+    return F.pad(part, (0, 0, 0, count)) if count else part  # (0, 0) for E, (0, count) for the tokens
 
 
 def _gather(rows: Tensor, index: Tensor, back: Tensor) -> Tensor:

@@ -92,6 +92,7 @@ def rows(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor) -> Layout:
         ids[row, :start], ids[row, start : start + length] = prompt.ids, ids_NT[row, :length]
         positions[:, row, :start] = prompt.positions
         positions[:, row, start : start + length] = next_positions(prompt, length)
+        # Completion token t stands at start + t of its row, and is predicted at the place before.
         scored.append(torch.arange(length, device=ids.device) + row * width + start - 1)
     return Layout(ids, positions, images, torch.cat(scored), ids_NT[mask_NT.bool()])
 
@@ -99,7 +100,17 @@ def rows(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor) -> Layout:
 def shared(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor, trunk: int) -> Layout:
     """One row for everything; the first `trunk` tokens of the prompts stand there once.
 
-    A completion that is its prompt's only one is the rest of the prompt's node.
+    The row is made of pieces, each with ids and positions:
+
+        two completions of each prompt                         the only completion of each: the rest of its prompt's node
+        0     1         2         3    4    5    6             0     1, 2           3, 4
+        trunk prompt 0  prompt 1  c00  c01  c10  c11           trunk prompt 0, c0   prompt 1, c1
+
+    Args:
+        prompts: B prompts.
+        ids_NT: completions, those of one prompt next to each other; without any, the prompts stand alone.
+        mask_NT: 1 for their tokens.
+        trunk: tokens that all prompts begin with.
     """
     group, lengths = len(ids_NT) // len(prompts), mask_NT.sum(dim=1).tolist()
     nodes = [(prompts[0].ids[:trunk], prompts[0].positions[:, :trunk])]
@@ -110,24 +121,44 @@ def shared(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor, trunk: in
             leaf = (ids_NT[n, : lengths[n]], next_positions(prompt, lengths[n]).expand(3, -1))
             (nodes if group == 1 else leaves).append(leaf)
     ids, positions = zip(*nodes, *leaves, strict=True)
-    starts = [0, *itertools.accumulate(map(len, ids))]
-    scored: list[int] = []
-    for n, length in enumerate(lengths):
-        prompt_at, leaf_at = (1 + 2 * n, 2 + 2 * n) if group == 1 else (1 + n // group, len(nodes) + n)
-        scored += [starts[prompt_at + 1] - 1, *range(starts[leaf_at], starts[leaf_at] + length - 1)][:length]
-    own = [len(prompt.ids) - trunk for prompt in prompts]
-    if group == 1:
-        tree = Tree(trunk, [own + length for own, length in zip(own, lengths, strict=True)], [[] for _ in own])
-    else:
-        tree = Tree(trunk, own, [lengths[b * group : (b + 1) * group] for b in range(len(prompts))])
+    prompt_tokens = [len(prompt.ids) - trunk for prompt in prompts]
     return Layout(
         torch.cat(ids)[None],
         torch.cat(positions, dim=1)[:, None],
         list(range(len(prompts))),
-        torch.tensor(scored, dtype=torch.long, device=ids_NT.device),
+        torch.tensor(_scored(list(map(len, ids)), lengths, group), dtype=torch.long, device=ids_NT.device),
         ids_NT[mask_NT.bool()],
-        tree,
+        _tree(trunk, prompt_tokens, lengths, group),
     )
+
+
+def _scored(pieces: Sequence[int], lengths: Sequence[int], group: int) -> list[int]:
+    """Places in the row that predict the completions' tokens.
+
+    The first token follows its prompt, wherever it stands itself; each other one follows the token before it:
+
+        prompt p .. q | .. | c d e        c is predicted at q, d at c, e at d; nothing at e
+
+    Args:
+        pieces: tokens of each piece of the row, as in `shared`.
+        lengths: tokens of each completion; one without any is predicted nowhere.
+        group: completions of each prompt.
+    """
+    starts = [0, *itertools.accumulate(pieces)]
+    first_leaf = len(pieces) - len(lengths)  # where every completion is a leaf, they are the last pieces
+    places: list[int] = []
+    for n, length in enumerate(lengths):
+        prompt_at, leaf_at = (1 + 2 * n, 2 + 2 * n) if group == 1 else (1 + n // group, first_leaf + n)
+        end_of_prompt, leaf = starts[prompt_at + 1] - 1, starts[leaf_at]
+        places += [end_of_prompt, *range(leaf, leaf + length - 1)][:length]
+    return places
+
+
+def _tree(trunk: int, prompts: list[int], lengths: list[int], group: int) -> Tree:
+    """The stretches of the row of `shared`, from the tokens of the prompts behind the trunk and those of the completions."""
+    if group == 1:
+        return Tree(trunk, [own + length for own, length in zip(prompts, lengths, strict=True)], [[] for _ in prompts])
+    return Tree(trunk, prompts, [lengths[b * group : (b + 1) * group] for b in range(len(prompts))])
 
 
 def trunk_of(prompts: Sequence[Prompt], image_token: int) -> int:

@@ -19,8 +19,9 @@ from fea.data.prompt import Prompt
 from fea.losses import token_logps
 from fea.model import fsdp
 from fea.model.attention import TreeAttention
+from fea.model.cache import Trunk
 from fea.model.config import PolicyConfig
-from fea.model.decoding import Decoding, Trunk
+from fea.model.decoding import Decoding
 from fea.model.encoding import Encoder
 from fea.model.layout import lay_out
 from fea.model.load import load

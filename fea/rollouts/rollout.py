@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fea.data.prompt import Prompt
-from fea.model.decoding import Trunk
+from fea.model.cache import Trunk
 from fea.model.policy import Policy
 from fea.model.sampling import Completions, Generation
 from fea.prompts.answer import Answer, parse

@@ -13,7 +13,7 @@ from fea.data.example import Example
 from fea.data.module import FEADataModule
 from fea.data.prompt import Prompt
 from fea.evaluation.metrics import AUScores, EmotionScores
-from fea.model.decoding import Trunk
+from fea.model.cache import Trunk
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer

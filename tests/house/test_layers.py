@@ -22,7 +22,7 @@ PLAN = """
     evaluation   scores marks counts metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout attention sampling network load
-    model        decoding fsdp policy checkpoints
+    model        cache decoding fsdp policy checkpoints
     review       decisions inspection desk reviewed split
     memory       dry_run plan advice
     rollouts     rollout buffer loader packing replay numbers

@@ -118,7 +118,7 @@ def test_in_low_precision_what_a_row_goes_on_from_is_rounded_as_within_it(first:
 def test_one_prompt_has_no_trunk_and_others_share_the_text_before_the_image(
     make_policy: MakePolicy, uneven: list[Prompt]
 ) -> None:
-    image_token = make_policy().image_token
+    image_token = make_policy().network.image_token
     assert trunk_of(uneven[:1], image_token) == 0
     trunk = trunk_of(uneven, image_token)
     assert trunk > 500  # the knowledge

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
+from fea.model.cache import Trunk
 from fea.model.config import LoRA
-from fea.model.decoding import Trunk
 from fea.model.layout import trunk_of
 from fea.model.policy import Policy
 from fea.model.sampling import Completions, Generation, noise
