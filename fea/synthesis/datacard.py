@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,17 +9,13 @@ from typing import Any
 
 from fea.datasets.dataset import dataset_of
 from fea.facs import ACTION_UNITS
+from fea.model.families.known import FAMILIES
+from fea.reports.tables import markdown
 from fea.synthesis.admission import REFUSALS
 from fea.synthesis.journal import Tried, read_tried, written_into
 from fea.system.files import write_atomically
 
 CARD = "DATACARD.md"
-
-_MODELS = {  # what the owners of the models say, by how a name begins
-    "qwen2\\.5-vl-3b": "Qwen research licence",
-    "qwen2\\.5-vl-7b": "Apache-2.0",
-    "tiny$": "made here; free",
-}
 
 
 def write_datacard(folder: Path) -> str:
@@ -93,11 +88,8 @@ def _yields(
     tried = Counter(key for entry in entries for key in keys(entry))
     kept = Counter(key for entry in entries if entry.accepted for key in (last or keys)(entry))
     passed = kept + Counter(key for entry in entries if entry.refused in REFUSALS for key in (last or keys)(entry))
-    rows = [
-        f"| {told(key)} | {tried[key]} | {passed[key]} | {kept[key]} | {kept[key] / tried[key]:.0%} |"
-        for key in sorted(tried)
-    ]
-    return [f"| {name} | tried | passed | kept | yield |", "|---|---|---|---|---|", *rows, ""] if rows else []
+    rows = [[told(key), tried[key], passed[key], kept[key], f"{kept[key] / tried[key]:.0%}"] for key in sorted(tried)]
+    return [markdown([name, "tried", "passed", "kept", "yield"], rows), ""] if rows else []
 
 
 def _reasons(entries: Sequence[Tried]) -> list[str]:
@@ -109,13 +101,9 @@ def _reasons(entries: Sequence[Tried]) -> list[str]:
         for label in entry.labels or ["unknown"]
     )
     classes = sorted({label for _, label in counts})
-    rows = [
-        f"| {reason} | {' | '.join(str(counts[reason, label]) for label in classes)} |"
-        for reason in sorted({reason for reason, _ in counts})
-    ]
-    return (
-        [f"| reason | {' | '.join(classes)} |", f"|---|{'---|' * len(classes)}", *rows, ""] if rows else ["None was.\n"]
-    )
+    reasons = sorted({reason for reason, _ in counts})
+    rows = [[reason, *(counts[reason, label] for label in classes)] for reason in reasons]
+    return [markdown(["reason", *classes], rows), ""] if rows else ["None was.\n"]
 
 
 def _licenses(what: str, names: Iterable[str], license_of: Callable[[str], str]) -> list[str]:
@@ -128,4 +116,8 @@ def _license_of_dataset(name: str) -> str:
 
 
 def _license_of_model(name: str) -> str:
-    return next((terms for start, terms in _MODELS.items() if re.match(start, name.lower())), "")
+    """Of a base by the last part of its name on the hub, which may go on: "Qwen2.5-VL-7B-Instruct-AWQ"."""
+    if name == "tiny":
+        return "made here; free"
+    known = {hub.rpartition("/")[2]: terms for family in FAMILIES for hub, terms in family.licenses.items()}
+    return next((terms for start, terms in known.items() if name.lower().startswith(start.lower())), "")

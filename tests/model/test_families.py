@@ -196,7 +196,7 @@ def test_published_models_have_their_published_size(name: str) -> None:
 
 
 def test_every_published_model_has_a_licence_and_belongs_to_one_family(family: Family) -> None:
-    assert family.licences.keys() == family.published.keys()
+    assert family.licenses.keys() == family.published.keys()
     assert all(publisher(name) is family for name in family.published)
     assert publisher("tiny") is None
 

@@ -150,4 +150,4 @@ def test_the_card_counts_by_class_unit_and_reason(prompts: list[Prompt], tmp_pat
     assert f"| {label} | {len(same) - skipped} | {len(same) - 1 - skipped} | {len(same) - 1 - skipped} |" in card
     assert "| missed | 1 |" in card
     assert "source faces: drawn" in card
-    assert "Qwen research licence" in card
+    assert "Qwen research license" in card

@@ -64,7 +64,7 @@ class Family:
         positions: from (P,) token ids of a prompt with one image, its (3,) grid of frames, rows and columns of patches, the id
             of the image placeholder and `merge` to the (3, P) positions in time, height and width.
         published: dimensions of its models by hub name, so that memory can be planned before anything is downloaded.
-        licences: of these, by hub name.
+        licenses: of these, by hub name.
         tiny: for the tiny model.
     """
 
@@ -86,7 +86,7 @@ class Family:
     lora_targets: str
     positions: Callable[[Any, Any, int, int], Any]
     published: Mapping[str, Dimensions]
-    licences: Mapping[str, str]
+    licenses: Mapping[str, str]
     tiny: Tiny
 
     @property

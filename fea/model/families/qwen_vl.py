@@ -130,8 +130,8 @@ QWEN2_5_VL = Family(
         "Qwen/Qwen2.5-VL-3B-Instruct": Dimensions(_text(2048, 11008, 36, 16, 2, 151936), _vision(2048), tied=True),
         "Qwen/Qwen2.5-VL-7B-Instruct": Dimensions(_text(3584, 18944, 28, 28, 4, 152064), _vision(3584), tied=False),
     },
-    licences={
-        "Qwen/Qwen2.5-VL-3B-Instruct": "Qwen research licence",
+    licenses={
+        "Qwen/Qwen2.5-VL-3B-Instruct": "Qwen research license",
         "Qwen/Qwen2.5-VL-7B-Instruct": "Apache-2.0",
     },
     tiny=Tiny(_SPECIAL_TOKENS, _CHAT_TEMPLATE, "Qwen2VLImageProcessorPil", _tiny),
