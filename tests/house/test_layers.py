@@ -67,19 +67,21 @@ def files() -> dict[str, Path]:
 FILES = files()
 
 
-def statements(node: ast.AST, inside: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Import statements, those for type checkers among them; with those in functions if `inside`."""
+def statements(node: ast.AST, inside: bool, typed: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Import statements: with those in functions if `inside`, with those for type checkers if `typed`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child
+        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING" and not typed:
+            continue
         elif inside or not isinstance(child, ast.FunctionDef):
-            yield from statements(child, inside)
+            yield from statements(child, inside, typed)
 
 
-def imported(file: Path, inside: bool = True) -> set[str]:
-    """Full names of the modules that a file imports."""
+def imported(file: Path, inside: bool = True, typed: bool = True) -> set[str]:
+    """Full names of the modules that a file imports, those for type checkers among them if `typed`."""
     names: set[str] = set()
-    for statement in statements(ast.parse(file.read_text(encoding="utf-8")), inside):
+    for statement in statements(ast.parse(file.read_text(encoding="utf-8")), inside, typed):
         if isinstance(statement, ast.Import):
             names |= {alias.name for alias in statement.names}
         else:
@@ -114,6 +116,100 @@ def test_the_root_shows_the_method() -> None:
 def test_the_face_of_a_room_says_what_lives_there_and_loads_nothing(name: str) -> None:
     (told,) = ast.parse(FILES[name].read_text(encoding="utf-8")).body
     assert isinstance(told, ast.Expr)
+
+
+# Rooms and files that are read before anything is known of a model or a trainer, so that help and mistakes in settings are
+# told at once, and people can look at files without the libraries of a GPU.
+LIGHT = [
+    "errors",
+    "facs",
+    "prompts",
+    "datasets",
+    "data.example",
+    "data.record",
+    "data.jsonl",
+    "data.source",
+    "data.images",
+    "evaluation.scores",
+    "evaluation.marks",
+    "evaluation.counts",
+    "evaluation.intervals",
+    "reports",
+    "system.files",
+    "system.lines",
+    "system.signals",
+    "model.families",
+    "model.config",
+    "review.decisions",
+    "synthesis.recipe",
+    "training.moved",
+    "training.fits",
+    "iterate",
+    "commands.analyze",
+    "commands.synthesize",
+    "commands.review",
+    "commands.demo",
+    "commands.data_check",
+    "commands.data_split",
+    "commands.plan",
+    "commands.fit",
+    "commands._options",
+    "commands._refusals",
+    "commands._moved",
+    "commands._configs",
+    "drawn.pen",
+    "drawn.drawing",
+    "drawn.wording",
+    "drawn.faces",
+]
+HEAVY = {"torch", "lightning", "transformers", "peft", "datasets", "torchmetrics", "tensorboard"}
+
+
+def reached(name: str) -> set[str]:
+    """All that importing a module imports, first names of other libraries among them."""
+    found, left = set[str](), [name]
+    while left:
+        file = FILES[left.pop()]
+        for full in imported(file, inside=False, typed=False):
+            inner = full.removeprefix("fea.") if full.startswith("fea.") else ""
+            inner = inner if inner in FILES or not inner else f"{inner}.__init__"
+            if inner and inner not in found:
+                left.append(inner)
+            found.add(inner or full.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("room", LIGHT)
+def test_what_has_to_be_there_at_once_needs_no_trainer(room: str) -> None:
+    names = [name for name in FILES if name == room or name.startswith(f"{room}.")]
+    assert names
+    for name in names:
+        assert not reached(name) & HEAVY, name
+
+
+# Where names with an underscore of other libraries may be touched, and what for.
+INNER = {
+    "training.loop": "where Lightning's loops stand",
+    "memory.dry_run": "storages, modules and dispatch of tensors without content",
+    "commands._trainer": "the parser behind LightningCLI",
+}
+
+
+def private_names(file: Path) -> set[str]:
+    """Attributes with an underscore that are taken from something else than an object or a class of the file's own."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    own_names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own_names |= {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+    taken = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")}
+    records = {"_replace", "_asdict", "_fields"}  # those of a NamedTuple are public
+    return {name for name in taken if not name.startswith("__")} - own_names - records
+
+
+@pytest.mark.parametrize("name", [name for name in ORDER if name not in INNER])
+def test_the_inner_life_of_other_libraries_is_known_in_few_places(name: str) -> None:
+    assert private_names(FILES[name]) == set()
 
 
 def test_losses_need_torch_alone() -> None:
