@@ -345,13 +345,7 @@ def test_the_dispatcher_loads_nothing_heavy(words: list[str]) -> None:
     assert not seen & (HEAVY | {"numpy", "PIL", "jsonargparse", "yaml"})
 
 
-SLOW = ("iterate", "data split")  # their signatures name settings whose files load the trainer, or Arrow
-NAMES = [
-    pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in SLOW else [], id=name) for name in cli.COMMANDS
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cli.COMMANDS)
 def test_the_help_of_a_command_loads_nothing_heavy(name: str) -> None:
     assert not loaded(*name.split(), "--help") & HEAVY
 

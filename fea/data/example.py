@@ -18,6 +18,16 @@ _SIDE = re.compile(r"\b(?:left|right|(?:AU\s?)?[LR]\d|AU\s?\d+[LR]|AU\s?(?:5[125
 class Example(NamedTuple):
     """One face with what is known of it.
 
+    A smile: AU4 is known to be absent, and nobody looked for AU7.
+
+    >>> smile = Example(
+    ...     id="1", dataset="mine", image="faces/1.jpg", place="train.jsonl:1", question="",
+    ...     aus=frozenset({"AU6", "AUL12"}), coded=frozenset({4, 6, 12}), labels=("happiness",),
+    ...     emotions=("anger", "happiness"), analysis=None, intensities={"AU6": 3}, valence=None, arousal=None, meta="{}",
+    ... )
+    >>> sorted(smile.present), 7 in smile.coded, smile.mirror().aus == {"AU6", "AUR12"}
+    ([6, 12], False, True)
+
     Attributes:
         id: unique within its file; sampling noise is drawn from it.
         dataset: name of the data set it comes from.

@@ -15,11 +15,22 @@ from fea.data.example import Example
 class Prompt(NamedTuple):
     """One prompt, unpadded. P tokens, S image patches of C values.
 
+    A token of text, an image of one row and two columns of visual tokens (id 9), and two more of text; merging four patches
+    each, the image has eight:
+
+    >>> prompt = Prompt(
+    ...     example=None, ids=torch.tensor([1, 9, 9, 2, 3]),
+    ...     positions=torch.tensor([[0, 1, 1, 3, 4], [0, 1, 1, 3, 4], [0, 1, 2, 3, 4]]),
+    ...     pixels=torch.zeros(8, 1176), grid=torch.tensor([1, 2, 4]), target=torch.tensor([5, 6, 7]),
+    ... )
+    >>> targets([prompt, prompt._replace(target=torch.tensor([5]))])[1].tolist()
+    [[1, 1, 1], [1, 0, 0]]
+
     Attributes:
         example: what it was made from.
         ids: (P,) token ids, one placeholder per merged patch.
         positions: (3, P) time, height and width of M-RoPE.
-        pixels: (S, C) normalised patches.
+        pixels: (S, C) normalized patches.
         grid: (3,) frames, rows and columns of patches.
         target: (T,) ids of the analysis with its end token; empty where none is needed.
         features: (visual tokens, width) of the image, where a frozen vision tower has seen it already.

@@ -13,6 +13,12 @@ from fea.prompts.mentions import Mention, find_mentions
 class Answer(NamedTuple):
     """What a text says, read once.
 
+    >>> answer = parse("<think>Cheeks up (AU6), no frown (AU4).</think><answer>Happy.</answer>")
+    >>> sorted(answer.aus), answer.emotion, answer.well_formed, answer.think_span
+    ([6], 'happiness', True, (0, 47))
+    >>> [(mention.number, mention.claimed) for mention in answer.mentions]
+    [(6, True), (4, False)]
+
     Attributes:
         text: the whole text.
         aus: FACS numbers claimed inside the think block.
