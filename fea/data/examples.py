@@ -20,6 +20,12 @@ Balance = Literal["emotion", "au"]
 class Examples(Dataset[Example]):
     """Several tables one after the other.
 
+    An index is that of a kept example; its place counts all examples of all tables:
+
+        table     0 0 0 1 1          _starts [0, 3, 5]
+        place     0 1 2 3 4          _kept   [0, 3, 4]
+        index     0     1 2          index 1 is place 3: example 0 of table 1
+
     Args:
         tables: opened data files.
         analysed: keep only examples with an analysis, or only those without; null keeps both.
@@ -55,13 +61,19 @@ class Examples(Dataset[Example]):
         return every if self._kept is None else [every[i] for i in self._kept]
 
     def balance(self, by: Balance) -> NDArray[np.float64]:
-        """Sampling weights that even out emotions, or Action Units; an example without such labels weighs the average."""
+        """Sampling weights that even out emotions, or Action Units; an example without such labels weighs the average.
+
+        Each name is worth 1 over its examples, and an example weighs the mean of its names:
+
+            AU12        AU12        AU12, AU4        -              AU12 in 3 examples: 1/3, AU4 in 1: 1
+            1/3         1/3         2/3              4/9            4/9 = mean of the others
+        """
         columns = self.column("labels" if by == "emotion" else "AUs")
-        values = [tuple(value) if isinstance(value, list) else () for value in columns]
+        labels = [tuple(value) if isinstance(value, list) else () for value in columns]
         if self._kept is not None:
-            values = [values[i] for i in self._kept]
-        names, counts = np.unique([name for value in values for name in value], return_counts=True)
+            labels = [labels[i] for i in self._kept]
+        names, counts = np.unique([name for value in labels for name in value], return_counts=True)
         rarity = dict(zip(names.tolist(), 1 / counts, strict=True))
-        weights = np.array([np.mean([rarity[name] for name in value]) if value else np.nan for value in values])
+        weights = np.array([np.mean([rarity[name] for name in value]) if value else np.nan for value in labels])
         known = ~np.isnan(weights)
         return np.where(known, weights, weights[known].mean() if known.any() else 1.0)

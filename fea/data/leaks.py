@@ -20,9 +20,10 @@ from tqdm import tqdm
 from fea.data.example import Example
 from fea.data.images import load_image
 
-_SIDE = 16
+_SIDE = 16  # a hash says which of the 16 x 16 lowest frequencies of an image are above their median
 BITS = _SIDE**2
-_BLOCK = 256  # hashes that are compared with all others at a time
+# Hashes that are compared with all others at a time: with 100,000 images a block of products takes 100 MB, all of them 40 GB.
+_BLOCK = 256
 
 
 class Pair(NamedTuple):
@@ -55,6 +56,9 @@ def _hash(image: str, place: str) -> NDArray[np.bool_]:
 def tied(hashes: NDArray[np.bool_], people: NDArray[np.int64], distance: int) -> tuple[NDArray[np.int64], list[Pair]]:
     """Joins people whose images look alike.
 
+    Bits are compared as signs, by a matrix product: equal ones add 1 and different ones take 1 away, so that `distance`
+    different bits leave BITS - 2 * distance.
+
     Args:
         hashes: (images, BITS).
         people: number of the person on each image.
@@ -65,13 +69,14 @@ def tied(hashes: NDArray[np.bool_], people: NDArray[np.int64], distance: int) ->
         another person, the first such pair.
     """
     groups, pairs = people.copy(), []
-    signs = np.where(hashes, 1, -1).astype(np.float32)  # their product counts equal bits less different ones
-    for start in range(0, len(signs), _BLOCK):
+    signs = np.where(hashes, 1, -1).astype(np.float32)  # sums of 256 signs are exact in float32
+    for start in range(0, len(signs), _BLOCK):  # a block against itself and what comes after it: each pair once
         products = signs[start : start + _BLOCK] @ signs[start:].T
         for row, product in enumerate(products, start):
             alike = start + np.flatnonzero(product >= BITS - 2 * distance)
             others = alike[(alike > row) & (people[alike] != people[row])]
             if len(others):
                 pairs.append(Pair(row, int(others[0]), int(BITS - product[others[0] - start]) // 2))
+                # Whoever is tied to one of these is tied to this one too: whole groups get its number, not images alone.
                 groups[np.isin(groups, groups[others])] = groups[row]
     return np.unique(groups, return_inverse=True)[1], pairs

@@ -19,8 +19,11 @@ from fea.errors import FEAError
 
 Encode = Callable[[Example], Prompt]
 
-_TRIES = 20  # unreadable images in a row after which skipping is no answer any more
-
+# Unreadable images in a row after which skipping is no answer any more: even if every second one were broken, so many in a row
+# would be one case in a million.
+_TRIES = 20
+# More epochs than a run has, so that no two pairs of a seed and an epoch begin with the same number.
+_EPOCHS = 1_000_003
 
 Faces = Examples | Sequence[Example]
 
@@ -57,14 +60,12 @@ class EpochSampler(Sampler[Draw]):
         world: int = 1,
         even: bool = True,
     ):
-        self.size, self.seed, self.shuffle, self.mirror, self.rank, self.world = (
-            size,
-            seed,
-            shuffle,
-            mirror,
-            rank,
-            world,
-        )
+        self.size = size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.mirror = mirror
+        self.rank = rank
+        self.world = world
         self.weights = None if weights is None else torch.from_numpy(weights)
         self.stop = size // world * world if even else size
         self.epoch = 0
@@ -83,8 +84,14 @@ class EpochSampler(Sampler[Draw]):
         return len(range(0, self.stop, self.world))
 
     def __iter__(self) -> Iterator[Draw]:
-        """Begins at `start`, in draws of this rank."""
-        chance = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        """Begins at `start`, in draws of this rank.
+
+        Every process makes the whole order and takes its own places from it, here with 3 processes:
+
+            place     0 1 2 | 3 4 5 | 6 7          rank 1 serves places 1, 4 and 7; with start = 1 only 4 and 7
+            rank      0 1 2   0 1 2   0 1          even: stop = 6, so that nobody has a draw more
+        """
+        chance = torch.Generator().manual_seed(self.seed * _EPOCHS + self.epoch)
         if self.weights is not None:
             order = torch.multinomial(self.weights, self.size, replacement=True, generator=chance)
         else:
@@ -95,12 +102,19 @@ class EpochSampler(Sampler[Draw]):
 
 
 class Encoded(Dataset[tuple[Prompt | None, list[str]]]):
-    """Encodes what is drawn; an unreadable image gives way to another example, or to nothing."""
+    """Encodes what is drawn; an unreadable image gives way to another example, or to nothing.
+
+    Args:
+        examples: what is drawn from.
+        encode: turns one into a prompt.
+        substitute: take the next example of the file in place of one that cannot be read.
+    """
 
     def __init__(self, examples: Faces, encode: Encode, substitute: bool):
         self.examples, self.encode, self.substitute = examples, encode, substitute
 
     def __getitem__(self, draw: Draw) -> tuple[Prompt | None, list[str]]:
+        """A prompt, or None if there is none, and why images before it could not be read."""
         reasons: list[str] = []
         for attempt in range(_TRIES if self.substitute else 1):
             example = self.examples[(draw.number + attempt) % len(self.examples)]
@@ -116,7 +130,12 @@ _JOINED = {"ids": 0, "positions": 1, "pixels": 0, "grid": 0, "target": 0}
 
 
 class _Joined(NamedTuple):
-    """A batch on its way from a worker: every tensor costs a file handle there, so there are five and not five a prompt."""
+    """A batch on its way from a worker: every tensor costs a file handle there, so there are five and not five a prompt.
+
+    prompts          ids [a b c], [d e]          positions (3, 3), (3, 2)
+    tensors          ids [a b c d e]             positions (3, 5), joined along dimension 1
+    sizes            ids [3, 2]                  positions [3, 2]
+    """
 
     examples: list[Example]
     tensors: dict[str, Tensor]
@@ -124,19 +143,24 @@ class _Joined(NamedTuple):
 
 
 def _join(items: list[tuple[Prompt | None, list[str]]]) -> tuple[_Joined, list[str]]:
+    """In a worker: the prompts of a batch as few tensors, and why images could not be read."""
     prompts = [prompt for prompt, _ in items if prompt is not None]
-    columns = {name: [getattr(prompt, name) for prompt in prompts] for name in _JOINED}
-    tensors = {name: torch.cat(column, dim=_JOINED[name]) for name, column in columns.items() if column}
-    sizes = {name: [tensor.shape[_JOINED[name]] for tensor in column] for name, column in columns.items()}
-    return _Joined([p.example for p in prompts], tensors, sizes), [reason for _, reasons in items for reason in reasons]
+    tensors: dict[str, Tensor] = {}
+    sizes: dict[str, list[int]] = {}
+    for name, dim in _JOINED.items():
+        parts = [getattr(prompt, name) for prompt in prompts]
+        sizes[name] = [part.shape[dim] for part in parts]
+        if parts:
+            tensors[name] = torch.cat(parts, dim)
+    examples = [prompt.example for prompt in prompts]
+    return _Joined(examples, tensors, sizes), [reason for _, reasons in items for reason in reasons]
 
 
 def _split(joined: _Joined) -> list[Prompt]:
-    columns = {
-        name: torch.split(tensor, joined.sizes[name], dim=_JOINED[name]) for name, tensor in joined.tensors.items()
-    }
+    """In the process that asked: the prompts again, as views of the joined tensors."""
+    parts = {name: tensor.split(joined.sizes[name], dim=_JOINED[name]) for name, tensor in joined.tensors.items()}
     return [
-        Prompt(example, **{name: column[number] for name, column in columns.items()})
+        Prompt(example, **{name: part[number] for name, part in parts.items()})
         for number, example in enumerate(joined.examples)
     ]
 
@@ -172,7 +196,8 @@ class Loader:
         self.examples, self.sampler = examples, sampler
         self.batch_size, self.on_bad, self.training = batch_size, on_bad, training
         self.skipped: dict[str, int] = {}
-        self._position = self._skip = 0
+        self._position = 0  # batches served in this epoch
+        self._skip = 0  # batches that the next iteration begins behind
         self._loader = DataLoader(
             Encoded(examples, encode, substitute=training and on_bad == "skip"),
             batch_size=batch_size,
@@ -209,5 +234,5 @@ class Loader:
         return {"position": self._position % max(1, len(self))}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next iteration begins there."""
+        """The next iteration goes on from there; the one after it begins an epoch as usual."""
         self._skip = state["position"]

@@ -1,4 +1,4 @@
-"""FSDP2: weights, gradients and optimiser sharded over all processes, as `trainer.strategy: fsdp2`.
+"""FSDP2: weights, gradients and optimizer sharded over all processes, as `trainer.strategy: fsdp2`.
 
 Outside a forward pass every process holds its shard of each parameter. Processes write completions of different lengths, so a
 rollout gathers all weights once, and each process goes its own way; where they do not fit, all go on together, token by token,
@@ -76,6 +76,7 @@ def shard(
         mesh: the processes.
         low_precision: gather and compute in bf16; gradients are summed, and weights kept, as they are.
     """
+    # Inputs are not cast: the uniform numbers that choose tokens would lose all but 8 bits.
     low = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     precision = low if low_precision else MixedPrecisionPolicy()
     for block in blocks:
@@ -114,6 +115,7 @@ def sampling(root: nn.Module, gathers: bool) -> Iterator[Callable[[bool], bool]]
 
 
 def _in_any(value: bool, device: torch.device) -> bool:
+    """Whether something holds in any process; all have to ask together."""
     flag = torch.tensor(float(value), device=device)
     dist.all_reduce(flag, dist.ReduceOp.MAX)
     return bool(flag)
@@ -127,19 +129,29 @@ def reshard(root: nn.Module) -> None:
 
 
 def own_part(parameter: Tensor) -> Tensor:
-    """What this process holds of a parameter."""
+    """What this process holds of a parameter: its shard, or all of it where nothing is sharded."""
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
 def whole(part: Tensor, like: Tensor) -> Tensor:
-    """The whole of a parameter from the parts of all processes."""
+    """The whole of a parameter, in host memory, from the parts of all processes; these have to call it together.
+
+    Args:
+        part: of this process.
+        like: the parameter, which knows how it is sharded.
+    """
     if not isinstance(like, DTensor):
         return part
     return DTensor.from_local(part.to(like.device), like.device_mesh, like.placements).full_tensor().cpu()
 
 
 def part_of(weight: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole weight."""
+    """This process's part of a whole weight, in host memory: the inverse of `whole`.
+
+    Args:
+        weight: the whole of it.
+        like: the parameter, which knows how it is sharded.
+    """
     if not isinstance(like, DTensor):
         return weight
     with torch.no_grad():

@@ -64,6 +64,8 @@ class Completions(NamedTuple):
 def noise(examples: Sequence[str], group: int, length: int, seed: int, round: int) -> Tensor:
     """Uniform numbers in [0, 1) for a rollout.
 
+    In float64: float32 numbers are multiples of 2^-24, and tokens rarer than that would come never, or too often.
+
     Args:
         examples: ids of the prompts' examples.
         group: completions of each.
@@ -84,12 +86,17 @@ def noise(examples: Sequence[str], group: int, length: int, seed: int, round: in
 
 
 def _uniform(key: str, length: int) -> Tensor:
+    # Python's own hash of a text differs from process to process. Less one bit, 8 bytes are a seed that is never negative.
     seed = int.from_bytes(blake2b(key.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
     return torch.rand(length, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def choose(log_p: Tensor, uniform: Tensor | None) -> Tensor:
     """Picks a token from each row: the most probable one, or the one whose stretch of the distribution holds the number.
+
+        token        0        1     2   3            number 0.5   token 1: a stretch begins with its lower end
+        probability  0.5      0.3   0   0.2                 0.8   token 3: what is impossible has no stretch
+        cumulative   0.5      0.8   0.8 1.0
 
     Args:
         log_p: (N, V) log-probabilities.
@@ -100,6 +107,8 @@ def choose(log_p: Tensor, uniform: Tensor | None) -> Tensor:
     """
     if uniform is None:
         return log_p.argmax(dim=-1)
-    cumulative = log_p.double().exp().cumsum(dim=-1)
-    cumulative = cumulative / cumulative[:, -1:]  # ends at exactly 1, so no number points beyond the possible tokens
-    return torch.searchsorted(cumulative, uniform[:, None].contiguous(), right=True)[:, 0]
+    cumulative_NV = log_p.double().exp().cumsum(dim=-1)
+    cumulative_NV = (
+        cumulative_NV / cumulative_NV[:, -1:]
+    )  # ends at exactly 1, so no number points beyond the possible tokens
+    return torch.searchsorted(cumulative_NV, uniform[:, None].contiguous(), right=True)[:, 0]
