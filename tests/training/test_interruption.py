@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import fit, fit_arguments
+from processes import start
 
 SETTINGS = {
     "trainer__callbacks": '[{"class_path": "fea.callbacks.FormatReward"}]', "trainer__max_steps": 40,
@@ -22,10 +20,7 @@ SETTINGS = {
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_stops_at_the_next_step(tmp_path: Path, number: signal.Signals) -> None:
     arguments = fit_arguments("grpo", tmp_path / "run", **SETTINGS)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fea", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
-    )  # fmt: skip
+    process = start(arguments, fresh=number == signal.SIGTERM)
     deadline = time.monotonic() + 120
     while not list((tmp_path / "run").glob("events.*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
