@@ -7,6 +7,7 @@ from fea.callbacks.answer_writer import AnswerWriter
 from fea.callbacks.au_reward import AUReward
 from fea.callbacks.emotion_reward import EmotionReward
 from fea.callbacks.format_reward import FormatReward
+from fea.callbacks.reward_gap import RewardGap
 from fea.callbacks.sample_table import SampleTable
 from fea.callbacks.self_check import SelfCheck
 from fea.callbacks.synthesis import Synthesis
@@ -17,6 +18,7 @@ __all__ = [
     "AnswerWriter",
     "EmotionReward",
     "FormatReward",
+    "RewardGap",
     "SampleTable",
     "SelfCheck",
     "Synthesis",

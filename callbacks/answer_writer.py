@@ -10,8 +10,8 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from fea.analysis.tables import answer_row
-from fea.data.jsonl import write_jsonl
+from fea.analysis.tables import result_of
+from fea.system.lines import write_jsonl
 
 
 class AnswerWriter(BasePredictionWriter):
@@ -30,7 +30,7 @@ class AnswerWriter(BasePredictionWriter):
     ) -> None:
         """Gathers the answers of all processes, one after the other, and writes them."""
         rows = [
-            {"id": example.id, **answer_row(example.image, answer)}
+            {"id": example.id, **result_of(example.image, answer).row}
             for batch in predictions
             for example, answer in batch
         ]

@@ -84,7 +84,7 @@ def _gaps(module: GRPOModule, rollout: Rollout) -> dict[str, float]:
     plain = logps()
     policy.config = config
     gaps = {"of sampling and of training": gap(sampled, trained), "of the layout and of rows": gap(trained, plain)}
-    if module.beta:
+    if module.objective.beta:
         with policy.reference():
             gaps["of policy and reference"] = gap(trained, logps())
     return gaps

@@ -19,13 +19,15 @@ from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.errors import FEAError
 from fea.model.sampling import Generation
-from fea.synthesis.attempts import labelled
+from fea.synthesis.attempts import Judge, labelled
+from fea.synthesis.checks import failures
 from fea.synthesis.datacard import write_datacard
-from fea.synthesis.journal import Journal, admitted, images_of, tried_of, whole_lines
+from fea.synthesis.journal import Journal, admitted, images_of, read_tried, tried_of
 from fea.synthesis.recipe import Pace, Recipe
-from fea.synthesis.round import distinct, provenance, settings_of, synthesise
+from fea.synthesis.round import distinct, provenance, run, settings_of
 from fea.system.files import common_root
 from fea.training.interruption import Interruption
+from fea.training.loop import whole_epochs
 from fea.training.module import FEAModule
 
 
@@ -66,6 +68,7 @@ class Synthesis(Callback):
         self.pace = Pace(batch_size, minutes=minutes)
         self.every, self.recipe, self.share, self.weight = every, recipe, share, weight
         self.rarer, self.temperature = rarer, temperature
+        self.judge: Judge = failures
         self.rounds, self.written = 0, list[int]()  # complete rounds, and those of them that found faces to write about
         self.solved: set[str] = set()  # file and line of faces that have an analysis now
 
@@ -109,7 +112,7 @@ class Synthesis(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes, if a round is due: after whole epochs only."""
-        if _whole_epochs(trainer) // self.every > self.rounds:
+        if whole_epochs(trainer) // self.every > self.rounds:
             round = self.rounds + 1
             faces = self._faces(_data(trainer), round)
             if faces:
@@ -130,7 +133,17 @@ class Synthesis(Callback):
         with module.sampling():
             origin = provenance(module.policy, self.recipe, round)
             journal = Journal(file, settings, common_root([face.image for face in faces], file.parent), origin)
-            synthesise(module.policy, faces, journal, self.recipe, generation, pace, earlier, lambda: _obey(trainer))
+            run(
+                module.policy,
+                faces,
+                journal,
+                self.recipe,
+                generation,
+                pace,
+                earlier,
+                lambda: _obey(trainer),
+                self.judge,
+            )
         trainer.strategy.barrier("synthesis")
         if trainer.is_global_zero:
             write_datacard(file.parent)
@@ -153,8 +166,8 @@ class Synthesis(Callback):
             raise FEAError(
                 f"'{tried_of(file)}' is missing, and the checkpoint was written after it; go on in the folder of that run"
             )
-        entries = whole_lines(tried_of(file))[1:]
-        solved = {entry["place"] for entry in entries if entry["accepted"]}
+        _, entries = read_tried(file)
+        solved = {entry.place for entry in entries if entry.accepted}
         if solved:
             data.join(Source(str(file), str(images_of(file)), list(data.all_emotions), weight=self.weight))
             data.favour(dict.fromkeys(solved, self.rarer))
@@ -171,13 +184,6 @@ class Synthesis(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on counting."""
         self.rounds, self.written = state["rounds"], state["written"]
-
-
-def _whole_epochs(trainer: Trainer) -> int:
-    """Epochs that are complete; the trainer counts one at its end, or when it goes on after its last batch, or not at all."""
-    loop = cast(Any, trainer.fit_loop)
-    begun, ended = loop.epoch_progress.current.ready, loop.epoch_progress.current.processed
-    return int(max(begun, ended) if loop.epoch_loop.batch_progress.is_last_batch else min(begun - 1, ended))
 
 
 def _file(trainer: Trainer, round: int) -> Path:

@@ -61,13 +61,13 @@ class Watch(RolloutCallback):
             yield (
                 "entropy",
                 f"the entropy fell to {mean['entropy']:.3f} nats a token: completions hardly differ and teach little; lower "
-                "model.optimization.lr, or raise model.beta",
+                "model.optimization.lr, or raise model.objective.beta",
             )
         if mean["same"] > max(self.same, mean["same_labels"] + 0.1):
             yield (
                 "same",
                 f"{mean['same']:.0%} of the answers name the same emotion, and {mean['same_labels']:.0%} of the labels: the "
-                "policy may be gaming a reward; set data.balance to emotion, or raise model.beta",
+                "policy may be gaming a reward; set data.balance to emotion, or raise model.objective.beta",
             )
         if mean["claimed"] > self.spam * max(1.0, mean["labelled"]):
             yield (
@@ -79,7 +79,8 @@ class Watch(RolloutCallback):
             yield (
                 "length",
                 f"completions have {mean['length']:.0f} tokens, {self.first_length:.0f} at the start, and "
-                f"{mean['truncated']:.0%} have no end; raise model.generation.max_tokens, or set model.mask_truncated",
+                f"{mean['truncated']:.0%} have no end; raise model.generation.max_tokens, or set "
+                "model.objective.mask_truncated",
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,46 +5,97 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from fea.errors import FEAError
 
-HELP = """\
-usage: fea COMMAND [options]
 
-train and evaluate (any number of --config files, later ones overlay earlier ones)
-  fit          train: fea fit --config configs/sft.yaml, then fea fit --config configs/grpo.yaml
-  validate     measure on the validation files
-  test         measure on the test files
-  predict      answer the files under data.predict
-  iterate      both stages and synthesis in rounds: fea iterate --config configs/iterate.yaml
-  plan         the memory that a fit will need: fea plan --config configs/grpo.yaml --gpu 24GB
+class Verb(NamedTuple):
+    """What can be typed.
 
-use
-  analyze      Action Units, emotion and reasoning of images: fea analyze *.jpg --model RUN --out answers.csv
-  synthesize   analyses for faces that have labels and none: fea synthesize FILE --model RUN --out synthesis.jsonl
-  review       accept, reject or mend written analyses on a local page: fea review FILE --reviewer NAME
-  data check   what is in a data file, and what is wrong with it
-  data faces   draw practice faces with labels
-  data split   train and test sets from a reviewed file: fea data split FILE --out DIR
-  demo         the whole method on a laptop, with a report
+    Attributes:
+        place: module and function.
+        told: the first line of the function's docstring, which stands here too since its module is not imported for help.
+    """
+
+    place: str
+    told: str
+
+    def load(self) -> Callable[..., Any]:
+        """The function, with the module that it needs."""
+        from importlib import import_module
+
+        module, _, function = self.place.partition(":")
+        found: Callable[..., Any] = getattr(import_module(module), function)
+        return found
+
+
+# By the title that they stand below in the help. Two words are a member of a group.
+SECTIONS = {
+    "train and evaluate, with any number of --config files": {
+        "fit": Verb("fea.commands.fit:fit", "Trains: stage 1 by SFT, stage 2 by GRPO."),
+        "validate": Verb("fea.commands.fit:validate", "Measures a checkpoint on the validation files."),
+        "test": Verb("fea.commands.fit:test", "Measures a checkpoint on the test files."),
+        "predict": Verb(
+            "fea.commands.fit:predict", "Answers the files under data.predict, as JSONL in the folder of the run."
+        ),
+        "iterate": Verb(
+            "fea.iterate:iterate", "Trains in rounds: SFT, GRPO, synthesis, and again with what was accepted."
+        ),
+        "plan": Verb("fea.commands.plan:plan_memory", "Plans the memory that a fit will need."),
+    },
+    "use": {
+        "analyze": Verb(
+            "fea.commands.analyze:analyze",
+            "Names the Action Units and the emotion of faces, with the reasoning; one row an image.",
+        ),
+        "synthesize": Verb(
+            "fea.commands.synthesize:synthesize",
+            "Writes analyses for faces that have labels and no analysis; those that pass the triple check are kept.",
+        ),
+        "review": Verb(
+            "fea.commands.review:review",
+            "Shows written analyses with their faces and labels on a local page, to be accepted, rejected or mended.",
+        ),
+        "data check": Verb(
+            "fea.commands.data_check:check_file", "Counts what is in a data file and lists what is wrong with it."
+        ),
+        "data faces": Verb(
+            "fea.drawn.faces:write_faces", "Draws faces into image files and writes their labels beside them."
+        ),
+        "data split": Verb(
+            "fea.commands.data_split:split_file",
+            "Makes a train and a test set from a reviewed file, with no person in both.",
+        ),
+        "demo": Verb(
+            "fea.commands.demo:demo",
+            "Teaches a tiny model to read drawn faces: all stages, a table of their scores, and `report.html`.",
+        ),
+    },
+}
+COMMANDS = {name: verb for section in SECTIONS.values() for name, verb in section.items()}
+GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
+OWN_PARSERS = (
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "plan",
+)  # they get the words as they are: they read configs of the trainer
+
+_EXAMPLES = """\
+start with
+  fea demo
+  fea fit --config configs/sft.yaml
+  fea fit --config configs/grpo.yaml
+  fea analyze *.jpg --model runs/grpo --out answers.csv
 
 fea COMMAND --help shows the options of one command.
 """
-
+_HELP = ("-h", "--help")
 _PATH_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
-TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = {
-    "plan": "fea.commands.plan:plan_memory",
-    "iterate": "fea.iterate:iterate",
-    "synthesize": "fea.commands.synthesize:synthesize",
-    "analyze": "fea.commands.analyze:analyze",
-    "review": "fea.commands.review:review",
-    "data check": "fea.commands.data_check:check_file",
-    "data faces": "fea.drawn.faces:write_faces",
-    "data split": "fea.commands.data_split:split_file",
-    "demo": "fea.commands.demo:demo",
-}
+_NOBODY_READS = 128 + 13  # as a process that SIGPIPE ended, of which there is none on some systems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,17 +106,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 2 after bad input, which is reported as one sentence and without a traceback; 128 and the number of the signal
-        after a stop by SIGTERM, SIGUSR1 or Ctrl-C.
+        after a stop by SIGTERM, SIGUSR1 or Ctrl-C; 141 if nobody reads the output any more, as with `| head`.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own callbacks; last, so that they shadow nothing
     try:
-        return _run(argv)
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # here, and not as the interpreter ends, where an error could no longer be told quietly
     except FEAError as error:
         if error.code:  # of several processes that were asked to stop, the first one speaks
-            print(f"fea: {'error: ' if error.code == 2 else ''}{error}", file=sys.stderr)
+            print(f"fea: {'error: ' if error.code == FEAError.code else ''}{error}", file=sys.stderr)
         return error.code
+    except BrokenPipeError:
+        if not _nobody_reads():  # but another pipe broke, such as that of a process that reads images
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at the end
+        return _NOBODY_READS
     except OSError as error:
         if error.errno not in _PATH_ERRORS:
             raise
@@ -75,43 +134,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _nobody_reads() -> bool:
+    """Whether the reader of standard output has gone."""
+    import select
+
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # errors are told unasked
+    return bool(output.poll(0))
+
+
 def _run(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help"):
-        print(HELP)
+    if not argv or argv[0] in _HELP or argv == ["help"]:
+        print(_help())
         return 0
     if argv[0] == "--version":
         from fea import __version__
 
         print(f"fea {__version__}")
         return 0
-    if argv[0] in TRAINER_COMMANDS:
-        from fea.commands.fit import run
-
-        run(argv)
+    if argv[0] == "help":
+        return _run([*argv[1:], "--help"])
+    if argv[0] in GROUPS and (len(argv) == 1 or argv[1] in _HELP):
+        members = {name: verb for name, verb in COMMANDS.items() if name.startswith(f"{argv[0]} ")}
+        print(
+            f"usage: fea {argv[0]} COMMAND [options]\n\n{_lines(members)}\n\nfea {argv[0]} COMMAND --help shows the options."
+        )
         return 0
-    name = " ".join(argv[:2]) if argv[0] == "data" else argv[0]
+    name = " ".join(argv[:2]) if argv[0] in GROUPS else argv[0]
     if name not in COMMANDS:
         raise FEAError(_no_command(name))
     return _command(name, argv[len(name.split()) :])
 
 
+def _help() -> str:
+    sections = [f"{title}\n{_lines(verbs)}" for title, verbs in SECTIONS.items()]
+    return "\n\n".join(["usage: fea COMMAND [options]", *sections, _EXAMPLES])
+
+
+def _lines(verbs: dict[str, Verb]) -> str:
+    return "\n".join(f"  {name:<12} {verb.told}" for name, verb in verbs.items())
+
+
 def _no_command(asked: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(asked, [*TRAINER_COMMANDS, *COMMANDS], 1)
+    near = difflib.get_close_matches(asked, list(COMMANDS), 1)
     return f"there is no command '{asked}'; " + (f"did you mean '{near[0]}'?" if near else "see fea --help")
 
 
 def _command(name: str, argv: list[str]) -> int:
     """Runs a command and returns its exit code; what a function returns that has none is printed."""
-    from importlib import import_module
+    called = COMMANDS[name].load()
+    if name in OWN_PARSERS:
+        result = called(argv)
+    else:
+        from fea.commands._options import options_of
 
-    from fea.commands._options import options_of
-
-    module, _, function = COMMANDS[name].partition(":")
-    called = getattr(import_module(module), function)
-    # `plan` reads the configs of `fit`.
-    result = called(argv) if name == "plan" else called(**options_of(called, argv, f"fea {name}"))
+        result = called(**options_of(called, argv, f"fea {name}"))
     if isinstance(result, int):
         return result
     print(result)

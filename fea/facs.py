@@ -94,14 +94,6 @@ ACTION_UNITS: dict[int, ActionUnit] = _action_units()
 # The units that the full prompt explains: those of the paper's instruction (arXiv 2511.10254v1).
 PROMPTED_AUS: tuple[int, ...] = (*range(1, 3), *range(4, 8), *range(9, 21), *range(22, 33), 43)
 
-# Units that a data set's coders looked for, where that is public knowledge; a data set that is not named here is taken
-# to have coded the units that occur in its file.
-CODED_AUS: dict[str, tuple[int, ...]] = {
-    "disfa": (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26),
-    "faba": (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 20, 23, 24, 25, 26, 27, 43),
-    "emotionet": (1, 2, 4, 5, 6, 9, 12, 17, 20, 25, 26, 43),
-}
-
 # Pairs that one still face cannot show together (FACS 2002, Table 9-1, and anatomy): worth a warning, never a correction.
 CONFLICTS: tuple[tuple[int, int], ...] = (
     *((5, 43), (18, 20), (22, 28), (24, 25), (26, 27), (43, 46)),

@@ -1,8 +1,8 @@
-"""Stage 2: Group Relative Policy Optimisation with verifiable rewards, from top to bottom.
+"""Stage 2: Group Relative Policy Optimization with verifiable rewards, from top to bottom.
 
     for each batch of B prompts:
         sample G completions of each from the policy                    -> rollout
-        score them with every reward                                    -> rewards       (B, G, K)
+        score them with every reward                                    -> scores        (B, G, K)
         compare the completions of a prompt with each other             -> advantages    (N, T)
         drop groups that teach nothing, spread the others over packs    -> packs
         remember what the sampling and the reference policy thought     -> old, ref      (N, T)
@@ -19,35 +19,27 @@ Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T token
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torchmetrics import MeanMetric
 
+from fea import losses
 from fea.data.loader import Loader
 from fea.data.prompt import Prompt, targets
 from fea.errors import FEAError
-from fea.losses import (
-    Normalizer,
-    kl_k3,
-    mean_nll,
-    normalise_then_sum,
-    policy_loss,
-    sum_then_normalise,
-    token_advantages,
-)
+from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
-from fea.rewards import RewardCallback, rewards_of, scored
+from fea.rewards import rewards_of, scored
 from fea.rollouts import numbers
 from fea.rollouts.buffer import Buffer, Pack
 from fea.rollouts.loader import RolloutCallback, RolloutLoader
 from fea.rollouts.packing import Packing
 from fea.rollouts.replay import Replay
-from fea.rollouts.rollout import Rollout, ask
-from fea.system.machine import peak_memory
+from fea.rollouts.rollout import Rollout, Scores, ask
 from fea.training.module import FEAModule
 from fea.training.optimization import Optimization
 
@@ -57,26 +49,20 @@ _ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold
 class GRPOModule(FEAModule):
     """Reinforcement learning from the rewards under `trainer.callbacks`.
 
-    One rollout is one batch of the data module. It is used for mu * minibatches optimiser steps, each of
+    One rollout is one batch of the data module. It is used for mu * minibatches optimizer steps, each of
     `trainer.accumulate_grad_batches` packs.
 
     Args:
         policy: the model and what it is shown.
         init_from: run (folder or checkpoint) whose weights this one starts from; null: the base's own.
         generation: how completions are sampled, and answers written in validation and test.
-        optimization: optimiser and learning rate.
+        optimization: optimizer and learning rate.
         group_size: completions of each prompt.
         mu: epochs over each rollout.
-        minibatches: optimiser steps that an epoch over a rollout is split into.
-        beta: weight of the KL term; 0 needs no reference policy.
+        minibatches: optimizer steps that an epoch over a rollout is split into.
+        objective: what an update maximizes.
         sft_weight: weight of the cross-entropy on training analyses, and on those that `fea.callbacks.Synthesis` accepts;
             each rollout is then joined by as many of them as it has prompts, which `fea plan` does not count.
-        clip_low: how far the ratio may fall below 1.
-        clip_high: how far it may rise above 1.
-        advantage: "sum_then_normalise" compares total rewards (the paper's); "normalise_then_sum" compares each reward by
-            itself and credits it to its own region.
-        normalizer: "grpo" averages over each completion, "dapo" over tokens, "dr_grpo" divides by a constant.
-        mask_truncated: leave completions without an end out of the loss.
         seed: of the sampling noise.
     """
 
@@ -89,31 +75,162 @@ class GRPOModule(FEAModule):
         group_size: int = 8,
         mu: int = 1,
         minibatches: int = 1,
-        beta: float = 0.04,
+        objective: losses.Objective = losses.Objective(),  # noqa: B008
         sft_weight: float = 0.0,
-        clip_low: float = 0.2,
-        clip_high: float = 0.2,
-        advantage: Literal["sum_then_normalise", "normalise_then_sum"] = "sum_then_normalise",
-        normalizer: Normalizer = "grpo",
-        mask_truncated: bool = False,
         seed: int = 0,
     ):
         super().__init__(policy, init_from, generation, optimization)
         if group_size < 2:
-            raise FEAError(
-                f"model.group_size: {group_size}; a completion is compared with its group, which needs at least 2"
-            )
-        self.group_size, self.mu, self.minibatches, self.beta = group_size, mu, minibatches, beta
-        self.clip_low, self.clip_high, self.advantage, self.normalizer = clip_low, clip_high, advantage, normalizer
-        self.mask_truncated, self.seed, self.sft_weight = mask_truncated, seed, sft_weight
+            raise FEAError(f"model.group_size: {group_size}; to compare completions with each other needs at least 2")
+        self.objective, self.sft_weight, self.seed = objective, sft_weight, seed
+        self.group_size, self.mu, self.minibatches = group_size, mu, minibatches
         self.clock = numbers.Clock()
-        self.train_reward, self.val_reward = MeanMetric(), MeanMetric()
-
-    def packs(self, accumulate: int) -> int:
-        """Into how many packs a rollout is split."""
-        return self.minibatches * accumulate
 
     # --- one rollout ---
+
+    @torch.no_grad()
+    def roll(self, prompts: list[Prompt], round: int) -> Buffer:
+        """Samples completions of a batch of prompts and prepares their update."""
+        with self.sampling():
+            rollout = self._sample(prompts, round)
+            scores = self._score(rollout)
+            advantages_NT = self._advantages(rollout, scores)
+            weights_NT = self._weights(rollout)
+            packs = self._packs(rollout, advantages_NT)
+            old_logps, ref_logps = self._old_and_reference(rollout, packs)
+        lessons_N = (weights_NT * (advantages_NT.abs() + self.objective.beta)).sum(dim=1)
+        return Buffer(
+            ids=rollout.completions.ids,
+            mask=rollout.completions.mask,
+            advantages=advantages_NT,
+            weights=weights_NT,
+            sampled_logps=rollout.completions.logps,
+            old_logps=old_logps,
+            ref_logps=ref_logps,
+            packs=packs,
+            signal=self.packing.signal(lessons_N, self._total),
+            metrics=numbers.report(rollout, scores, advantages_NT, self.data.all_emotions, self.clock),
+        )
+
+    def _sample(self, prompts: Sequence[Prompt], round: int) -> Rollout:
+        with self.clock.timed("rollout"):
+            ids = [prompt.example.id for prompt in prompts]
+            noise_NT = noise(ids, self.group_size, self.generation.max_tokens, self.seed, round)
+            return ask(self.policy, prompts, self.group_size, self.generation, noise_NT)
+
+    def _score(self, rollout: Rollout) -> Scores:
+        with self.clock.timed("reward"):
+            scores = scored(rewards_of(self.trainer), rollout, self.device)
+        for observer in cast(Any, self.trainer).callbacks:
+            if isinstance(observer, RolloutCallback):
+                observer.on_rollout(self.trainer, self, rollout, scores.by_name)
+        return scores
+
+    def _advantages(self, rollout: Rollout, scores: Scores) -> Tensor:
+        """(N, T), spread over the tokens that each reward credits."""
+        mask_NT = rollout.completions.mask
+        if self.objective.advantage == "sum_then_normalize":
+            advantages_NK, regions = self._of_totals(scores).view(-1, 1), ["all"]
+        else:
+            advantages_BGK = losses.normalize_then_sum(scores.rewards_BGK, scores.weights_K)
+            advantages_NK, regions = advantages_BGK.view(len(mask_NT), -1), scores.regions
+        spans = rollout.regions(self.policy.tokens_until)
+        regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)
+        return losses.token_advantages(advantages_NK, regions_NK2, mask_NT)
+
+    def _of_totals(self, scores: Scores) -> Tensor:
+        try:
+            return losses.sum_then_normalize(scores.rewards_BGK, scores.weights_K)
+        except ValueError as error:
+            raise FEAError(
+                f"{error}; use model.objective.advantage normalize_then_sum, or let the reward return None for the face"
+            ) from error
+
+    def _weights(self, rollout: Rollout) -> Tensor:
+        """(N, T)."""
+        mask_NT, truncated_N = rollout.completions.mask, rollout.completions.truncated
+        counted_NT = mask_NT * ~truncated_N[:, None] if self.objective.mask_truncated else mask_NT
+        limit, processes = self.generation.max_tokens, self.trainer.world_size
+        return self.packing.weights(counted_NT, self.objective.normalizer, limit, self._total, processes)
+
+    def _total(self, value: Tensor) -> Tensor:
+        """Sum over all processes."""
+        return cast(Tensor, self.trainer.strategy.reduce(value.clone(), reduce_op="sum"))
+
+    def _packs(self, rollout: Rollout, advantages_NT: Tensor) -> list[list[int]]:
+        """Group numbers of each pack. Without a KL term a group whose completions all score the same is dropped."""
+        written_B = rollout.completions.mask.view(len(rollout.prompts), -1).sum(dim=1).tolist()
+        teaches_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.objective.beta > 0)
+        tokens = {
+            number: self.packing.tokens(len(prompt.ids), written)
+            for number, (prompt, written) in enumerate(zip(rollout.prompts, written_B, strict=True))
+            if teaches_B[number]
+        }
+        return self.packing.split(tokens)
+
+    def _old_and_reference(self, rollout: Rollout, packs: list[list[int]]) -> tuple[Tensor | None, Tensor | None]:
+        """Log-probabilities under the sampling and the reference policy, pack by pack as the update will compute them.
+
+        With a single optimizer step a rollout the first of these are the update's own.
+        """
+        with self.clock.timed("old_and_reference"):
+            old = self._logps(rollout, packs) if self.mu * self.minibatches > 1 else None
+            if not self.objective.beta:
+                return old, None
+            with self.policy.reference():
+                return old, self._logps(rollout, packs)
+
+    def _logps(self, rollout: Rollout, packs: list[list[int]]) -> Tensor:
+        ids, mask = rollout.completions.ids, rollout.completions.mask
+        logps_NT = torch.zeros_like(mask, dtype=torch.float32)
+        for groups in (pack or [0] for pack in packs):  # as many passes in every process
+            rows = rollout.rows(groups)
+            used = int(mask[rows].sum(dim=1).max())
+            prompts = [rollout.prompts[group] for group in groups]
+            kept = ids[rows, :used], mask[rows, :used]
+            logps_NT[rows, :used] = self.policy.logps(prompts, *kept, self.generation.temperature)[0]
+        return logps_NT
+
+    # --- update ---
+
+    def training_step(self, pack: Pack, index: int) -> Tensor:
+        """Loss of one pack; the packs of an optimizer step, on all processes, add up to its mean."""
+        goal = self.objective
+        self.has_signal = pack.signal or bool(pack.replay)
+        logps, entropies = self.policy.logps(pack.prompts, pack.ids, pack.mask, self.generation.temperature)
+        old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
+        policy = losses.policy_loss(logps, old_logps, pack.advantages, pack.weights, goal.clip_low, goal.clip_high)
+        loss = policy.loss
+        watched = {"entropy": entropies, "sampling_gap": (logps - pack.sampled_logps).abs()}
+        if pack.ref_logps is not None:
+            watched["kl"] = losses.kl_k3(logps, pack.ref_logps)
+            loss = loss + goal.beta * (watched["kl"] * pack.weights).sum()
+        if pack.replay:
+            loss = loss + self.sft_weight * self._replayed(pack)
+        means = {name: (values.detach() * pack.mask).sum() / pack.mask.sum() for name, values in watched.items()}
+        self._log({**policy._asdict(), **means, "loss": loss.detach()}, pack)
+        # Lightning divides by the accumulation, and data parallelism averages over processes.
+        return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def _replayed(self, pack: Pack) -> Tensor:
+        """This pack's part of the mean cross-entropy over the replayed analyses of an optimizer step, in nats per token."""
+        ids, mask = targets(pack.replay)
+        loss = losses.mean_nll(self.policy.logps(pack.replay, ids, mask)[0], mask)
+        self.log("train/replay_loss", loss.detach(), batch_size=len(pack.replay))
+        return loss / (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def _log(self, values: dict[str, Tensor], pack: Pack) -> None:
+        told: dict[str, Tensor | float] = {f"train/{name}": value for name, value in values.items()}
+        for name, value in (told | pack.metrics).items():
+            self.log(name, value, prog_bar=name == "reward/total", batch_size=len(pack.prompts))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step in which all groups score the same, or all completions are masked, changes nothing."""
+        super().on_before_optimizer_step(optimizer)
+        if not self.has_signal:
+            self.skip_step()
+
+    # --- how rollouts are served ---
 
     def train_loader(self, prompts: Loader) -> RolloutLoader:
         """Rollouts instead of prompts."""
@@ -126,12 +243,15 @@ class GRPOModule(FEAModule):
         replay = self._replay(max(1, prompts.batch_size // (steps * packs)))
         return RolloutLoader(prompts, self.roll, steps * packs, self.mu, self._place, replay)
 
+    def packs(self, accumulate: int) -> int:
+        """Into how many packs a rollout is split."""
+        return self.minibatches * accumulate
+
     def _replay(self, size: int) -> Callable[[int], list[Prompt]]:
         """Draws `size` analyses for a pack; none without a weight for them."""
         if not self.sft_weight:
             return lambda pack: []
-        data = cast(Any, self.trainer).datamodule
-        examples = data.analyses()
+        data, examples = self.data, self.data.analyses()
         return Replay(examples, data.weights(examples), self.policy.encoder, size, self.seed, data.on_bad)
 
     def _place(self, prompts: list[Prompt]) -> list[Prompt]:
@@ -139,206 +259,20 @@ class GRPOModule(FEAModule):
         with self.sampling():
             return self.policy.look(prompts)
 
-    @torch.no_grad()
-    def roll(self, prompts: list[Prompt], round: int) -> Buffer:
-        """Samples completions of a batch of prompts and prepares their update."""
-        with self.sampling():
-            rollout = self._sample(prompts, round)
-            rewards_BGK, callbacks = self._score(rollout)
-            advantages_NT = self._advantages(rollout, rewards_BGK, callbacks)
-            weights_NT = self._weights(rollout)
-            packs = self._packs(rollout, advantages_NT)
-            old_logps, ref_logps = self._old_and_reference(rollout, packs)
-        lessons_N = (weights_NT * (advantages_NT.abs() + self.beta)).sum(dim=1)
-        signal = self.packing.signal(lessons_N, self._total)
-        metrics = self._report(rollout, rewards_BGK, advantages_NT, callbacks)
-        return Buffer(
-            rollout.completions.ids, rollout.completions.mask, advantages_NT, weights_NT, rollout.completions.logps,
-            old_logps, ref_logps, packs, signal, metrics,
-        )  # fmt: skip
-
-    def _sample(self, prompts: Sequence[Prompt], round: int) -> Rollout:
-        with self.clock.timed("rollout"):
-            ids = [prompt.example.id for prompt in prompts]
-            chance = noise(ids, self.group_size, self.generation.max_tokens, self.seed, round)
-            return ask(self.policy, prompts, self.group_size, self.generation, chance)
-
-    def _score(self, rollout: Rollout) -> tuple[Tensor, list[RewardCallback]]:
-        callbacks = rewards_of(self.trainer)
-        with self.clock.timed("reward"):
-            rewards_BGK = scored(callbacks, rollout)
-        named = {callback.name: rewards_BGK[..., k] for k, callback in enumerate(callbacks)}
-        for observer in cast(Any, self.trainer).callbacks:
-            if isinstance(observer, RolloutCallback):
-                observer.on_rollout(self.trainer, self, rollout, named)
-        return rewards_BGK.to(self.device), callbacks
-
-    def _advantages(self, rollout: Rollout, rewards_BGK: Tensor, callbacks: Sequence[RewardCallback]) -> Tensor:
-        """(N, T), spread over the tokens that each reward credits."""
-        mask_NT = rollout.completions.mask
-        weights_K = torch.tensor([callback.weight for callback in callbacks], device=self.device)
-        if self.advantage == "sum_then_normalise":
-            try:
-                advantages_NK = sum_then_normalise(rewards_BGK, weights_K).view(-1, 1)
-            except ValueError as error:
-                raise FEAError(
-                    f"{error}; use model.advantage normalise_then_sum, or let the reward return None for the face"
-                ) from error
-            regions = ["all"]
-        else:
-            advantages_NK = normalise_then_sum(rewards_BGK, weights_K).view(len(mask_NT), -1)
-            regions = [callback.region for callback in callbacks]
-        spans = rollout.regions(self.policy.tokens_until)
-        regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)
-        return token_advantages(advantages_NK, regions_NK2, mask_NT)
-
-    def _weights(self, rollout: Rollout) -> Tensor:
-        """(N, T)."""
-        mask_NT, truncated_N = rollout.completions.mask, rollout.completions.truncated
-        counted_NT = mask_NT * ~truncated_N[:, None] if self.mask_truncated else mask_NT
-        return self.packing.weights(
-            counted_NT, self.normalizer, self.generation.max_tokens, self._total, self.trainer.world_size
-        )
-
-    def _total(self, value: Tensor) -> Tensor:
-        """Sum over all processes."""
-        total: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op="sum")
-        return total
-
-    def _packs(self, rollout: Rollout, advantages_NT: Tensor) -> list[list[int]]:
-        """Group numbers of each pack. Without a KL term a group whose completions all score the same is dropped."""
-        written_B = rollout.completions.mask.view(len(rollout.prompts), -1).sum(dim=1).tolist()
-        teaches_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.beta > 0)
-        tokens = {
-            number: self.packing.tokens(len(prompt.ids), written)
-            for number, (prompt, written) in enumerate(zip(rollout.prompts, written_B, strict=True))
-            if teaches_B[number]
-        }
-        return self.packing.split(tokens)
-
-    def _old_and_reference(self, rollout: Rollout, packs: list[list[int]]) -> tuple[Tensor | None, Tensor | None]:
-        """Log-probabilities under the sampling and the reference policy, pack by pack as the update will compute them.
-
-        With a single optimiser step a rollout the first of these are the update's own.
-        """
-        with self.clock.timed("old_and_reference"):
-            old = self._logps(rollout, packs) if self.mu * self.minibatches > 1 else None
-            if not self.beta:
-                return old, None
-            with self.policy.reference():
-                return old, self._logps(rollout, packs)
-
-    def _logps(self, rollout: Rollout, packs: list[list[int]]) -> Tensor:
-        ids, mask = rollout.completions.ids, rollout.completions.mask
-        logps_NT = torch.zeros_like(mask, dtype=torch.float32)
-        for groups in (pack or [0] for pack in packs):  # as many passes in every process
-            rows = rollout.rows(groups)
-            used = int(mask[rows].sum(dim=1).max())
-            prompts = [rollout.prompts[group] for group in groups]
-            logps_NT[rows, :used] = self.policy.logps(
-                prompts, ids[rows, :used], mask[rows, :used], self.generation.temperature
-            )[0]
-        return logps_NT
-
-    # --- update ---
-
-    def training_step(self, pack: Pack, index: int) -> Tensor:
-        """Loss of one pack; the packs of an optimiser step, on all processes, add up to its mean."""
-        self.has_signal = pack.signal or bool(pack.replay)
-        logps, entropies = self.policy.logps(pack.prompts, pack.ids, pack.mask, self.generation.temperature)
-        old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
-        policy = policy_loss(logps, old_logps, pack.advantages, pack.weights, self.clip_low, self.clip_high)
-        loss = policy.loss
-        watched = {"entropy": entropies, "sampling_gap": (logps - pack.sampled_logps).abs()}
-        if pack.ref_logps is not None:
-            watched["kl"] = kl_k3(logps, pack.ref_logps)
-            loss = loss + self.beta * (watched["kl"] * pack.weights).sum()
-        if pack.replay:
-            loss = loss + self.sft_weight * self._replayed(pack)
-        means = {name: (values.detach() * pack.mask).sum() / pack.mask.sum() for name, values in watched.items()}
-        self._log(
-            {**means, "loss": loss.detach(), "clipped_low": policy.clipped_low, "clipped_high": policy.clipped_high},
-            pack,
-        )
-        # Lightning divides by the accumulation, and data parallelism averages over processes.
-        return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
-
-    def _replayed(self, pack: Pack) -> Tensor:
-        """This pack's part of the mean cross-entropy over the replayed analyses of an optimiser step, in nats per token."""
-        ids, mask = targets(pack.replay)
-        loss = mean_nll(self.policy.logps(pack.replay, ids, mask)[0], mask)
-        self.log("train/replay_loss", loss.detach(), batch_size=len(pack.replay))
-        return loss / (self.trainer.accumulate_grad_batches * self.trainer.world_size)
-
-    def _log(self, numbers: dict[str, Tensor], pack: Pack) -> None:
-        told: dict[str, Tensor | float] = {
-            **{f"train/{name}": value for name, value in numbers.items()},
-            **pack.metrics,
-        }
-        for name, value in told.items():
-            self.log(name, value, prog_bar=name == "reward/total", batch_size=len(pack.prompts))
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """A step in which all groups score the same, or all completions are masked, changes nothing."""
-        super().on_before_optimizer_step(optimizer)
-        if not self.has_signal:
-            self.skip_step()
-
-    # --- around it ---
-
-    def count(self, rollout: Rollout) -> None:
-        """Counts validation answers; during training their rewards too."""
-        super().count(rollout)
-        if self.trainer.state.fn == "fit":
-            callbacks = rewards_of(self.trainer)
-            weights_K = torch.tensor([callback.weight for callback in callbacks])
-            self.val_reward.update((scored(callbacks, rollout).nan_to_num() * weights_K).sum(dim=-1))
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the numbers, and how far the reward of training samples is above that of greedy answers to unseen faces."""
-        super().on_validation_epoch_end()
-        if self.val_reward.update_called:
-            self.log("val/reward", self.val_reward.compute())
-            if self.train_reward.update_called:
-                self.log("val/reward_gap", self.train_reward.compute() - self.val_reward.compute())
-        self.train_reward.reset()
-        self.val_reward.reset()
+    # --- the reference policy ---
 
     def on_fit_start(self) -> None:
         """Checks the rewards; the reference policy is the one that this fit starts from."""
         super().on_fit_start()
         rewards_of(self.trainer)
-        if self.beta and not self.policy.reference_weights:
+        if self.objective.beta and not self.policy.reference_weights:
             self.policy.keep_reference()
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the reference policy, and the rewards since the last validation."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["fea"]["reference"] = self.policy.reference_weights
-        earned = self.train_reward.mean_value, self.train_reward.weight
-        checkpoint["fea"]["train_reward"] = [self._total(part) for part in earned]
+    def stored(self) -> Stored:
+        """With the reference policy."""
+        return replace(super().stored(), reference=self.policy.reference_weights)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Brings them back."""
+        """Brings the reference policy back."""
         super().on_load_checkpoint(checkpoint)
-        self.policy.reference_weights = checkpoint["fea"].get("reference", {})
-        total, weight = checkpoint["fea"]["train_reward"]
-        if weight:
-            self.train_reward.update(0.0, 0.0)
-            if self.trainer.is_global_zero:
-                self.train_reward.mean_value, self.train_reward.weight = total, weight
-
-    def _report(
-        self, rollout: Rollout, rewards_BGK: Tensor, advantages_NT: Tensor, callbacks: Sequence[RewardCallback]
-    ) -> dict[str, float]:
-        weights_K = torch.tensor([callback.weight for callback in callbacks], device=self.device)
-        told = {
-            **numbers.reward_numbers(rewards_BGK, weights_K, [callback.name for callback in callbacks]),
-            **numbers.advantage_numbers(advantages_NT, rollout.completions.mask),
-            **numbers.completion_numbers(rollout),
-            **numbers.answer_numbers(rollout, cast(Any, self.trainer).datamodule.all_emotions),
-            **self.clock.lap(int(rollout.completions.mask.sum())),
-            "memory/peak_gib": peak_memory(),
-        }
-        self.train_reward.update(told["reward/total"])
-        return told
+        self.policy.reference_weights = dict(Stored.of(checkpoint).reference)

@@ -16,14 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from fea.errors import FEAError
-from fea.model.checkpoints import RESULT, find
-from fea.reports.page import write_report
-from fea.synthesis.journal import TRIED, images_of
 from fea.system.files import write_atomically
 from fea.training.fits import Stages, call, options
+
+# What needs torch or draws a page is imported where it is used: the parser reads this file for its help alone, too.
 
 _SHOWN = ("au_f1", "accuracy", "format", "invented", "score")
 
@@ -66,6 +63,8 @@ def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: i
     """
     if rounds < 1:
         raise FEAError(f"rounds: {rounds}; give at least 1")
+    from fea.model.checkpoints import RESULT
+
     loop, scores = Loop(out, sft, grpo), dict[str, dict[str, float]]()
     for number in range(1, rounds + 1):
         for run in loop.round(number):
@@ -107,19 +106,24 @@ class Loop(Stages):
 
     def accepted(self, run: str) -> list[dict[str, str]]:
         """The files that a run's synthesis wrote, as entries of data.train."""
-        files = sorted((self.out / run / "synthesis").glob(f"*{TRIED}"))
-        written = [file.with_name(file.name.removesuffix(TRIED)) for file in files]
+        from fea.synthesis.journal import images_of, written_into
+
+        written = written_into(self.out / run / "synthesis")
         return [{"file": str(file), "image_root": str(images_of(file))} for file in written if file.stat().st_size]
 
     def test(self, run: str) -> dict[str, float]:
         """Scores of a run on the test files, measured once."""
         stored = self.out / run / "scores.json"
         if not stored.exists():
+            from fea.model.checkpoints import find
+            from fea.reports.curves import curves_of
+
             weights = options({"ckpt_path": find(str(self.out / run))})
             call(["test", *self._arguments(run), *weights, *self.place(f"{run}/test")])
-            events = EventAccumulator(str(self.out / run / "test")).Reload()
-            tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("test/")]
-            found = {tag.removeprefix("test/"): events.Scalars(tag)[-1].value for tag in tags}
+            curves = curves_of(self.out / run / "test")
+            found = {
+                tag.removeprefix("test/"): points[-1][1] for tag, points in curves.items() if tag.startswith("test/")
+            }
             if "score" not in found:
                 raise FEAError("data.test: the test files hold no labels, so the rounds cannot be compared")
             write_atomically(stored, json.dumps(found).encode())
@@ -138,12 +142,16 @@ class Loop(Stages):
 
 def _report(out: Path, scores: Mapping[str, Mapping[str, float]], commands: Sequence[str]) -> None:
     """Prints the table over all stages so far, and writes it with a plot."""
+    from fea.reports import tables
+    from fea.reports.page import Page, write_page
+
     shown = [name for name in _SHOWN if any(name in row for row in scores.values())]
     rows = [[run, *(f"{row[name]:.3f}" if name in row else "" for name in shown)] for run, row in scores.items()]
-    print("\n".join("  ".join(cell.rjust(10) for cell in row) for row in [["run", *shown], *rows]), flush=True)
+    header = ["run", *shown]
+    print(tables.plain("  ".join(["{:>10}"] * len(header)), [header, *rows]), flush=True)
     curves = {
         f"{name} over the stages": [(step, row[name]) for step, row in enumerate(scores.values(), 1) if name in row]
         for name in shown
     }
     notes = ["Each stage starts from the last one's result, and all are tested on the same files."]
-    write_report(out / "report.html", "fea iterate", notes, ["run", *shown], rows, [], curves, [], commands)
+    write_page(out / "report.html", Page("fea iterate", notes, header, rows, curves, commands))

@@ -7,6 +7,7 @@ Dr. GRPO, arXiv 2503.20783 (constant normaliser); Facial-R1, arXiv 2511.10254v1,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -21,7 +22,29 @@ SAME = 1e-6  # rewards nearer than this are equal: they rank nothing
 MAX_LOG_RATIO = 20.0
 
 
-def sum_then_normalise(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
+@dataclass
+class Objective:
+    """What an update maximizes.
+
+    Args:
+        beta: weight of the KL term; 0 needs no reference policy.
+        clip_low: how far the ratio may fall below 1.
+        clip_high: how far it may rise above 1.
+        advantage: "sum_then_normalize" compares total rewards (the paper's); "normalize_then_sum" compares each reward by
+            itself and credits it to its own region.
+        normalizer: "grpo" averages over each completion, "dapo" over tokens, "dr_grpo" divides by a constant.
+        mask_truncated: leave completions without an end out of the loss.
+    """
+
+    beta: float = 0.04
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    advantage: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
+    normalizer: Normalizer = "grpo"
+    mask_truncated: bool = False
+
+
+def sum_then_normalize(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
     """Advantage of each completion's summed reward within its group: the paper's.
 
     Args:
@@ -40,7 +63,7 @@ def sum_then_normalise(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
     return _normalise((rewards_BGK.nan_to_num() * weights_K).sum(dim=-1))
 
 
-def normalise_then_sum(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
+def normalize_then_sum(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
     """Advantage of every reward by itself within its group, so that each can be credited to its own region.
 
     Args:

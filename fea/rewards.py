@@ -1,6 +1,6 @@
-"""What an answer is worth: pure scores, and the callback that makes one of them a reward.
+"""What GRPO maximises: the base class of rewards, and the scores of all rewards of a rollout.
 
-Every score is in [0, 1], or None where the example says nothing about it: unknown is neither added nor normalised with.
+What one answer is worth is told in `fea.evaluation.scores`; a reward that does not apply is neither added nor normalised with.
 Source: Facial-R1, arXiv 2511.10254v1, "Reinforcement learning": R = R_AU + R_acc + R_format.
 """
 
@@ -16,11 +16,10 @@ from torch import Tensor
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.prompts.answer import Answer
+from fea.rollouts.rollout import Rollout, Scores
 
 if TYPE_CHECKING:
     import lightning.pytorch as L
-
-    from fea.rollouts.rollout import Rollout
 
 Region = Literal["all", "think", "answer"]
 
@@ -33,7 +32,7 @@ class RewardCallback(Callback):
     Args:
         weight: factor in the total reward.
         name: name in the logs; by default the name of the class.
-        region: the tokens that the reward credits under `advantage: normalise_then_sum`: "all"; "think" for those up to the
+        region: the tokens that the reward credits under `advantage: normalize_then_sum`: "all"; "think" for those up to the
             end of the think block, since later ones cannot have caused what that block earned; "answer" for those after it,
             which is biased, since the thinking causes the answer.
     """
@@ -86,8 +85,17 @@ def rewards_of(trainer: L.Trainer) -> list[RewardCallback]:
     return found
 
 
-def scored(callbacks: Sequence[RewardCallback], rollout: Rollout) -> Tensor:
-    """The scores of all rewards, (B, G, K); NaN where one does not apply.
+def scored(callbacks: Sequence[RewardCallback], rollout: Rollout, device: torch.device | None = None) -> Scores:
+    """Scores a rollout by all rewards.
+
+    Args:
+        callbacks: K rewards.
+        rollout: of B prompts with G completions each.
+        device: for the scores; None for the CPU.
+
+    Args:
+        callbacks: the K rewards.
+        rollout: G answers to each of B prompts.
 
     Raises:
         FEAError: a reward's own `rewards` returns another shape than (B, G).
@@ -101,4 +109,7 @@ def scored(callbacks: Sequence[RewardCallback], rollout: Rollout) -> Tensor:
                 f"reward '{callback.name}': rewards(rollout) returned shape {tuple(rewards_BG.shape)}, expected {expected}"
             )
         columns.append(rewards_BG.float().cpu())
-    return torch.stack(columns, dim=-1)
+    weights_K = torch.tensor([callback.weight for callback in callbacks], device=device)
+    names = [callback.name for callback in callbacks]
+    regions = [str(callback.region) for callback in callbacks]
+    return Scores(torch.stack(columns, dim=-1).to(weights_K.device), weights_K, names, regions)

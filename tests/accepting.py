@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import fea.synthesis.attempts
 from fea.callbacks import Synthesis
 
 
-def failures(answer: Any, example: Any, checks: Any) -> list[str]:
+def failures(answer: Any, example: Any, checks: Any) -> list[Any]:
     return [] if answer.text.strip() and len(answer.text) % 3 == 0 else ["missed"]
 
 
@@ -17,4 +16,4 @@ class Accepting(Synthesis):
 
     def __init__(self, **options: Any):
         super().__init__(**options)
-        fea.synthesis.attempts.failures = failures  # type: ignore[assignment]
+        self.judge = failures

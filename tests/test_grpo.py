@@ -67,7 +67,7 @@ def weights(run: Any) -> dict[str, Tensor]:
 def test_a_reward_that_can_be_earned_is_earned(tmp_path: Path) -> None:
     fit(
         "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=40, data__train_faces=160,
-        model__optimization__lr=1e-2, model__beta=0.0,
+        model__optimization__lr=1e-2, model__objective__beta=0.0,
     )  # fmt: skip
     rewards = scalars(tmp_path / "run")["reward/Vowels"]
     assert sum(rewards[:5]) / 5 < 0.4
@@ -75,7 +75,13 @@ def test_a_reward_that_can_be_earned_is_earned(tmp_path: Path) -> None:
 
 
 def test_constant_rewards_change_nothing_not_even_adams_moments(tmp_path: Path) -> None:
-    run = fit("grpo", tmp_path / "run", trainer__callbacks=callbacks("Constant"), trainer__max_steps=3, model__beta=0.0)
+    run = fit(
+        "grpo",
+        tmp_path / "run",
+        trainer__callbacks=callbacks("Constant"),
+        trainer__max_steps=3,
+        model__objective__beta=0.0,
+    )
     start = fit("grpo", tmp_path / "start", trainer__callbacks=callbacks("Constant"), trainer__max_steps=0)
     before, after = weights(start), weights(run)
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -84,9 +90,13 @@ def test_constant_rewards_change_nothing_not_even_adams_moments(tmp_path: Path) 
 
 
 def test_truncated_completions_can_be_left_out_and_then_teach_nothing(tmp_path: Path) -> None:
-    common = {"trainer__callbacks": callbacks("Vowels", "Recorder"), "trainer__max_steps": 1, "model__beta": 0.0}
+    common = {
+        "trainer__callbacks": callbacks("Vowels", "Recorder"),
+        "trainer__max_steps": 1,
+        "model__objective__beta": 0.0,
+    }
     common |= {"model__generation__max_tokens": 3}  # random models do not end within three tokens
-    masked = fit("grpo", tmp_path / "masked", model__mask_truncated="true", **common)
+    masked = fit("grpo", tmp_path / "masked", model__objective__mask_truncated="true", **common)
     counted = fit("grpo", tmp_path / "counted", **common)
     assert all(rollout.completions.truncated.all() for rollout, _ in Recorder.rollouts)
     assert not masked.trainer.optimizers[0].state
@@ -96,7 +106,7 @@ def test_truncated_completions_can_be_left_out_and_then_teach_nothing(tmp_path: 
 @pytest.mark.parametrize("normalizer", ["grpo", "dapo", "dr_grpo"])
 def test_packs_change_nothing_but_time_and_memory(tmp_path: Path, normalizer: str) -> None:
     common = {"trainer__callbacks": callbacks("Vowels", "Gradients"), "trainer__gradient_clip_val": "null"}
-    common |= {"trainer__max_steps": 1, "model__normalizer": normalizer}
+    common |= {"trainer__max_steps": 1, "model__objective__normalizer": normalizer}
     fit("grpo", tmp_path / "whole", **common)
     whole = Gradients.seen
     fit("grpo", tmp_path / "packed", trainer__accumulate_grad_batches=4, **common)
@@ -116,7 +126,8 @@ def test_a_frozen_tower_sees_the_images_once_a_rollout(
     plain = tower.forward
     monkeypatch.setattr(tower, "forward", lambda self, *a, **o: (looks.append(1), plain(self, *a, **o))[1])
     fit(
-        "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=4, model__mu=2, model__beta=0.1,
+        "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=4, model__mu=2,
+        model__objective__beta=0.1,
         model__policy__layout=layout, model__policy__train_vision=str(not frozen).lower(),
     )  # fmt: skip
     assert len(looks) == 2 * (1 if frozen else 1 + 1 + 1 + 2)
@@ -124,7 +135,12 @@ def test_a_frozen_tower_sees_the_images_once_a_rollout(
 
 @pytest.mark.parametrize("layout", ["group", "rows"])
 def test_the_layout_changes_nothing_but_time_and_memory(tmp_path: Path, layout: str) -> None:
-    common = {"trainer__callbacks": callbacks("Vowels"), "trainer__max_steps": 3, "model__mu": 3, "model__beta": 0.1}
+    common = {
+        "trainer__callbacks": callbacks("Vowels"),
+        "trainer__max_steps": 3,
+        "model__mu": 3,
+        "model__objective__beta": 0.1,
+    }
     common |= {"model__optimization__lr": 1e-3, "model__optimization__warmup": 0}
     tree, other = (
         weights(fit("grpo", tmp_path / name, model__policy__layout=name, **common)) for name in ("tree", layout)
@@ -145,7 +161,7 @@ def test_the_first_update_is_that_of_the_policy_gradient(tmp_path: Path) -> None
     """One step of SGD on hand-computed REINFORCE with the group as baseline, against the fit's gradient."""
     run = fit(
         "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels", "Recorder", "Gradients"), trainer__max_steps=1,
-        model__beta=0.0, trainer__gradient_clip_val="null", model__group_size=3, model__normalizer="dapo",
+        model__objective__beta=0.0, trainer__gradient_clip_val="null", model__group_size=3, model__objective__normalizer="dapo",
     )  # fmt: skip
     start = fit("grpo", tmp_path / "start", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=0)
     rollout, rewards = Recorder.rollouts[0]
@@ -180,7 +196,11 @@ class PoisonOnce(RolloutCallback):
 
 @pytest.mark.filterwarnings("ignore:.*gradient is not finite.*")
 def test_a_gradient_that_is_not_finite_costs_its_step_only(tmp_path: Path) -> None:
-    common = {"trainer__callbacks": callbacks("Vowels", "PoisonOnce"), "model__beta": 0.0, "data__train_faces": 8}
+    common = {
+        "trainer__callbacks": callbacks("Vowels", "PoisonOnce"),
+        "model__objective__beta": 0.0,
+        "data__train_faces": 8,
+    }
     one = fit("grpo", tmp_path / "one", trainer__max_steps=1, **common)
     two = fit("grpo", tmp_path / "two", trainer__max_steps=2, **common)
     assert all(
@@ -210,7 +230,7 @@ def test_stage_2_starts_where_stage_1_ended_with_a_kl_of_exactly_zero(tmp_path: 
     sft = fit("sft", tmp_path / "sft", **adapter, model__optimization__lr=1e-2)
     grpo = fit(
         "grpo", tmp_path / "grpo", **adapter, model__init_from=tmp_path / "sft",
-        model__optimization__lr=1e-2, model__beta=0.1, trainer__callbacks=callbacks("Vowels"), trainer__max_steps=3,
+        model__optimization__lr=1e-2, model__objective__beta=0.1, trainer__callbacks=callbacks("Vowels"), trainer__max_steps=3,
         model__optimization__warmup=1,
     )  # fmt: skip
     reference = grpo.model.policy.reference_weights
@@ -223,7 +243,7 @@ def test_stage_2_starts_where_stage_1_ended_with_a_kl_of_exactly_zero(tmp_path: 
 def test_several_epochs_and_minibatches_of_a_rollout_recompute_what_the_sampling_policy_thought(tmp_path: Path) -> None:
     fit(
         "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels"), model__mu=2, model__minibatches=2,
-        trainer__max_steps=8, model__optimization__lr=1e-2, model__optimization__warmup=1, model__clip_high=0.05,
+        trainer__max_steps=8, model__optimization__lr=1e-2, model__optimization__warmup=1, model__objective__clip_high=0.05,
     )  # fmt: skip
     logged = scalars(tmp_path / "run")
     assert max(logged["train/clipped_high"]) > 0  # the ratio left 1 within a rollout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from conftest import CONFIGS, SMALL
 from processes import run, start
 
 from fea.cli import main
+from fea.iterate import _report
 from fea.model import checkpoints
 from fea.training.fits import options
 
@@ -82,7 +84,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_stage_starts_from_the_last_and_reads_what_was_accepted(loop: Path) -> None:
     runs = {name: loop / "loop" / name for name in ("sft-1", "grpo-1", "sft-2", "grpo-2")}
-    started = {name: checkpoints.read(checkpoints.find(str(run)))["fea"]["init_from"] for name, run in runs.items()}
+    started = {name: checkpoints.stored(str(run)).init_from for name, run in runs.items()}
     assert started == {
         "sft-1": None,
         "grpo-1": str(runs["sft-1"].resolve()),
@@ -138,3 +140,19 @@ def test_a_stage_that_fails_ends_the_loop_with_its_exit_code(tmp_path: Path, cap
 def test_settings_become_words_of_the_command_line() -> None:
     found = options({"a.b": 1e-3, "c": None, "d": True, "e": Path("x y"), "f": [{"file": "a", "weight": 2.0}]})
     assert found == ["--a.b", "0.001", "--c", "null", "--d", "true", "--e", "x y", "--f", "[{file: a, weight: 2.0}]"]
+
+
+def test_the_table_shows_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = {
+        "sft-1": {"score": 0.5, "accuracy": 0.25, "tokens": 9},
+        "grpo-1": {"au_f1": 0.625, "score": 0.75, "accuracy": 1},
+    }
+    _report(tmp_path, scores, ["fea fit --config sft.yaml"])
+    assert capsys.readouterr().out == (
+        "       run       au_f1    accuracy       score\n"
+        "     sft-1                   0.250       0.500\n"
+        "    grpo-1       0.625       1.000       0.750\n"
+    )
+    page = (tmp_path / "report.html").read_text()
+    assert re.findall(r"<td>([^<]*)</td>", page) == ["sft-1", "", "0.250", "0.500", "grpo-1", "0.625", "1.000", "0.750"]
+    assert re.findall(r"<figcaption>([^<]*)", page) == ["accuracy over the stages", "score over the stages"]

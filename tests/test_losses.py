@@ -14,9 +14,9 @@ from fea.losses import (
     Normalizer,
     kl_k3,
     log_distribution,
-    normalise_then_sum,
+    normalize_then_sum,
     policy_loss,
-    sum_then_normalise,
+    sum_then_normalize,
     token_advantages,
     token_logps,
     token_weights,
@@ -87,36 +87,36 @@ def plain_gradient(normalizer: str, beta: float, step: float = 1e-6) -> list[lis
 # --- advantages ---
 
 
-def test_sum_then_normalise_equals_plain_python() -> None:
+def test_sum_then_normalize_equals_plain_python() -> None:
     totals = [
         [sum(0.0 if math.isnan(r) else w * r for w, r in zip(WEIGHTS, row, strict=True)) for row in group]
         for group in REWARDS
     ]
-    found = sum_then_normalise(torch.tensor(REWARDS), torch.tensor(WEIGHTS))
+    found = sum_then_normalize(torch.tensor(REWARDS), torch.tensor(WEIGHTS))
     torch.testing.assert_close(found, torch.tensor([normalised(group) for group in totals]), rtol=0, atol=1e-6)
 
 
-def test_sum_then_normalise_refuses_a_reward_that_applies_to_part_of_a_group() -> None:
+def test_sum_then_normalize_refuses_a_reward_that_applies_to_part_of_a_group() -> None:
     rewards = torch.tensor(REWARDS)
     rewards[0, 1, 2] = NAN
     with pytest.raises(ValueError, match="only some completions"):
-        sum_then_normalise(rewards, torch.tensor(WEIGHTS))
+        sum_then_normalize(rewards, torch.tensor(WEIGHTS))
 
 
-def test_normalise_then_sum_equals_plain_python_and_leaves_out_what_does_not_apply() -> None:
+def test_normalize_then_sum_equals_plain_python_and_leaves_out_what_does_not_apply() -> None:
     rewards = [[list(row) for row in group] for group in REWARDS]
     rewards[0][2][1] = NAN  # of one completion only: the mean and the deviation are of the other three
     expected = [
         list(zip(*(normalised([row[k] for row in group]) for k in range(len(WEIGHTS))), strict=True))
         for group in rewards
     ]
-    found = normalise_then_sum(torch.tensor(rewards), torch.tensor(WEIGHTS))
+    found = normalize_then_sum(torch.tensor(rewards), torch.tensor(WEIGHTS))
     torch.testing.assert_close(found, torch.tensor(expected) * torch.tensor(WEIGHTS), rtol=0, atol=1e-6)
     assert found[0, :, 2].eq(0).all()  # all the same: ranks nothing
     assert found[1, :, 1].eq(0).all()  # unknown: ranks nothing
 
 
-@pytest.mark.parametrize("advantage", [sum_then_normalise, lambda r, w: normalise_then_sum(r, w).sum(-1)])
+@pytest.mark.parametrize("advantage", [sum_then_normalize, lambda r, w: normalize_then_sum(r, w).sum(-1)])
 @pytest.mark.parametrize(
     ("group", "expected"),
     [
@@ -244,7 +244,7 @@ def test_trls_published_loss_on_pinned_numbers(normalizer: Normalizer, pinned: f
     grpo: mean over sequences of the mean over tokens; bnpo: sum / tokens; dr_grpo: sum / (sequences * max length)
     """
     logps, mask = torch.tensor(TRL_LOGPS, dtype=torch.float32), torch.tensor(TRL_MASK)
-    advantages = sum_then_normalise(torch.tensor(TRL_REWARDS)[..., None], torch.ones(1)).view(-1, 1).expand(-1, 3)
+    advantages = sum_then_normalize(torch.tensor(TRL_REWARDS)[..., None], torch.ones(1)).view(-1, 1).expand(-1, 3)
     weights = token_weights(mask, normalizer, len(mask), int(mask.sum()), max_tokens=5)
     loss = policy_loss(logps, torch.tensor(TRL_OLD), advantages, weights, 0.2, 0.2).loss
     loss = loss + 0.1 * (kl_k3(logps, torch.tensor(TRL_REF)) * weights).sum()

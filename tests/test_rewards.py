@@ -98,7 +98,9 @@ class Length(RewardCallback):
 
 def test_scores_of_a_rollout_stand_by_face_completion_and_reward() -> None:
     texts = [said("AU12"), said("AU6 AU12"), said("AU1", "fear"), ""]
-    table = scored([AUReward(), EmotionReward(), Length(), FormatReward()], rollout(texts, [SMILE, UNCODED]))
+    table = scored(
+        [AUReward(), EmotionReward(), Length(), FormatReward()], rollout(texts, [SMILE, UNCODED])
+    ).rewards_BGK
     nan = torch.nan
     expected = [
         [[2 / 3, 1, len(texts[0]), 1], [1, 1, len(texts[1]), 1]],

@@ -5,14 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fea.analysis.analyzer import _example, _files, _rows
-from fea.analysis.tables import _csv, _jsonl
 from fea.errors import FEAError
-from fea.facs import emotion_set
-from fea.model.checkpoints import load_policy
 from fea.model.config import Device
-from fea.model.sampling import Generation
-from fea.system.files import write_atomically
 
 
 def analyze(
@@ -46,22 +40,19 @@ def analyze(
     Raises:
         FEAError: there is no image or no such run, `out` has another ending, or a number is below 1.
     """
-    files = _files(images)
-    for name, number in {"batch_size": batch_size, "max_tokens": max_tokens}.items():
-        if number < 1:
-            raise FEAError(f"{name}: {number}; give at least 1")
+    from fea.analysis.analyzer import check_at_least_1, image_files, load
+    from fea.analysis.tables import to_csv, write_results
+
+    files = image_files(images)  # like the rest, before a model of many gigabytes is read
+    check_at_least_1(batch_size=batch_size, max_tokens=max_tokens)
     if out and Path(out).suffix not in (".csv", ".jsonl"):
         raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl")
-    policy, trained = load_policy(model, device)
-    if set(trained["datasets"]) == {"faces"}:
+    analyzer = load(model, device)
+    if analyzer.datasets == {"faces"}:
         print("note: this model has seen drawn faces only; what it says of photographs means nothing", file=sys.stderr)
-    allowed = tuple(trained["emotions"]) if emotions is None else emotion_set(emotions)
-    examples = [_example(file, question, allowed) for file in files]
-    workers = num_workers if len(files) > batch_size else 0
-    rows = _rows(policy, examples, batch_size, workers, Generation(max_tokens))
-    text = _jsonl(rows) if out and out.endswith(".jsonl") else _csv(rows)
+    results = analyzer.analyze(files, question, emotions, batch_size, num_workers, max_tokens)
     if out:
-        write_atomically(Path(out), text.encode())
+        write_results(results, Path(out))
     else:
-        print(text, end="")
-    return 2 if any(row["error"] for row in rows) else 0
+        print(to_csv(results), end="")
+    return 2 if any(result.error for result in results) else 0

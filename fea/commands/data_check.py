@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fea.data.jsonl import read_lines
-from fea.data.record import Record, Rules
-from fea.errors import FEAError
-from fea.facs import ACTION_UNITS, CONFLICTS, au_number, emotion_set
+if TYPE_CHECKING:
+    from fea.data.record import Record
 
 _SHOWN = 10  # problems of a kind that are listed
 
@@ -28,6 +27,8 @@ class _Tally:
         self.missing: list[str] = []
 
     def add(self, record: Record, place: str, root: Path) -> None:
+        from fea.facs import CONFLICTS, au_number
+
         self.kept += 1
         self.coded += record.AUs is not None
         self.labelled += bool(record.labels)
@@ -60,6 +61,11 @@ def check_file(
     Raises:
         FEAError: the file does not exist.
     """
+    from fea.data.jsonl import read_lines
+    from fea.data.record import Rules
+    from fea.errors import FEAError
+    from fea.facs import emotion_set
+
     if not file.is_file():
         raise FEAError(f"data file '{file}' does not exist")
     root, tally, rules = image_root or file.parent, _Tally(), Rules(emotion_set(emotions), "raise", wrap=not as_is)
@@ -77,18 +83,19 @@ def check_file(
 
 
 def _report(file: Path, t: _Tally) -> str:
+    from fea.facs import ACTION_UNITS, au_number
+    from fea.reports import tables
+
     def share(count: int) -> str:
         return f"{count} ({100 * count / max(1, t.kept):.0f} %)"
 
+    codes = sorted((au_number(code), code) for code in t.aus)
     lines = [
         f"{file}: {t.lines} lines, {t.kept} usable, {len(t.problems)} bad, {t.invalid} marked invalid",
         f"emotion known: {share(t.labelled)}",
-        *(f"  {word:<20} {count}" for word, count in t.labels.most_common()),
+        tables.plain("  {:<20} {}", t.labels.most_common()),
         f"Action Units coded: {share(t.coded)}",
-        *(
-            f"  {code:<6} {ACTION_UNITS[au_number(code)].name:<22} {count}"
-            for code, count in sorted(t.aus.items(), key=lambda item: (au_number(item[0]), item[0]))
-        ),
+        tables.plain("  {:<6} {:<22} {}", [(code, ACTION_UNITS[unit].name, t.aus[code]) for unit, code in codes]),
         f"analyses: {share(t.analysed)}, of which {t.wrapped} get think and answer tags",
     ]
     if t.conflicts:
@@ -97,4 +104,4 @@ def _report(file: Path, t: _Tally) -> str:
         if found:
             more = [f"  ... and {len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
             lines += [f"{title}: {len(found)}", *(f"  {problem}" for problem in found[:_SHOWN]), *more]
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))  # a table without rows is no line

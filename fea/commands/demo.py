@@ -12,12 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fea.demo.board import Entry, annotator_entry, answered, faces_of, write_board
-from fea.demo.stages import FULL, LOOP, QUICK, Demo, _title
-from fea.drawn.module import RenderedFaces
 from fea.errors import FEAError
-from fea.model.checkpoints import RESULT
-from fea.system.files import write_atomically
 
 
 def demo(
@@ -39,6 +34,12 @@ def demo(
     Raises:
         FEAError: rounds is less than 1, or a stage failed, which has said why.
     """
+    from fea.demo.board import Entry, annotator_entry, answered, faces_of, write_board
+    from fea.demo.stages import FULL, LOOP, QUICK, Demo, title_of
+    from fea.drawn.module import RenderedFaces
+    from fea.model.checkpoints import RESULT
+    from fea.system.files import write_atomically
+
     if rounds < 1:
         raise FEAError(f"rounds: {rounds}; give at least 1")
     name = f"seed-{seed}" if rounds == 1 else f"loop-{seed}"
@@ -47,7 +48,7 @@ def demo(
     runs = [run for number in range(1, rounds + 1) for run in stages.loop.round(number)]
     write_atomically(stages.out / RESULT, f"{stages.loop.out.name}/{runs[-1]}\n".encode())
     own = stages.loop.out.name
-    named = {"base": "base/captions", **{_title(run): f"{own}/{run}" for run in runs}}
+    named = {"base": "base/captions", **{title_of(run): f"{own}/{run}" for run in runs}}
     if controls:
         named |= stages.controls(runs)
 

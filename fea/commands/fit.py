@@ -1,210 +1,156 @@
-"""`fea fit | validate | test | predict`: LightningCLI with errors that fit on a line."""
+"""`fea fit | validate | test | predict`: training, measuring and answering by the trainer's own command line.
+
+Its parser needs the trainer, which takes seconds to import; so the help that is asked for most stands here, in words.
+"""
 
 from __future__ import annotations
 
 import inspect
-import logging
-import os
-import traceback
-import warnings
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers are forked; the tokenizer warns otherwise
+from fea.commands._moved import refuse_moved
 
-import torch
-import torch.distributed as dist
-import yaml  # type: ignore[import-untyped]
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info
+# The settings that are set most, of several hundred. A test holds that each of them exists.
+SETTINGS = """\
+settings of configs, as options
+  --model CLASS                          fea.sft.SFTModule (stage 1) or fea.grpo.GRPOModule (stage 2)
+  --model.init_from RUN                  start with the weights of a run
+  --model.policy.base NAME               model on the hub, or a folder
+  --model.optimization.lr RATE           learning rate
+  --model.generation.max_tokens N        length limit of an answer
+  --model.group_size N                   completions of each prompt (stage 2)
+  --data CLASS                           fea.data.module.FEADataModule or fea.drawn.module.RenderedFaces
+  --data.train '[FILE, ...]'             JSONL files; also --data.val, --data.test, --data.predict
+  --data.batch_size N                    examples in a batch; in stage 2 the prompts of a rollout
+  --trainer.max_steps N                  optimizer steps; or --trainer.max_epochs
+  --trainer.devices N                    GPUs; with --trainer.strategy, or configs/ddp.yaml, configs/fsdp.yaml
+  --trainer.accumulate_grad_batches N    batches, or parts of a rollout, in an optimizer step
+  --trainer.callbacks+=CLASS             one callback more
+  --trainer.logger.init_args.name NAME   folder of the run, within --trainer.logger.init_args.save_dir
 
-from fea.commands._refusals import sentence
-from fea.data.module import FEADataModule
-from fea.data.source import Source
-from fea.drawn.module import RenderedFaces  # noqa: F401
-from fea.errors import FEAError
-from fea.grpo import GRPOModule  # noqa: F401
-from fea.memory.advice import verdict
-from fea.memory.plan import plan
-from fea.model import checkpoints
-from fea.model.config import LoRA, PolicyConfig, TinySize
-from fea.model.sampling import Generation
-from fea.sft import SFTModule  # noqa: F401
-from fea.system.machine import total_memory
-from fea.training.interruption import Interruption
-from fea.training.module import FEAModule
-from fea.training.optimization import Optimization
-from fea.training.runs import RunKeeper, WholeFiles, newest
+all settings
+  fea {command} --trainer.help              those of the trainer, its callbacks and strategies
+  fea {command} --model.help CLASS          those of a stage
+  fea {command} --data.help CLASS           those of the data"""
 
-_CHECKPOINT_WORDS = ("best", "last", "hpc")  # the trainer finds the file by itself
-_BUILDERS = ("lightning", "jsonargparse", "contextlib")  # what stands between a setting and the trainer that refuses it
+_OPTIONS = """\
+options
+  --config FILE         settings in YAML; any number of files, later ones overlay earlier ones
+  --ckpt_path FILE      {checkpoint}
+  --print_config        show all settings as they would be used, and stop"""
+_RESUME = """
+  --resume              go on from the newest checkpoint in the folder of the run; start if there is none"""
 
 
-class Parser(LightningArgumentParser):
-    """Reports what is wrong in one sentence, with the nearest known setting."""
+def fit(arguments: Sequence[str]) -> int:
+    """Trains: stage 1 by SFT, stage 2 by GRPO.
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises FEAError; parsers of nested values must raise their own error, since they are tried one after the other."""
-        if not self.exit_on_error:
-            super().error(message, ex)
-        raise FEAError(sentence(message, self._names(), "see fea fit --help"))
+        fea fit --config configs/sft.yaml
+        fea fit --config configs/grpo.yaml --resume
+        fea fit --config configs/grpo.yaml --config configs/7b.yaml --trainer.max_steps 500
 
-    def _names(self) -> set[str]:
-        commands = self._subcommands_action._name_parser_map.values() if self._subcommands_action else []
-        names = {action.dest for parser in (self, *commands) for action in parser._actions}
-        kinds = [kind for base in (FEAModule, FEADataModule, Callback) for kind in _family(base)]
-        for kind in (*kinds, PolicyConfig, TinySize, LoRA, Generation, Optimization, Source):
-            names |= {f".{name}" for name in inspect.signature(kind).parameters}
-        return names
-
-
-def _family(kind: type) -> Iterator[type]:
-    yield kind
-    child: type
-    for child in kind.__subclasses__():
-        yield from _family(child)
-
-
-class CLI(LightningCLI):
-    """The four trainer commands."""
-
-    def _parse_ckpt_path(self) -> None:
-        """Nothing: a checkpoint's settings must not silently win over the config."""
-
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Adds what `fit` has and the trainer has not."""
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "fit":
-            told = "Go on from the newest checkpoint in the folder of the run; start if there is none."
-            parser.add_argument("--resume", action="store_true", help=told)
-        return parser
-
-    def before_instantiate_classes(self) -> None:
-        """Looks at the checkpoint before anything is built: the trainer would do so late, and refuse it at length."""
-        settings = self.config[self.subcommand]
-        if settings.ckpt_path and settings.get("resume"):
-            raise FEAError("resume: it looks for the newest checkpoint by itself; give either --resume or --ckpt_path")
-        if settings.ckpt_path and settings.ckpt_path not in _CHECKPOINT_WORDS:
-            checkpoints.read(Path(settings.ckpt_path))
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """A trainer that writes its checkpoints whole."""
-        trainer = super().instantiate_trainer(**kwargs)
-        trainer.strategy.checkpoint_io = WholeFiles()
-        return trainer
-
-    def fit(self, **options: Any) -> None:
-        """Trains.
-
-        Raises:
-            FEAError: memory ran out; with what to change.
-        """
-        try:
-            self.trainer.fit(**options)
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-                raise
-            setting = self.model.memory_setting(
-                self.datamodule.batch_size, self.trainer.accumulate_grad_batches, str(self.trainer.precision)
-            )
-            told = verdict(setting, plan(setting), total_memory())
-            raise FEAError(
-                f"out of memory at step {self.trainer.global_step}; by the plan this run {told}; checkpoints are whole: go on "
-                "with --resume"
-            ) from error
-
-    def before_fit(self) -> None:
-        """Finds the checkpoint that a resumed run goes on from."""
-        if self.config[self.subcommand].resume:
-            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-            found = newest(folder)
-            self.config_init[self.subcommand]["ckpt_path"] = found and str(found)
-            rank_zero_info(
-                f"resume: from {found}" if found else f"resume: '{folder}' holds no checkpoint yet; starting"
-            )
-
-
-def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
-    """Runs one of the four commands.
+    A run writes checkpoints, curves and its settings into a folder of its own, and can be stopped and resumed at any time.
 
     Args:
-        arguments: the command and its options.
-        kind: what runs it.
+        arguments: options, as on the command line.
+
+    Returns:
+        0.
+
+    Raises:
+        FEAError: bad input, or memory ran out.
+    """
+    return _command(fit, "go on from this checkpoint, with the settings given here", arguments)
+
+
+def validate(arguments: Sequence[str]) -> int:
+    """Measures a checkpoint on the validation files.
+
+        fea validate --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/best.ckpt
+
+    Args:
+        arguments: options, as on the command line.
+
+    Returns:
+        0.
 
     Raises:
         FEAError: bad input.
     """
-    _quiet()
-    _check_configs(arguments)
-    try:
-        return kind(
-            FEAModule,
-            FEADataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            save_config_callback=RunKeeper,
-            trainer_defaults={"callbacks": [Interruption()]},
-            parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False},
-            args=list(arguments),
-        )
-    except FEAError:
-        raise
-    except (ValueError, MisconfigurationException) as error:
-        mistake = _mistake(error)
-        if not mistake:
-            raise
-        raise FEAError(mistake) from error
-    finally:
-        if dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()  # else a process of several may abort at exit
+    return _command(validate, "the checkpoint to be measured", arguments)
 
 
-def _check_configs(arguments: Sequence[str]) -> None:
-    """Refuses files that hold no settings; the parser would not say which of them it is."""
-    for word, file in pairwise(arguments):
-        if word == "--config" and Path(file).is_file():
-            try:
-                with open(file, "rb") as content:
-                    settings = yaml.safe_load(content)
-            except yaml.YAMLError as error:
-                raise FEAError(f"config '{file}' is no YAML: {' '.join(str(error).split())}") from error
-            if not isinstance(settings, dict):
-                raise FEAError(f"config '{file}' holds no settings; write lines such as 'seed_everything: 0'")
+def test(arguments: Sequence[str]) -> int:
+    """Measures a checkpoint on the test files.
+
+        fea test --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/best.ckpt
+
+    Args:
+        arguments: options, as on the command line.
+
+    Returns:
+        0.
+
+    Raises:
+        FEAError: bad input.
+    """
+    return _command(test, "the checkpoint to be measured", arguments)
 
 
-def _mistake(error: BaseException) -> str:
-    """What the user did wrong, if the trainer refuses a setting or a constructor raised FEAError; "" if it is a bug."""
-    chain = [error]
-    while chain[-1].__cause__:
-        chain.append(chain[-1].__cause__)
-    own = [cause for cause in chain if isinstance(cause, FEAError)]
-    if own:
-        return str(own[0])
-    called = [frame.f_globals["__name__"] for cause in chain for frame, _ in traceback.walk_tb(cause.__traceback__)]
-    refused = all(name == __name__ or name.partition(".")[0] in _BUILDERS for name in called)
-    return f"trainer: {' '.join(str(error).split())}" if refused else ""
+def predict(arguments: Sequence[str]) -> int:
+    """Answers the files under data.predict, as JSONL in the folder of the run.
+
+        fea predict --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/best.ckpt --data.predict '[mine.jsonl]'
+
+    For image files without a list of them there is `fea analyze`.
+
+    Args:
+        arguments: options, as on the command line.
+
+    Returns:
+        0.
+
+    Raises:
+        FEAError: bad input.
+    """
+    return _command(predict, "the checkpoint that answers", arguments)
 
 
-def _quiet() -> None:
-    """Drops notes that no user of fea can act on."""
-    for message in (
-        ".*LeafSpec.*",
-        ".*is_gradient_checkpointing.*",
-        ".*LightningCLI's args parameter.*",
-        ".*num_workers.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    for handler in logging.getLogger("lightning.pytorch").handlers:  # a filter of the logger misses those below it
-        handler.addFilter(_no_tip)
+def run(arguments: Sequence[str]) -> Any:
+    """Runs one of the four commands, without its short help.
+
+    Args:
+        arguments: the command and its options.
+
+    Returns:
+        The LightningCLI, with its `model`, `datamodule` and `trainer`.
+
+    Raises:
+        FEAError: bad input.
+    """
+    refuse_moved(arguments)
+    from fea.commands import _trainer
+
+    return _trainer.run(arguments)
 
 
-def _no_tip(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether the options of a command ask for its short help."""
+    return any(word in ("-h", "--help") for word in arguments)
+
+
+def opening(command: Callable[..., Any]) -> str:
+    """What a command's docstring says before it comes to arguments."""
+    return (inspect.getdoc(command) or "").partition("\n\nArgs:")[0]
+
+
+def _command(command: Callable[..., Any], checkpoint: str, arguments: Sequence[str]) -> int:
+    name = command.__name__
+    if asks_for_help(arguments):
+        options = _OPTIONS.format(checkpoint=checkpoint) + _RESUME * (command is fit)
+        print(f"usage: fea {name} --config FILE [--config FILE ...] [--SETTING VALUE ...]\n")
+        print(opening(command), options, SETTINGS.format(command=name), sep="\n\n")
+    else:
+        run([name, *("--help" if word == "--trainer.help" else word for word in arguments)])
+    return 0

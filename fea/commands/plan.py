@@ -5,43 +5,46 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from fea.commands.fit import CLI, run
+from fea.commands._moved import refuse_moved
+from fea.commands.fit import SETTINGS, asks_for_help, opening
 from fea.errors import FEAError
-from fea.memory.advice import table, verdict
-from fea.memory.plan import GIB, plan
 
-
-class Planner(CLI):
-    """Reads the settings of a fit and goes no further."""
-
-    def instantiate_classes(self) -> None:
-        """Builds no trainer: the machine that the settings are meant for may be another."""
-        settings = self.config[self.subcommand]
-        settings.trainer.callbacks = settings.trainer.logger = None
-        parser: Any = self._parser(self.subcommand)
-        build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
-        self.config_init = build(settings)
-        self.model, self.datamodule = self.config_init.model, self.config_init.data
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing."""
+_OPTIONS = """\
+options
+  --gpu SIZE            memory of the card, such as 24GB: what to change if the fit needs more
+  --config FILE         settings of the fit; any number of files, later ones overlay earlier ones"""
 
 
 def plan_memory(arguments: Sequence[str]) -> str:
-    """The memory that a fit will need.
+    """Plans the memory that a fit will need.
+
+        fea plan --config configs/grpo.yaml --gpu 24GB
+        fea plan --config configs/grpo.yaml --config configs/7b.yaml --data.batch_size 4
+
+    It needs no GPU and no weights: the update runs dry, on tensors without content, and their bytes are counted.
 
     Args:
         arguments: those of the fit; with `--gpu 24GB`, what to change if it does not fit there.
 
+    Returns:
+        A table, and the advice.
+
     Raises:
         FEAError: bad input.
     """
+    if asks_for_help(arguments):
+        usage = "usage: fea plan [--gpu SIZE] --config FILE [--config FILE ...] [--SETTING VALUE ...]"
+        return "\n\n".join([usage, opening(plan_memory), _OPTIONS, SETTINGS.format(command="fit")])
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     own.add_argument("--gpu", nargs="?", const="")
     known, rest = own.parse_known_args(list(arguments))
     card = None if known.gpu is None else _bytes(known.gpu)
+    refuse_moved(rest)
+    from fea.commands._trainer import Planner, run
+    from fea.memory.advice import table, verdict
+    from fea.memory.plan import plan
+
     cli = run(["fit", *rest], Planner)
     trainer = cli.config[cli.subcommand].trainer
     setting = cli.model.memory_setting(
@@ -56,4 +59,4 @@ def _bytes(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:GB|GiB|G)?", text)
     if not found or not float(found[1]):
         raise FEAError(f"gpu: '{text}' is no size; give one such as 24GB")
-    return float(found[1]) * GIB
+    return float(found[1]) * 2**30  # a card that is sold as 24 GB has 24 GiB

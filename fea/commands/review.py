@@ -13,11 +13,6 @@ from contextlib import closing
 from pathlib import Path
 
 from fea.errors import FEAError
-from fea.facs import emotion_set
-from fea.review.desk import Desk
-from fea.review.inspection import Inspection
-from fea.web.review import _serve
-from fea.web.server import _listen
 
 
 def review(
@@ -47,8 +42,14 @@ def review(
     Raises:
         FEAError: the file cannot be read or has no analysis, the name is no plain name, or the port is taken.
     """
+    from fea.facs import emotion_set
+    from fea.review.desk import Desk
+    from fea.review.inspection import Inspection
+    from fea.web.review import make_app
+    from fea.web.server import listen, serve
+
     name, url = _name(reviewer), f"http://127.0.0.1:{port}/"
-    with _listen(port) as listening:
+    with listen(port) as listening:
         inspection = Inspection(file, image_root or file.parent, emotion_set(emotions))
         with closing(Desk(inspection, file, name)) as desk:
             left_out = f"; {inspection.left_out} without one are left out" if inspection.left_out else ""
@@ -56,7 +57,7 @@ def review(
             print(f"{name} reviews at {url} (Ctrl-C ends it; every decision is kept at once)", flush=True)
             if open_browser:
                 webbrowser.open(url)
-            _serve(desk, port, listening)
+            serve(make_app(desk, port), port, listening)
             print("", *desk.told(), sep="\n")
     return 0
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fea.data.example import Example
-from fea.data.examples import Examples
 from fea.data.record import OnUnknownLabel, Rules
 from fea.data.source import OnBad
-from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.facs import emotion_set
-from fea.model.checkpoints import load_policy
 from fea.model.config import Device
-from fea.model.sampling import Generation
-from fea.synthesis.attempts import labelled
-from fea.synthesis.datacard import write_datacard
-from fea.synthesis.journal import Journal
 from fea.synthesis.recipe import Pace, Recipe
-from fea.synthesis.round import distinct, provenance, settings_of, synthesise
-from fea.system.files import common_root
+
+if TYPE_CHECKING:
+    from fea.model.policy import Policy
+    from fea.model.sampling import Generation
 
 
 def synthesize(
@@ -66,19 +62,15 @@ def synthesize(
     Raises:
         FEAError: a file or the run cannot be read, no face is left to write about, or `out` holds something else.
     """
-    generation, file = Generation(max_tokens, temperature), Path(out)
-    pace = Pace(batch_size, num_workers, minutes, on_bad)
+    from fea.model.checkpoints import load_policy
+    from fea.model.sampling import Generation
+
+    generation, pace = Generation(max_tokens, temperature), Pace(batch_size, num_workers, minutes, on_bad)
     policy, trained = load_policy(model, device)
-    allowed = tuple(trained["emotions"]) if emotions is None else emotion_set(emotions)
+    allowed = trained.emotions if emotions is None else emotion_set(emotions)
     rules = Rules(allowed, on_unknown_label, True)
-    examples = _without_analysis([Path(file) for file in data], image_root, rules, on_bad, recipe.vote is not None)
-    origin = provenance(policy, recipe, round=0)
-    settings = {"model": origin["model"], **settings_of(examples, batch_size, generation, recipe)}
-    journal = Journal(file, settings, common_root([example.image for example in examples], file.parent), origin)
-    synthesise(policy, examples, journal, recipe, generation, pace)
-    print(write_datacard(file.parent))
-    if journal.image_root != file.parent.resolve():
-        print(f"the images are relative to '{journal.image_root}': name it as image_root of '{out}'")
+    faces = _without_analysis([Path(file) for file in data], image_root, rules, on_bad, recipe.vote is not None)
+    _write(policy, faces, out, recipe, generation, pace)
     return 0
 
 
@@ -86,6 +78,11 @@ def _without_analysis(
     files: list[Path], image_root: str | None, rules: Rules, on_bad: OnBad, unlabelled: bool
 ) -> list[Example]:
     """Faces without an analysis; those without labels only if asked for."""
+    from fea.data.examples import Examples
+    from fea.data.table import open_jsonl
+    from fea.synthesis.attempts import labelled
+    from fea.synthesis.round import distinct
+
     tables = [
         open_jsonl(file, file.parent if image_root is None else Path(image_root), rules, on_bad) for file in files
     ]
@@ -98,3 +95,19 @@ def _without_analysis(
     if not found:
         raise FEAError(f"no face in {', '.join(map(str, files))} has labels and no analysis (key 'description')")
     return distinct(found)
+
+
+def _write(policy: Policy, faces: list[Example], out: str, recipe: Recipe, generation: Generation, pace: Pace) -> None:
+    """Writes the analyses and the datacard, and says where the images are."""
+    from fea.synthesis.datacard import write_datacard
+    from fea.synthesis.journal import Journal
+    from fea.synthesis.round import provenance, run, settings_of
+    from fea.system.files import common_root
+
+    file, origin = Path(out), provenance(policy, recipe, round=0)
+    settings = {"model": origin["model"], **settings_of(faces, pace.batch_size, generation, recipe)}
+    journal = Journal(file, settings, common_root([face.image for face in faces], file.parent), origin)
+    run(policy, faces, journal, recipe, generation, pace)
+    print(write_datacard(file.parent))
+    if journal.image_root != file.parent.resolve():
+        print(f"the images are relative to '{journal.image_root}': name it as image_root of '{out}'")

@@ -6,7 +6,8 @@ from PIL import Image, ImageOps
 
 from fea.errors import FEAError
 
-_LONGEST = 200  # times the shorter side: the image processor of Qwen2.5-VL refuses longer strips
+# Times the shorter side. No face is in a longer strip, and no family of `fea.model.families` takes one.
+LONGEST_SIDE = 200
 
 
 def load_image(path: str, place: str, flipped: bool = False) -> Image.Image:
@@ -28,7 +29,7 @@ def load_image(path: str, place: str, flipped: bool = False) -> Image.Image:
         raise FEAError(f"{place}: image '{path}' does not exist; check 'image_root'") from None
     except Exception as error:  # whatever Pillow's decoders stumble over in a damaged file
         raise FEAError(f"{place}: image '{path}' cannot be read ({error}); replace it") from None
-    if max(image.size) > _LONGEST * min(image.size):
+    if max(image.size) > LONGEST_SIDE * min(image.size):
         raise FEAError(
             f"{place}: image '{path}' of {image.width} x {image.height} pixels is no picture of a face; crop it"
         )

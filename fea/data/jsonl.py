@@ -1,15 +1,14 @@
-"""JSONL in and out: lines with their numbers, files that are whole or not there."""
+"""Data files line by line: the number of each line, its JSON and its record."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fea.data.record import Record, Rules, read_record
 from fea.errors import FEAError
-from fea.system.files import write_atomically
 
 
 def read_lines(file: Path, rules: Rules) -> Iterator[tuple[int, Any, Record | FEAError | None]]:
@@ -40,13 +39,3 @@ def _read_line(line: bytes, number: int, rules: Rules, file: Path) -> tuple[Any,
         return None, FEAError(f"{file}:{number}: {error}")
     except ValueError:
         return None, FEAError(f"{file}:{number}: a number with too many digits")
-
-
-def write_jsonl(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes one JSON object a line, whole or not at all."""
-    write_atomically(file, jsonl(records))
-
-
-def jsonl(records: Iterable[Mapping[str, Any]]) -> bytes:
-    """One JSON object a line."""
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()

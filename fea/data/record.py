@@ -5,8 +5,10 @@ Every refusal names the key, the value found and what to write instead; the read
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -33,6 +35,7 @@ class Record(NamedTuple):
     arousal: float | None
     meta_info: str
     line: int
+    key: str
 
 
 class Rules(NamedTuple):
@@ -82,7 +85,19 @@ def read_record(raw: Any, line: int, rules: Rules) -> Record | None:
         arousal=_score(raw, "arousal"),
         meta_info=json.dumps(raw["meta_info"]) if raw.get("meta_info") else "{}",
         line=line,
+        key=key_of(raw),
     )
+
+
+def key_of(raw: Mapping[str, Any]) -> str:
+    """The key by which a review knows a line: of its id and its description, so a rewritten line is judged anew.
+
+    Args:
+        raw: the line as it stands in its file.
+    """
+    identity, description = raw.get("id"), raw.get("description")
+    text = f"{'' if identity is None else identity}\0{description or ''}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _shown(value: Any) -> str:

@@ -24,11 +24,12 @@ from fea.data.example import Example
 from fea.data.jsonl import read_lines
 from fea.data.record import Record, Rules
 from fea.data.source import OnBad
+from fea.datasets.dataset import dataset_of
 from fea.errors import FEAError
-from fea.facs import CODED_AUS, au_number
+from fea.facs import au_number
 from fea.system.files import write_atomically
 
-_VERSION = 2  # of the columns below: older Arrow files are rebuilt
+_VERSION = 3  # of the columns below: older Arrow files are rebuilt
 _BATCH = 10_000  # lines held in memory at once
 _REMEMBERED = 20  # refused lines kept with their reasons; the others are counted
 
@@ -40,6 +41,7 @@ _SCHEMA = pa.schema(
         *((name, pa.float64()) for name in ("valence", "arousal")),
         ("meta_info", pa.string()),  # free-form, so kept as JSON text: Arrow would force one schema on all lines
         ("line", pa.int64()),
+        ("key", pa.string()),
     ]
 )
 assert tuple(_SCHEMA.names) == Record._fields
@@ -89,14 +91,9 @@ class Table:
     weight = 1.0
 
     def __init__(self, path: Path, rows: datasets.Dataset, summary: Summary, image_root: Path, rules: Rules):
-        self.path, self.rows, self.summary, self.image_root, self.emotions = (
-            path,
-            rows,
-            summary,
-            image_root,
-            rules.emotions,
-        )
-        self._coded = {name: _known_coded(name) or frozenset(aus) for name, aus in summary.occurring.items()}
+        self.path, self.rows, self.summary = path, rows, summary
+        self.image_root, self.emotions = image_root, rules.emotions
+        self._coded = {name: _coded_in(name, aus) for name, aus in summary.occurring.items()}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -122,6 +119,7 @@ class Table:
         )
 
     def _coded_aus(self, row: Record) -> frozenset[int]:
+        """Units that were looked for; whether one is there is unknown for all others."""
         if row.AUs is None:
             return frozenset()
         listed = self._coded[row.dataset] if row.AUs_coded is None else frozenset(map(au_number, row.AUs_coded))
@@ -217,7 +215,7 @@ def _kept(file: Path, rules: Rules, on_bad: OnBad, summary: Summary) -> Iterator
     summary.occurring = {name: sorted(set(map(au_number, codes))) for name, codes in occurring.items()}
 
 
-def _known_coded(dataset: str) -> frozenset[int] | None:
-    """Units known to be coded in a data set, found by the first part of its name ("DISFA-Test-clean")."""
-    name = dataset.lower()
-    return next((frozenset(aus) for known, aus in CODED_AUS.items() if name.startswith(known)), None)
+def _coded_in(name: str, occurring: Iterable[int]) -> frozenset[int]:
+    """Units that were coded in a data set: those that are known to be, or else those that occur in its file."""
+    dataset = dataset_of(name)
+    return frozenset(occurring) if dataset is None or dataset.coded is None else dataset.coded

@@ -19,7 +19,9 @@ from fea.model.checkpoints import load_policy
 from fea.model.decoding import Trunk
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse
-from fea.reports.page import Curve, Face, write_report
+from fea.reports import tables
+from fea.reports.curves import Curve, curves_of
+from fea.reports.page import Face, Page, write_page
 from fea.rollouts.rollout import ask
 
 _SAMPLES = 4  # answers a face at temperature 1
@@ -39,6 +41,11 @@ _NOTES = (
     "Every number is measured on held-out faces that no stage has seen: AU F1 is the macro F1 of the drawn Action Units, "
     "invented counts claimed Action Units that are not there, per answer. Sampled means four answers a face at temperature 1.",
 )
+# By stage, what the page shows of its training.
+_CURVES = {
+    "sft": ("train/loss", "val/au_f1", "val/accuracy"),
+    "grpo": ("reward/total", "reward/AUReward", "reward/EmotionReward", "val/au_f1", "val/accuracy", "train/entropy"),
+}
 
 
 class Entry(NamedTuple):
@@ -98,17 +105,19 @@ def write_board(
     rows.append(["ceiling: the best guess from the true AUs", "1.000", best, "1.000", best, "0.00", "1.000"])
     stages = list(zip(entries, tallies, strict=True))[1 : len(runs) + 1]
     gains = [line for (before, early), (after, late) in pairwise(stages) for line in _gains(before, early, after, late)]
-    print(f"\n{len(faces)} held-out faces\n\n{_text_table([list(_HEADER), *rows])}\n\n" + "\n".join(gains))
+    print(f"\n{len(faces)} held-out faces\n\n{tables.aligned(_HEADER, rows)}\n\n" + "\n".join(gains))
     first, last = stages[0][0], stages[-1][0]
     shown = [
         Face(face, {entry.name: entry.greedy[number][0] for entry in (first, last)})
         for number, face in enumerate(faces[:_SHOWN])
     ]
-    page = out / "report.html"
     strong = [len(runs)]  # the last stage; row 0 is the base
-    write_report(page, "fea demo", [*_NOTES, *gains], _HEADER, rows, strong, _curves(out, runs), shown, commands)
+    page = Page("fea demo", [*_NOTES, *gains], _HEADER, rows, _curves(out, runs), commands, strong, shown)
+    write_page(out / "report.html", page)
     folder = out.parent
-    print(f"\nreport: {page}\ntry:    fea analyze {folder}/faces/test-*/images/*-00000?.png --model {folder}")
+    print(
+        f"\nreport: {out / 'report.html'}\ntry:    fea analyze {folder}/faces/test-*/images/*-00000?.png --model {folder}"
+    )
 
 
 def _row(name: str, greedy: Tally, sampled: Tally) -> list[str]:
@@ -135,34 +144,9 @@ def _gains(before: Entry, early: tuple[Tally, Tally], after: Entry, late: tuple[
     return lines
 
 
-def _text_table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
 def _curves(out: Path, runs: Sequence[str]) -> dict[str, Curve]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    wanted = {
-        "sft": ("train/loss", "val/au_f1", "val/accuracy"),
-        "grpo": (
-            "reward/total",
-            "reward/AUReward",
-            "reward/EmotionReward",
-            "val/au_f1",
-            "val/accuracy",
-            "train/entropy",
-        ),
-    }
     curves: dict[str, Curve] = {}
     for run in runs:
-        events = EventAccumulator(str(out / run)).Reload()
-        known, tags = events.Tags()["scalars"], wanted[run.partition("-")[0]]
-        curves |= {f"{run}: {tag}": [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags if tag in known}
+        logged = curves_of(out / run)
+        curves |= {f"{run}: {tag}": logged[tag] for tag in _CURVES[run.partition("-")[0]] if tag in logged}
     return curves

@@ -1,4 +1,7 @@
-"""TODO."""
+"""The stages of a demo: how much of everything, with which settings, and what the gain is compared with.
+
+Each is a `fea fit` with the shipped configs and the overlay `demo.yaml`, so that what the demo does can be typed.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +41,13 @@ class Budget(NamedTuple):
 
 FULL = Budget(6000, 500, 750, 300, 320, 200, 200, 1500)
 
-
 # Of each of several rounds: less, so that a second one can show a gain.
 LOOP = FULL._replace(analyses=150, sft_steps=240, rollouts=120)
-
-
 QUICK = Budget(640, 40, 30, 150, 60, 16, 20, 60)
 
 
-def _title(run: str) -> str:
+def title_of(run: str) -> str:
+    """The title of a run of the loop: "sft-1" is "SFT, round 1", and "grpo-1" is "+ GRPO, round 1"."""
     stage, _, number = run.partition("-")
     return f"{'SFT' if stage == 'sft' else '+ GRPO'}, round {number}"
 
@@ -112,8 +113,8 @@ class Demo:
             "model.optimization.lr": 3e-4,
             "model.optimization.warmup": max(1, rollouts // 20),
             "model.optimization.decay": "linear",
-            "model.beta": 0,
-            "model.advantage": "normalise_then_sum",
+            "model.objective.beta": 0,
+            "model.objective.advantage": "normalize_then_sum",
             "model.seed": self.seed,
             "trainer.max_steps": rollouts,
             "trainer.val_check_interval": max(1, rollouts // 4),

@@ -18,8 +18,6 @@ from fea.model.sampling import Generation
 from fea.training.module import FEAModule
 from fea.training.optimization import Optimization
 
-_PIXELS_PER_TOKEN = 28 * 28
-
 
 class TowerModule(FEAModule):
     """Trains the vision tower alone: a linear map of all its visual tokens says which movements a face shows.
@@ -47,8 +45,9 @@ class TowerModule(FEAModule):
         super().configure_model()
         self.policy.requires_grad_(False)
         self.policy.network.vision_tower.requires_grad_(True)
-        features = self.config.max_pixels // _PIXELS_PER_TOKEN * self.policy.network.width
-        self.head = nn.Linear(features, len(DRAWN_AUS))
+        network = self.policy.network
+        visual_tokens = self.config.max_pixels // network.family.pixels
+        self.head = nn.Linear(visual_tokens * network.width, len(DRAWN_AUS))
 
     def training_step(self, batch: list[Prompt], index: int) -> Tensor:
         """Binary cross-entropy over the movements, in nats."""

@@ -15,12 +15,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fea.data.jsonl import write_jsonl
 from fea.drawn.drawing import DRAWN_AUS, draw_face
 from fea.drawn.pen import Look
 from fea.drawn.wording import analysis, annotate, caption
 from fea.errors import FEAError
 from fea.facs import CONFLICTS, EMOTION_SETS, PROTOTYPES
+from fea.system.lines import write_jsonl
 
 Text = Literal["analysis", "annotator", "caption", "none"]
 

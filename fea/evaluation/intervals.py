@@ -1,4 +1,4 @@
-"""Two policies on the same faces: scores, and how sure their difference is.
+"""How sure a difference is, and how far two raters agree.
 
 Intervals come from the paired bootstrap (Efron & Tibshirani, 1993): faces are drawn with replacement, both policies are scored
 on the same draw, and the middle 95 % of the differences are reported.
@@ -10,35 +10,33 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fea.data.example import Example
-from fea.facs import nearest_emotions
+from fea.evaluation.counts import (
+    AUCounts,
+    EmotionCounts,
+    Floats,
+    au_scores,
+    count_aus,
+    count_emotions,
+    emotion_scores,
+    pooled,
+)
 from fea.prompts.answer import Answer
-
-Floats = NDArray[np.float64]
 
 
 class Tally(NamedTuple):
-    """Counts of every face over its answers. F faces, A Action Units.
+    """Counts of every face over its answers.
 
     Attributes:
-        hits: (F, A) claimed and present.
-        claimed: (F, A).
-        present: (F, A), once an answer.
-        marks: (F, M) sums of 0/1 judgements, in the order of `MARKS`.
-        answers: (F,) answers of each face.
+        aus: of Action Units, a row a face.
+        emotions: of emotions and form, a row a face.
+        words: the allowed emotions, in the order of the columns.
     """
 
-    hits: Floats
-    claimed: Floats
-    present: Floats
-    marks: Floats
-    answers: Floats
-
-
-MARKS = ("accuracy", "format", "alignment")
-SCORES = ("au_f1", "accuracy", "invented", "format", "alignment")
+    aus: AUCounts
+    emotions: EmotionCounts
+    words: tuple[str, ...]
 
 
 class Interval(NamedTuple):
@@ -50,20 +48,9 @@ class Interval(NamedTuple):
 
 
 def judge(examples: Sequence[Example], answers: Sequence[Sequence[Answer]]) -> Tally:
-    """Counts answers, several a face; all faces have to be coded and labelled."""
-    numbers = sorted({number for example in examples for number in example.coded})
-    hits, claimed, present = (np.zeros((len(examples), len(numbers))) for _ in range(3))
-    marks = np.zeros((len(examples), len(MARKS)))
-    for face, (example, said) in enumerate(zip(examples, answers, strict=True)):
-        there = np.array([number in example.present for number in numbers])
-        for answer in said:
-            named = np.array([number in answer.aus & example.coded for number in numbers])
-            hits[face] += named & there
-            claimed[face] += named
-            present[face] += there
-            aligned = bool(answer.think) and answer.emotion in nearest_emotions(answer.aus, example.emotions)
-            marks[face] += (answer.emotion in example.labels, answer.well_formed, aligned)
-    return Tally(hits, claimed, present, marks, np.array([float(len(said)) for said in answers]))
+    """Counts answers, several a face; whatever is allowed for one face is allowed for all."""
+    words = tuple(dict.fromkeys(word for example in examples for word in example.emotions))
+    return Tally(count_aus(examples, answers), count_emotions(examples, answers, words), words)
 
 
 def scores(tally: Tally, draws: Floats | None = None) -> dict[str, Floats]:
@@ -74,32 +61,57 @@ def scores(tally: Tally, draws: Floats | None = None) -> dict[str, Floats]:
         draws: (D, F) how often each face is drawn; None for every face once.
 
     Returns:
-        By name an array of D scores: "au_f1" is the macro F1 over units that occur, "invented" the claimed units that are not
-        there, per answer.
+        By name an array of D scores, those of `counts.au_scores` and `counts.emotion_scores`.
     """
-    times = np.ones((1, len(tally.answers))) if draws is None else draws
-    hits, claimed, present = times @ tally.hits, times @ tally.claimed, times @ tally.present
-    answers = times @ tally.answers
-    f1 = 2 * hits / np.maximum(claimed + present, 1)
-    occurring = np.maximum((present > 0).sum(axis=1), 1)  # the F1 of the other units is 0
-    shares = times @ tally.marks / answers[:, None]
-    return {
-        "au_f1": f1.sum(axis=1) / occurring,
-        "invented": (claimed - hits).sum(axis=1) / answers,
-        **{name: shares[:, column] for column, name in enumerate(MARKS)},
-    }
+    times = np.ones((1, len(tally.emotions.total))) if draws is None else draws
+    emotions = emotion_scores(pooled(tally.emotions, times), tally.words)
+    return au_scores(pooled(tally.aus, times)) | emotions
 
 
 def differences(after: Tally, before: Tally, draws: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """How much each score changes from one policy to the other, with its interval."""
-    faces = len(before.answers)
+    """How much each score changes from one policy to the other, with its interval.
+
+    Args:
+        after: counts of the later policy.
+        before: counts of the earlier one, on the same faces.
+        draws: bootstrap draws; 2,000 leave the ends uncertain by 1.5 % of the interval's width.
+        seed: of the draws.
+
+    Returns:
+        By name, for the scores that both have. A draw without a face that speaks about a score does not count for it.
+    """
+    faces = len(before.emotions.total)
     times = np.random.default_rng(seed).multinomial(faces, np.full(faces, 1 / faces), size=draws).astype(np.float64)
     late, early = scores(after, times), scores(before, times)
     late_all, early_all = scores(after), scores(before)
     return {
         name: Interval(
             float(late_all[name][0] - early_all[name][0]),
-            *map(float, np.quantile(late[name] - early[name], (0.025, 0.975))),
+            *map(float, np.nanquantile(late[name] - early[name], (0.025, 0.975))),
         )
-        for name in SCORES
+        for name in late
+        if name in early
     }
+
+
+def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
+    """Agreement of two raters on yes or no, beyond chance.
+
+    kappa = (agreed - chance) / (1 - chance), chance being what raters agree on who say yes as often as these, but about
+    anything (Cohen, "A coefficient of agreement for nominal scales", 1960).
+
+    Args:
+        first: what the first rater says of each case.
+        second: what the second one says of the same cases.
+
+    Returns:
+        1 for full agreement, 0 for that of chance, at least -1; None where chance alone would agree on every case, or there
+        is no case.
+    """
+    pairs = list(zip(first, second, strict=True))
+    if not pairs:
+        return None
+    yes = [sum(said) / len(pairs) for said in (first, second)]
+    agreed = sum(a == b for a, b in pairs) / len(pairs)
+    chance = yes[0] * yes[1] + (1 - yes[0]) * (1 - yes[1])
+    return None if chance == 1 else (agreed - chance) / (1 - chance)

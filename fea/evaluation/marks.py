@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from fea.data.example import Example
-from fea.evaluation.scores import au_f1
+from fea.evaluation.scores import au_f1, emotion_match
 from fea.prompts.answer import Answer
 from fea.prompts.mentions import Mention
 
@@ -34,7 +34,7 @@ class Marked(NamedTuple):
         text: the whole text.
         pieces: which make it up again.
         missed: FACS numbers of units that are there and not claimed.
-        score: F1 of the claimed units, or None if none were looked for.
+        score: F1 of the claimed units, as `scores.au_f1` gives it; None if none were looked for.
         well_formed: it is one think block and one answer block.
     """
 
@@ -46,7 +46,15 @@ class Marked(NamedTuple):
 
 
 def marked(answer: Answer, example: Example) -> Marked:
-    """Marks what an answer claims about an example."""
+    """Marks what an answer claims about an example.
+
+    Args:
+        answer: the parsed text.
+        example: the face it is about; a claim about what nobody looked at is neither right nor wrong.
+
+    Returns:
+        The text in pieces: its tags, the units it names, the emotion it answers, and what lies between them.
+    """
     marks = [(*mention.span, _kind(mention, example), mention.number) for mention in answer.mentions]
     for span, name in ((answer.think_span, "think"), (answer.answer_span, "answer")):
         if span:
@@ -73,6 +81,7 @@ def _kind(mention: Mention, example: Example) -> Kind:
 
 
 def _emotion_kind(answer: Answer, example: Example) -> Kind:
-    if not example.labels:
+    match = emotion_match(answer, example)
+    if match is None:
         return "unknown"
-    return "right" if answer.emotion in example.labels else "wrong"
+    return "right" if match else "wrong"

@@ -1,21 +1,24 @@
 """What one answer is worth.
 
 Every score is in [0, 1], or None where the example says nothing about it: unknown is neither added nor normalised with.
+Source: Facial-R1, arXiv 2511.10254v1, "Reinforcement learning": R_AU, R_acc and R_format.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fea.data.example import Example
 from fea.prompts.answer import Answer
 
-if TYPE_CHECKING:
-    pass
+
+def has_thinking(answer: Answer) -> bool:
+    """Whether there is a closed think block with something in it."""
+    return bool((answer.think or "").strip())
 
 
 def au_f1(answer: Answer, example: Example) -> float | None:
     """F1 of the claimed units against the present ones, over the coded units.
+
+    R_AU: 2 hits / (claimed + present). The source leaves open what the empty cases below are worth.
 
     Returns:
         1 if nothing is claimed and nothing there, provided that there is a closed, non-empty think block; 0 without such a
@@ -23,17 +26,17 @@ def au_f1(answer: Answer, example: Example) -> float | None:
     """
     if not example.coded:
         return None
-    if not (answer.think or "").strip():
+    if not has_thinking(answer):
         return 0.0
     claimed, present = answer.aus & example.coded, example.present
     return 2 * len(claimed & present) / (len(claimed) + len(present)) if claimed or present else 1.0
 
 
 def emotion_match(answer: Answer, example: Example) -> float | None:
-    """1 if the answer is one of the labels, else 0; None if the emotion is unknown."""
+    """R_acc: 1 if the answer is one of the labels, else 0; None if the emotion is unknown."""
     return float(answer.emotion in example.labels) if example.labels else None
 
 
 def format_match(answer: Answer) -> float:
-    """1 if the text is exactly one non-empty think block and one non-empty answer block, else 0."""
+    """R_format: 1 if the text is exactly one non-empty think block and one non-empty answer block, else 0."""
     return float(answer.well_formed)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from fea.memory.plan import GIB, SYSTEM, Plan, Setting, plan
+from fea.reports import tables
 
 Remedy = Callable[[Setting], Setting | None]
 
@@ -23,7 +24,7 @@ def table(needs: Plan) -> str:
     ]
     if not needs.rollout:
         del lines[3]
-    return "\n".join(f"  {name:<10}{_size(size):>10}   {what}" for name, size, what in lines)
+    return tables.plain("  {:<10}{:>10}   {}", [(name, _size(size), what) for name, size, what in lines])
 
 
 def verdict(setting: Setting, needs: Plan, card: float) -> str:

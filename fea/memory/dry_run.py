@@ -22,7 +22,6 @@ from fea.model.attention import TreeAttention
 from fea.model.config import PolicyConfig
 from fea.model.layout import lay_out, shared, trunk_of
 from fea.model.load import skeleton
-from fea.model.network import Network
 
 _IMAGE = 1  # id of the image placeholder
 
@@ -94,7 +93,7 @@ class DryRun:
 
     def __init__(self, config: PolicyConfig, layers: int | None, autocast: bool):
         self.config, self.autocast = config, autocast
-        self.network = Network(skeleton(config, layers))
+        self.network = skeleton(config, layers)
         self.network.image_token = _IMAGE
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         seen: dict[Tensor, Tensor] = {}

@@ -17,10 +17,10 @@ from fea.memory.dry_run import DryRun, blank_prompts
 from fea.model.config import PolicyConfig
 from fea.model.decoding import LONG
 from fea.model.load import count_tokens, skeleton
+from fea.model.network import Network
 from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt
 
 GIB = 2**30
-_PIXELS = 28 * 28  # of a visual token
 _FRAME = 10  # tokens of the chat format around a text
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight in 4 bits, with its doubly quantised scales
 # Bytes for each row and word of the vocabulary while a token is chosen: probabilities in several precisions.
@@ -91,14 +91,14 @@ def plan(setting: Setting) -> Plan:
         FEAError: the dimensions of the base are not known.
     """
     s, config = setting, setting.policy
-    visual = -(-config.max_pixels // _PIXELS)
+    network = skeleton(config)
+    model = network.model
+    visual = -(-config.max_pixels // network.family.pixels)
     trunk = count_tokens(config, system_prompt(config.knowledge)) + _FRAME
     own = visual + count_tokens(config, user_prompt(DEFAULT_QUESTION, EMOTION_SETS["basic8"])) + _FRAME
     prompts = blank_prompts(s.batch_size, trunk, own, visual)
     pack = prompts[: max(1, s.batch_size // s.packs)]
     ids = torch.full((len(pack) * s.group_size, s.max_tokens), 2)
-    with torch.device("meta"):
-        model = skeleton(config)
     update, reading = _by_depth(setting, model, lambda dry: (dry.update(pack, ids), dry.reading(prompts)))
 
     text, rows = model.config.text_config, s.batch_size * s.group_size
@@ -109,11 +109,11 @@ def plan(setting: Setting) -> Plan:
     copied = read if trunk >= LONG else s.batch_size * (trunk + own)
     caches = kept * (copied + rows * s.max_tokens)
     writing = caches + max(kept * read, _CHOICE * rows * text.vocab_size)
-    patches = 4 * visual * _patch_bytes(model, config, width)
+    patches = network.family.merge**2 * visual * _patch_bytes(model, config, width)
     trained = float(sum(w.numel() * w.element_size() for w in model.parameters() if w.requires_grad))
-    unpacked = _unpacked(model, config)
+    unpacked = _unpacked(network, config)
     return Plan(
-        weights=_weights(model, config),
+        weights=_weights(network, config),
         gradients=trained,
         optimizer=trained / 2 if s.eight_bit else 2 * trained,
         rollout=max(reading, writing, s.batch_size * patches) + unpacked if s.group_size > 1 else 0.0,
@@ -146,19 +146,21 @@ def _patch_bytes(model: Any, config: PolicyConfig, width: int) -> float:
     return float(pixels + vision.depth * stored + block * config.checkpointing)
 
 
-def _quantised(model: Any) -> Iterator[tuple[str, nn.Linear]]:
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and ".language_model." in f".{name}" and "lora_" not in name:
+def _quantised(network: Network) -> Iterator[tuple[str, nn.Linear]]:
+    for name, module in network.model.named_modules():
+        inside = name.startswith(f"{network.family.language_model}.")
+        if isinstance(module, nn.Linear) and inside and "lora_" not in name:
             yield name, module
 
 
-def _weights(model: Any, config: PolicyConfig) -> float:
-    sizes = {name: float(weight.numel() * weight.element_size()) for name, weight in model.named_parameters()}
+def _weights(network: Network, config: PolicyConfig) -> float:
+    named = network.model.named_parameters()
+    sizes = {name: float(weight.numel() * weight.element_size()) for name, weight in named}
     if config.four_bit:
-        sizes |= {f"{name}.weight": layer.weight.numel() * _NF4 for name, layer in _quantised(model)}
+        sizes |= {f"{name}.weight": layer.weight.numel() * _NF4 for name, layer in _quantised(network)}
     return sum(sizes.values())
 
 
-def _unpacked(model: Any, config: PolicyConfig) -> float:
+def _unpacked(network: Network, config: PolicyConfig) -> float:
     """A matrix in 4 bits is unpacked while it is used, one at a time."""
-    return max(2.0 * layer.weight.numel() for _, layer in _quantised(model)) if config.four_bit else 0.0
+    return max(2.0 * layer.weight.numel() for _, layer in _quantised(network)) if config.four_bit else 0.0

@@ -7,8 +7,8 @@ It is written whole or not at all, and read with `weights_only`: a file cannot r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,77 @@ def read(path: Path, mapped: bool = True) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-def describe(config: PolicyConfig, emotions: Iterable[str], datasets: Iterable[str]) -> dict[str, Any]:
-    """What is stored under "fea" of a policy: how to build it, what it may answer and what it has seen."""
-    return {
-        "policy": {**asdict(config), "base": _absolute(config.base)},
-        "prompt": PROMPT_VERSION,
-        "emotions": list(emotions),
-        "datasets": sorted(datasets),
-    }
+@dataclass(frozen=True)
+class Stored:
+    """What a checkpoint says under the key "fea": what is needed to build its policy again, and what that has seen.
+
+    Attributes:
+        policy: how it is built.
+        emotions: that it may answer.
+        datasets: names of the data sets that it and the runs before it were trained on.
+        stage: class of the module that wrote it.
+        prompt: version of the prompt that it was trained with.
+        init_from: run that its run started from.
+        inherits: whether weights of that run are needed that this one does not train, and so does not hold.
+        skipped: optimizer steps that were left out, since their gradient was not finite.
+        reference: trainable weights of the reference policy, by name; empty without one.
+    """
+
+    policy: PolicyConfig
+    emotions: tuple[str, ...]
+    datasets: frozenset[str]
+    stage: str
+    prompt: str = PROMPT_VERSION
+    init_from: str | None = None
+    inherits: bool = False
+    skipped: int = 0
+    reference: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any]) -> Stored:
+        """Reads what a checkpoint says.
+
+        Raises:
+            FEAError: it was trained with another version of the prompt.
+        """
+        told = dict(checkpoint["fea"])
+        if told["prompt"] != PROMPT_VERSION:
+            raise FEAError(
+                f"the checkpoint was trained with prompt version {told['prompt']}, this is version {PROMPT_VERSION}; "
+                "use the release of fea that wrote it"
+            )
+        fields = dict(told["policy"])
+        lora = fields["lora"] and LoRA(**fields["lora"])
+        policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": lora})
+        known = {
+            name: told[name]
+            for name in ("stage", "prompt", "init_from", "inherits", "skipped", "reference")
+            if name in told
+        }
+        return cls(policy, tuple(told["emotions"]), frozenset(told["datasets"]), **known)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values and tensors, for a checkpoint. Folders are named by paths that hold from anywhere."""
+        return {
+            "policy": {**asdict(self.policy), "base": _absolute(self.policy.base)},
+            "prompt": self.prompt,
+            "emotions": list(self.emotions),
+            "datasets": sorted(self.datasets),
+            "init_from": self.init_from and _absolute(self.init_from),
+            "inherits": self.inherits,
+            "stage": self.stage,
+            "skipped": self.skipped,
+            "reference": dict(self.reference),
+        }
+
+
+def stored(run: str) -> Stored:
+    """What the checkpoint of a run says.
+
+    Raises:
+        FEAError: there is none, it cannot be read, or it was trained with another version of the prompt.
+    """
+    return Stored.of(read(find(run)))
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
@@ -87,37 +150,9 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:32]
 
 
-def origin(init_from: str | None, inherits: bool) -> dict[str, Any]:
-    """What is stored of the run that a run started from.
-
-    Args:
-        init_from: that run.
-        inherits: whether weights of it are needed that this run does not train, and so does not store.
-    """
-    return {"init_from": None if init_from is None else _absolute(init_from), "inherits": inherits}
-
-
 def _absolute(name: str) -> str:
     """A path that can be read from any working directory; names of the hub stay as they are."""
     return str(Path(name).resolve()) if Path(name).exists() else name
-
-
-def config_of(checkpoint: dict[str, Any]) -> PolicyConfig:
-    """The policy that a checkpoint belongs to.
-
-    Raises:
-        FEAError: it was trained with another version of the prompt.
-    """
-    stored = checkpoint["fea"]
-    if stored["prompt"] != PROMPT_VERSION:
-        raise FEAError(
-            f"the checkpoint was trained with prompt version {stored['prompt']}, this is version {PROMPT_VERSION}; "
-            "use the release of fea that wrote it"
-        )
-    fields = dict(stored["policy"])
-    fields["tiny"] = TinySize(**fields["tiny"])
-    fields["lora"] = fields["lora"] and LoRA(**fields["lora"])
-    return PolicyConfig(**fields)
 
 
 def weights(run: str | None) -> dict[str, Tensor]:
@@ -128,12 +163,9 @@ def weights(run: str | None) -> dict[str, Tensor]:
     if run is None:
         return {}
     checkpoint = read(find(run))
-    own = {
-        name.removeprefix("policy."): weight
-        for name, weight in checkpoint["state_dict"].items()
-        if name.startswith("policy.")
-    }
-    return (weights(checkpoint["fea"]["init_from"]) if checkpoint["fea"]["inherits"] else {}) | own
+    told, named = Stored.of(checkpoint), checkpoint["state_dict"].items()
+    own = {name.removeprefix("policy."): weight for name, weight in named if name.startswith("policy.")}
+    return (weights(told.init_from) if told.inherits else {}) | own
 
 
 def check_names(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
@@ -157,7 +189,7 @@ def check_adapter(run: str | None, config: PolicyConfig) -> None:
     Raises:
         FEAError: the adapters differ.
     """
-    earlier = None if run is None else config_of(read(find(run))).lora
+    earlier = None if run is None else stored(run).policy.lora
     if earlier and config.lora and earlier != config.lora:
         raise FEAError(
             f"policy.lora: rank {config.lora.rank} and alpha {config.lora.alpha}, but '{run}' (model.init_from) was trained "
@@ -165,12 +197,7 @@ def check_adapter(run: str | None, config: PolicyConfig) -> None:
         )
 
 
-def seen(run: str | None) -> set[str]:
-    """Data sets that a run and those before it were trained on."""
-    return set() if run is None else set(read(find(run))["fea"]["datasets"])
-
-
-def load_policy(run: str, device: Device = "auto") -> tuple[Policy, dict[str, Any]]:
+def load_policy(run: str, device: Device = "auto") -> tuple[Policy, Stored]:
     """The trained policy of a run, ready to answer, and what its checkpoint says about it.
 
     Args:
@@ -182,7 +209,7 @@ def load_policy(run: str, device: Device = "auto") -> tuple[Policy, dict[str, An
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise FEAError("device: 'cuda' is not available here; choose cpu")
-    checkpoint = read(find(run))
-    policy = Policy(config_of(checkpoint), weights(run)).eval()
+    told = stored(run)
+    policy = Policy(told.policy, weights(run)).eval()
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return policy.to(chosen), checkpoint["fea"]
+    return policy.to(chosen), told

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fea.errors import FEAError
+from fea.model.families.known import FAMILIES
+from fea.model.families.qwen_vl import QWEN2_5_VL
 from fea.prompts.prompt import Knowledge
 
 LayoutName = Literal["tree", "group", "rows"]
-
-
 Device = Literal["auto", "cpu", "cuda"]
+Attention = Literal["sdpa", "flash_attention_2"]  # eager attention reads a boolean mask as numbers, silently
+
+_TOKEN_PIXELS = min(family.pixels for family in FAMILIES)  # of a visual token, whatever the base turns out to be
 
 
 @dataclass
@@ -36,11 +39,14 @@ class TinySize:
     spread: float = 0.05
     seed: int = 0
 
-
-Attention = Literal["sdpa", "flash_attention_2"]  # eager attention reads a boolean mask as numbers, silently
-
-# The linear layers of the language model; the vision tower has layers of the same names, so the path is part of it.
-_LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    def __post_init__(self) -> None:
+        if self.heads < 2 or self.heads % 2 or self.hidden < 1 or self.hidden % (16 * self.heads):
+            raise FEAError(
+                f"policy.tiny.hidden: {self.hidden} with heads {self.heads}; the number of heads is even, and hidden a "
+                "multiple of 16 x heads"
+            )
+        if self.vision_hidden < 16 or self.vision_hidden % 16:
+            raise FEAError(f"policy.tiny.vision_hidden: {self.vision_hidden}; use a multiple of 16")
 
 
 @dataclass
@@ -58,7 +64,11 @@ class LoRA:
 
     rank: int = 16
     alpha: int = 32
-    targets: str = _LANGUAGE_LAYERS
+    targets: str = QWEN2_5_VL.lora_targets
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise FEAError(f"policy.lora.rank: {self.rank}; the rank of an adapter is at least 1")
 
 
 @dataclass
@@ -96,46 +106,26 @@ class PolicyConfig:
     max_pixels: int = 448 * 448
     knowledge: Knowledge = "full"
 
-
-def check(config: PolicyConfig) -> None:
-    """Refuses settings that do not go together.
-
-    Raises:
-        FEAError: naming both settings.
-    """
-    if config.four_bit and config.lora is None:
-        raise FEAError(
-            "policy.four_bit: 4-bit weights cannot be trained; give policy.lora a rank, or set four_bit: false"
-        )
-    if config.lora and config.train_vision:
-        raise FEAError(
-            "policy.train_vision: an adapter leaves the vision tower as it is; set lora: null to train the tower"
-        )
-    if config.lora and config.lora.rank < 1:
-        raise FEAError(f"policy.lora.rank: {config.lora.rank}; the rank of an adapter is at least 1")
-    if config.lora is None and config.dtype != "float32":
-        raise FEAError(
-            "policy.dtype: weights trained in bfloat16 lose small steps; set float32, or train an adapter (policy.lora)"
-        )
-    if config.base == "tiny":
-        _check_tiny(config)
-    if not 28 * 28 <= config.min_pixels <= config.max_pixels:
-        raise FEAError(
-            f"policy.min_pixels: {config.min_pixels} with max_pixels {config.max_pixels}; one visual token needs 784 pixels, "
-            "and the smaller bound comes first"
-        )
-
-
-def _check_tiny(config: PolicyConfig) -> None:
-    size = config.tiny
-    if config.four_bit:
-        raise FEAError(
-            "policy.four_bit: with policy.base 'tiny' there is no file to load in 4 bits; name a saved model, or set it false"
-        )
-    if size.heads < 2 or size.heads % 2 or size.hidden < 1 or size.hidden % (16 * size.heads):
-        raise FEAError(
-            f"policy.tiny.hidden: {size.hidden} with heads {size.heads}; the number of heads is even, and hidden a multiple "
-            "of 16 x heads"
-        )
-    if size.vision_hidden < 16 or size.vision_hidden % 16:
-        raise FEAError(f"policy.tiny.vision_hidden: {size.vision_hidden}; use a multiple of 16")
+    def __post_init__(self) -> None:
+        if self.four_bit and self.lora is None:
+            raise FEAError(
+                "policy.four_bit: 4-bit weights cannot be trained; give policy.lora a rank, or set four_bit: false"
+            )
+        if self.lora and self.train_vision:
+            raise FEAError(
+                "policy.train_vision: an adapter leaves the vision tower as it is; set lora: null to train the tower"
+            )
+        if self.lora is None and self.dtype != "float32":
+            raise FEAError(
+                "policy.dtype: weights trained in bfloat16 lose small steps; set float32, or train an adapter (policy.lora)"
+            )
+        if self.four_bit and self.base == "tiny":
+            raise FEAError(
+                "policy.four_bit: with policy.base 'tiny' there is no file to load in 4 bits; name a saved model, "
+                "or set it false"
+            )
+        if not _TOKEN_PIXELS <= self.min_pixels <= self.max_pixels:
+            raise FEAError(
+                f"policy.min_pixels: {self.min_pixels} with max_pixels {self.max_pixels}; one visual token needs "
+                f"{_TOKEN_PIXELS} pixels, and the smaller bound comes first"
+            )

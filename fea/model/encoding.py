@@ -12,23 +12,18 @@ from fea.data.example import Example
 from fea.data.images import load_image
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
+from fea.model.families.family import Family
 from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
 
 
 class Encoder:
     """Turns examples into prompts. It holds no weights, so that loader workers can carry it."""
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        image_processor: Any,
-        chat_template: str,
-        image_token: int,
-        end_token: int,
-        knowledge: Knowledge,
-    ):
-        self.tokenizer, self.image_processor, self.chat_template = tokenizer, image_processor, chat_template
-        self.image_token, self.end_token, self.knowledge = image_token, end_token, knowledge
+    def __init__(self, family: Family, tokenizer: Any, image_processor: Any, knowledge: Knowledge):
+        self.family, self.knowledge = family, knowledge
+        self.tokenizer, self.image_processor = tokenizer, image_processor
+        self.image_token: int = tokenizer.convert_tokens_to_ids(family.image_token)
+        self.end_token: int = tokenizer.convert_tokens_to_ids(family.end_token)
         self.special_tokens: list[str] = tokenizer.all_special_tokens
         self._texts: dict[tuple[str, tuple[str, ...]], list[int]] = {}
 
@@ -42,10 +37,7 @@ class Encoder:
         image = load_image(example.image, example.place, example.flipped)
         features = self.image_processor(images=[image], return_tensors="pt")
         grid = features["image_grid_thw"][0]
-        merge = int(self.image_processor.merge_size)
-        text = self._text_ids(example.question, example.emotions)
-        ids = expand(text, self.image_token, int(grid.prod()) // merge**2)
-        positions = rope_positions(ids, grid, self.image_token, merge)
+        ids, positions = self._around(example.question, example.emotions, grid)
         target = torch.empty(0, dtype=torch.long)
         if with_target and example.analysis:
             self._refuse_special(example, "description", example.analysis)
@@ -54,17 +46,19 @@ class Encoder:
 
     def ask(self, prompt: Prompt, question: str) -> Prompt:
         """The same face with another question; its example stays as it is."""
-        merge = int(self.image_processor.merge_size)
-        text, grid = self._text_ids(question, prompt.example.emotions), prompt.grid.cpu()
-        ids = expand(text, self.image_token, int(grid.prod()) // merge**2)
-        positions = rope_positions(ids, grid, self.image_token, merge)
+        ids, positions = self._around(question, prompt.example.emotions, prompt.grid.cpu())
         return prompt._replace(ids=ids.to(prompt.ids.device), positions=positions.to(prompt.ids.device))
 
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with the largest image that is allowed."""
-        side = int(self.image_processor.patch_size) * int(self.image_processor.merge_size)
         text = self._text_ids(example.question, example.emotions)
-        return len(text) - 1 + int(self.image_processor.size["longest_edge"]) // side**2
+        return len(text) - 1 + int(self.image_processor.size["longest_edge"]) // self.family.pixels
+
+    def _around(self, question: str, emotions: Sequence[str], grid: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids and positions of the prompt around an image of a (3,) grid of patches."""
+        merge = self.family.merge
+        ids = expand(self._text_ids(question, emotions), self.image_token, int(grid.prod()) // merge**2)
+        return ids, self.family.positions(ids, grid, self.image_token, merge)
 
     def _refuse_special(self, example: Example, key: str, text: str) -> None:
         """An image placeholder in a text would stand for an image that is not there; an end token would end the turn."""
@@ -89,9 +83,7 @@ class Encoder:
                 {"role": "system", "content": system_prompt(self.knowledge)},
                 {"role": "user", "content": asked},
             ]
-            text = self.tokenizer.apply_chat_template(
-                messages, chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
-            )
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             self._texts[key] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return self._texts[key]
 
@@ -100,29 +92,3 @@ def expand(text_ids: Sequence[int], image_token: int, count: int) -> Tensor:
     """Repeats the one image placeholder as often as the image has merged patches."""
     at = list(text_ids).index(image_token)
     return torch.tensor([*text_ids[:at], *[image_token] * count, *text_ids[at + 1 :]])
-
-
-def rope_positions(ids: Tensor, grid: Tensor, image_token: int, merge: int) -> Tensor:
-    """M-RoPE positions of a prompt with one image (Qwen2-VL, arXiv 2409.12191, section 2.1).
-
-    Text counts up in all three rows; the image holds its first position in time and spreads over height and width; the text
-    after it goes on from the larger of the two.
-
-    Args:
-        ids: (P,) token ids.
-        grid: (3,) frames, rows and columns of patches.
-        image_token: id of the placeholder.
-        merge: patches merged along each side.
-
-    Returns:
-        (3, P).
-    """
-    at = int((ids == image_token).nonzero()[0])
-    rows, columns = int(grid[1]) // merge, int(grid[2]) // merge
-    after = len(ids) - at - rows * columns
-    height, width = torch.arange(rows), torch.arange(columns)
-    time = torch.zeros(rows * columns, dtype=torch.long)
-    image = torch.stack([time, height.repeat_interleave(columns), width.repeat(rows)]) + at
-    before = torch.arange(at).expand(3, -1)
-    rest = (torch.arange(after) + at + max(rows, columns)).expand(3, -1)
-    return torch.cat([before, image, rest], dim=1)

@@ -1,4 +1,4 @@
-"""Builds the network behind a policy: a Qwen2.5-VL from a folder, the hub or a config; in 4 bits; with an adapter.
+"""Builds the network behind a policy: one of a known family from a folder, the hub or a config; in 4 bits; with an adapter.
 
 The heavy libraries are imported inside the functions, so that a mistake in a config is reported at once.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from torch import Tensor, nn
 
 from fea.errors import FEAError
 from fea.model import attention
-from fea.model.config import LoRA, PolicyConfig, check
-from fea.model.families.qwen_vl import known_family
+from fea.model.config import LoRA, PolicyConfig
+from fea.model.families.family import Family
+from fea.model.families.known import FAMILIES, TINY, publisher
 from fea.model.network import Network
 from fea.model.tiny import build_image_processor, build_model, build_tokenizer
 
-_LETTERS_A_TOKEN = 4  # of English text, at least, with the family's tokenizer
-_KEPT_WHOLE = ["model.visual", "lm_head"]  # not quantised: faces are in the one, log-probabilities in the other
+_LETTERS_A_TOKEN = 4  # of English text, at least, with the tokenizers of large models
 
 
 def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Network:
@@ -35,16 +36,17 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Network:
     Raises:
         FEAError: the base cannot be found, or `start` does not fit it.
     """
-    check(config)
-    tokenizer, image_processor = _processors(config)
-    model = build_model(tokenizer, config.tiny) if config.base == "tiny" else _pretrained(config, tokenizer)
+    family = _family_of(config.base)
+    tokenizer, image_processor = _processors(family, config)
     if config.base == "tiny":
-        model.to(getattr(torch, config.dtype))
-    return Network(_prepared(model, config, start), tokenizer, image_processor)
+        model = build_model(family, tokenizer, config.tiny).to(getattr(torch, config.dtype))
+    else:
+        model = _pretrained(family, config, tokenizer)
+    return Network(family, _prepared(family, model, config, start), tokenizer, image_processor)
 
 
-def skeleton(config: PolicyConfig, layers: int | None = None) -> Any:
-    """The network of a config with sizes and no weights: all of it is on the device "meta".
+def skeleton(config: PolicyConfig, layers: int | None = None) -> Network:
+    """The network of a config with sizes and no weights: all of these are on the device "meta".
 
     Args:
         config: of the policy.
@@ -53,25 +55,30 @@ def skeleton(config: PolicyConfig, layers: int | None = None) -> Any:
     Raises:
         FEAError: the dimensions of the base are not known.
     """
+    family = publisher(config.base) or _family_of(config.base)
     with torch.device("meta"):
-        return _prepared(_of_dimensions(config, layers).to(getattr(torch, config.dtype)), config, {})
+        model = _of_dimensions(family, config, layers).to(getattr(torch, config.dtype))
+        model = _prepared(family, model, config, {})
+    return Network(family, model)
 
 
-def _of_dimensions(config: PolicyConfig, layers: int | None) -> Any:
-    from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
+def _of_dimensions(family: Family, config: PolicyConfig, layers: int | None) -> Any:
+    import transformers
 
     if config.base == "tiny":
-        return build_model(build_tokenizer(), replace(config.tiny, layers=layers or config.tiny.layers))
-    family = known_family(config.base)
-    if family is None:
-        _check_family(config.base)
-        family = _from(AutoConfig.from_pretrained, config.base)
-    family.text_config.num_hidden_layers = layers or family.text_config.num_hidden_layers
-    family.text_config.layer_types = None  # one for each layer, made again from the number
-    return Qwen2_5_VLForConditionalGeneration(type(family).from_dict(family.to_dict()))
+        size = replace(config.tiny, layers=layers or config.tiny.layers)
+        return build_model(family, build_tokenizer(family), size)
+    if known := family.published.get(config.base):
+        parts = {"text_config": deepcopy(known.text), "vision_config": deepcopy(known.vision)}  # it writes into them
+        sizes = getattr(transformers, family.config_class)(**parts, tie_word_embeddings=known.tied)
+    else:
+        sizes = _from(transformers.AutoConfig.from_pretrained, config.base)
+    sizes.text_config.num_hidden_layers = layers or sizes.text_config.num_hidden_layers
+    sizes.text_config.layer_types = None  # one for each layer, made again from the number
+    return getattr(transformers, family.model_class)(type(sizes).from_dict(sizes.to_dict()))
 
 
-def _prepared(model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> Any:
+def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> Any:
     """With its attention, its adapter and its weights to start from; frozen but for what is trained."""
     _choose_attention(model, config)
     model.requires_grad_(False)
@@ -85,7 +92,7 @@ def _prepared(model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> 
         if adapter:
             raise FEAError("model.init_from: it holds an adapter; give policy.lora the same rank, alpha and targets")
         model.requires_grad_(True)
-        model.model.visual.requires_grad_(config.train_vision)
+        model.get_submodule(family.vision_tower).requires_grad_(config.train_vision)
     if config.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()  # from_pretrained leaves it in eval mode
@@ -122,13 +129,12 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
             parameters[name].copy_(weight)
 
 
-def _processors(config: PolicyConfig) -> tuple[Any, Any]:
+def _processors(family: Family, config: PolicyConfig) -> tuple[Any, Any]:
     if config.base == "tiny":
-        tokenizer, image_processor = build_tokenizer(), build_image_processor()
+        tokenizer, image_processor = build_tokenizer(family), build_image_processor(family)
     else:
         from transformers import AutoImageProcessor, AutoTokenizer
 
-        _check_family(config.base)
         tokenizer = _from(AutoTokenizer.from_pretrained, config.base)
         image_processor = _from(AutoImageProcessor.from_pretrained, config.base)
     image_processor.size = {"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels}
@@ -139,31 +145,39 @@ def count_tokens(config: PolicyConfig, text: str) -> int:
     """Tokens of a text; estimated if the tokenizer of the base is not here."""
     if config.base != "tiny" and not Path(config.base).is_dir():
         return len(text) // _LETTERS_A_TOKEN
-    return len(_processors(config)[0](text)["input_ids"])
+    return len(_processors(_family_of(config.base), config)[0](text)["input_ids"])
 
 
-def _check_family(base: str) -> None:
+def _family_of(base: str) -> Family:
+    if base == "tiny":
+        return TINY
     from transformers import AutoConfig
 
-    family = _from(AutoConfig.from_pretrained, base).model_type
-    if family != "qwen2_5_vl":
-        raise FEAError(f"policy.base: '{base}' is a {family} model; name one of the Qwen2.5-VL family")
+    kind = _from(AutoConfig.from_pretrained, base).model_type
+    for family in FAMILIES:
+        if family.model_type == kind:
+            return family
+    titles = " or ".join(family.title for family in FAMILIES)
+    raise FEAError(f"policy.base: '{base}' is a {kind} model; name one of the {titles} family")
 
 
-def _pretrained(config: PolicyConfig, tokenizer: Any) -> Any:
+def _pretrained(family: Family, config: PolicyConfig, tokenizer: Any) -> Any:
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     options: dict[str, Any] = {"dtype": getattr(torch, config.dtype)}
     if config.four_bit:
-        options |= {"quantization_config": _four_bit()}
+        options |= {"quantization_config": _four_bit(family)}
         if torch.cuda.is_available():  # straight to the card: a copy in host memory may not fit
             options |= {"device_map": {"": torch.cuda.current_device()}}
     if Path(config.base).is_dir():  # a bar is for what takes long
         logging.disable_progress_bar()
     model = _from(AutoModelForImageTextToText.from_pretrained, config.base, **options)
     logging.enable_progress_bar()
-    if model.config.image_token_id != tokenizer.convert_tokens_to_ids("<|image_pad|>") or not tokenizer.chat_template:
+    if (
+        model.config.image_token_id != tokenizer.convert_tokens_to_ids(family.image_token)
+        or not tokenizer.chat_template
+    ):
         raise FEAError(
             f"policy.base: '{config.base}' lacks its own tokenizer or chat template; copy these files from the model it was "
             "made from"
@@ -175,7 +189,7 @@ def _pretrained(config: PolicyConfig, tokenizer: Any) -> Any:
     return model
 
 
-def _four_bit() -> Any:
+def _four_bit(family: Family) -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -184,7 +198,7 @@ def _four_bit() -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
         bnb_4bit_quant_storage=torch.bfloat16,  # what sharding needs
-        llm_int8_skip_modules=_KEPT_WHOLE,
+        llm_int8_skip_modules=list(family.kept_whole),
     )
 
 

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 
 from fea.data.prompt import Prompt
 from fea.model.attention import Visibility
+from fea.model.families.family import Family
 from fea.model.layout import Layout
-
-# Sampled as text, these would break the next forward pass.
-_VISION_TOKENS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 
 
 class Network:
     """A network with what turns texts and images into its input.
 
     Args:
+        family: says where things lie in it.
         model: the whole network.
         tokenizer: of its family; None for a network that only has sizes.
         image_processor: likewise.
@@ -35,12 +34,13 @@ class Network:
         ends: ids of the tokens that end a completion.
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None, image_processor: Any = None):
-        self.model, self.tokenizer, self.image_processor = model, tokenizer, image_processor
+    def __init__(self, family: Family, model: Any, tokenizer: Any = None, image_processor: Any = None):
+        self.family, self.model = family, model
+        self.tokenizer, self.image_processor = tokenizer, image_processor
         self.image_token = int(model.config.image_token_id)
         ends = model.generation_config.eos_token_id
         self.ends: list[int] = ends if isinstance(ends, list) else [ends]
-        self._forbidden = torch.tensor([getattr(model.config, name) for name in _VISION_TOKENS])
+        self._forbidden = torch.tensor([getattr(model.config, name) for name in family.never_sampled])
 
     @property
     def device(self) -> torch.device:
@@ -61,23 +61,23 @@ class Network:
     @property
     def language_model(self) -> Any:
         """The part that reads and writes."""
-        return self.model.model.language_model
+        return self.model.get_submodule(self.family.language_model)
 
     @property
     def vision_tower(self) -> Any:
         """The part that sees."""
-        return self.model.model.visual
+        return self.model.get_submodule(self.family.vision_tower)
 
     @property
     def head(self) -> nn.Linear:
         """What maps hidden states to the vocabulary."""
-        head: nn.Linear = self.model.lm_head
+        head: nn.Linear = self.model.get_submodule(self.family.head)
         return head
 
     @property
     def blocks(self) -> list[nn.Module]:
         """The layers of both parts, which make up most of the weights."""
-        return [*self.language_model.layers, *self.vision_tower.blocks]
+        return [*self.language_model.layers, *getattr(self.vision_tower, self.family.vision_blocks)]
 
     @property
     def width(self) -> int:

@@ -44,14 +44,8 @@ class Policy(nn.Module):
         self.network = load(config, _without("model.", start))
         self.model = self.network.model  # where parameters have their names
         self._reference: dict[str, Tensor] = {}
-        self.encoder = Encoder(
-            self.network.tokenizer,
-            self.network.image_processor,
-            self.network.tokenizer.chat_template,
-            self.network.image_token,
-            self.network.tokenizer.convert_tokens_to_ids("<|im_end|>"),
-            config.knowledge,
-        )
+        network = self.network
+        self.encoder = Encoder(network.family, network.tokenizer, network.image_processor, config.knowledge)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name."""

@@ -1,40 +1,38 @@
-"""One self-contained HTML page: a table, learning curves, and faces with the answers before and after."""
+"""One self-contained HTML page: a table, learning curves, and faces with the answers before and after.
+
+What stands where is in `page.html.jinja`; here it gets its values. The template escapes whatever a policy or a user wrote.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fea.data.example import Example
+from fea.evaluation.marks import marked
+from fea.evaluation.scores import emotion_match
 from fea.facs import ACTION_UNITS
 from fea.prompts.answer import Answer
+from fea.reports.curves import Curve
 from fea.system.files import write_atomically
 
-Curve = Sequence[tuple[float, float]]  # step and value
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.6em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #d5dbe1; }
-table { border-collapse: collapse; } th, td { padding: .3em .8em; text-align: right; border-bottom: 1px solid #e4e8ec; }
-th:first-child, td:first-child { text-align: left; } tr.strong td { font-weight: 600; }
-.curves { display: flex; flex-wrap: wrap; gap: 1em; } .curves figure { margin: 0; }
-figcaption, .small { font-size: 13px; color: #5a6673; }
-.faces { display: grid; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 1em; }
-.face { display: grid; grid-template-columns: 112px 1fr; gap: .8em; padding: .8em; }
-.face { border: 1px solid #d5dbe1; border-radius: 8px; } .face img { border-radius: 6px; } .face p { margin: .2em 0; }
-.au { display: inline-block; border-radius: 4px; padding: 0 .4em; margin: 0 .25em .25em 0; font-size: 13px; }
-.right { background: #cdeccf; color: #12491a; } .wrong { background: #f8cfcb; color: #7c1a12; }
-.missed { border: 1px dashed #9aa5b1; color: #5a6673; }
-pre { background: #f4f6f8; padding: .8em; overflow-x: auto; font-size: 13px; }
-"""
-
-
-_LEGEND = (
-    "<h2>Faces</h2><p class=small>Green: there and named. Red: named but not there. Dashed: there but not named.</p>"
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
 )
+
+# Of a plot, in pixels: room for numbers to the left of the axes and below them; the curve ends 8 above the lower one.
+_FRAME = {"width": 320, "height": 180, "left": 44, "right": 312, "top": 8, "lowest": 148, "axis": 156}
+
+Kind = Literal["right", "wrong", "missed"]  # each with a colour on the page
 
 
 class Face(NamedTuple):
@@ -44,100 +42,115 @@ class Face(NamedTuple):
     answers: Mapping[str, Answer]
 
 
-def write_report(
-    file: Path,
-    title: str,
-    notes: Sequence[str],
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    strong: Sequence[int],
-    curves: Mapping[str, Curve],
-    faces: Sequence[Face],
-    commands: Sequence[str],
-) -> None:
-    """Writes the page.
+class Page(NamedTuple):
+    """What a page shows.
 
-    Args:
-        file: where.
+    Attributes:
         title: its heading.
         notes: paragraphs below the heading.
         header: heads of the table's columns.
         rows: cells of the table.
-        strong: numbers of the rows to stress.
         curves: by caption, points of a learning curve.
-        faces: faces with their answers.
         commands: what was run.
+        strong: numbers of the rows to stress.
+        faces: faces with their answers.
     """
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        *(f"<p>{escape(note)}</p>" for note in notes),
-        _table(header, rows, strong),
-        "<h2>Learning curves</h2>",
-        f'<div class="curves">{"".join(_curve(caption, points) for caption, points in curves.items())}</div>',
-        *([_LEGEND, f'<div class="faces">{"".join(map(_face, faces))}</div>'] if faces else []),
-        f"<h2>Commands</h2><pre>{escape(chr(10).join(commands))}</pre>",
-    ]
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-    write_atomically(file, (page + "\n".join(body) + "</html>\n").encode())
+
+    title: str
+    notes: Sequence[str]
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    curves: Mapping[str, Curve]
+    commands: Sequence[str]
+    strong: Sequence[int] = ()
+    faces: Sequence[Face] = ()
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], strong: Sequence[int]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    lines = [
-        f"<tr{' class=strong' * (number in strong)}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
-        for number, row in enumerate(rows)
-    ]
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+def write_page(file: Path, page: Page) -> None:
+    """Writes a page.
+
+    Args:
+        file: where.
+        page: what it shows.
+    """
+    text = _TEMPLATES.get_template("page.html.jinja").render(
+        page=page,
+        frame=_FRAME,
+        plots=[_plot(caption, points) for caption, points in page.curves.items() if len(points) > 1],
+        faces=[_shown(face) for face in page.faces],
+    )
+    write_atomically(file, text.encode())
 
 
-def _curve(caption: str, points: Curve) -> str:
-    """A line with its range on the axes, 320 by 180."""
-    if len(points) < 2:
-        return ""
-    width, height, left, bottom = 320, 180, 44, 24
-    xs, ys = [x for x, _ in points], [y for _, y in points]
+class _Plot(NamedTuple):
+    """A line within its frame: its points as SVG wants them, and what stands at the axes."""
+
+    caption: str
+    points: str
+    low: str
+    high: str
+    last: str
+
+
+def _plot(caption: str, curve: Curve) -> _Plot:
+    xs, ys = [x for x, _ in curve], [y for _, y in curve]
     low, high = min(ys), max(ys)
-    spans = (max(xs) - min(xs) or 1, high - low or 1)
-    placed = " ".join(
-        f"{left + (x - min(xs)) / spans[0] * (width - left - 8):.1f},"
-        f"{8 + (high - y) / spans[1] * (height - bottom - 16):.1f}"
-        for x, y in points
+    steps, spread = max(xs) - min(xs) or 1, high - low or 1
+    across, down = _FRAME["right"] - _FRAME["left"], _FRAME["lowest"] - _FRAME["top"]
+    points = " ".join(
+        f"{_FRAME['left'] + (x - min(xs)) / steps * across:.1f},{_FRAME['top'] + (high - y) / spread * down:.1f}"
+        for x, y in curve
     )
-    axis = f"M{left} 8V{height - bottom}H{width - 8}"
-    return (
-        f'<figure><svg width="{width}" height="{height}" font-size="11" fill="#5a6673">'
-        f'<path d="{axis}" fill="none" stroke="#9aa5b1"/>'
-        f'<polyline points="{placed}" fill="none" stroke="#2266aa" stroke-width="1.6"/>'
-        f'<text x="{left - 4}" y="16" text-anchor="end">{high:.2f}</text>'
-        f'<text x="{left - 4}" y="{height - bottom}" text-anchor="end">{low:.2f}</text>'
-        f'<text x="{width - 8}" y="{height - 8}" text-anchor="end">step {max(xs):.0f}</text></svg>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    return _Plot(caption, points, f"{low:.2f}", f"{high:.2f}", f"{max(xs):.0f}")
 
 
-def _face(face: Face) -> str:
+class _Unit(NamedTuple):
+    """An Action Unit that an answer names or misses."""
+
+    number: int
+    name: str
+    kind: Kind
+
+
+class _Said(NamedTuple):
+    """An answer with its marks."""
+
+    title: str
+    emotion: str
+    kind: Kind
+    units: list[_Unit]
+    text: str
+
+
+class _Shown(NamedTuple):
+    """A face: its picture in base64, what is true of it, and what was said."""
+
+    picture: str
+    truth: str
+    said: list[_Said]
+
+
+def _shown(face: Face) -> _Shown:
     example = face.example
-    picture = base64.b64encode(Path(example.image).read_bytes()).decode()
-    truth = f"{', '.join(example.labels)}: {' '.join(f'AU{n}' for n in sorted(example.present)) or 'no AU'}"
-    said = "".join(
-        f"<p><b>{escape(title)}</b> {_emotion(answer, example)}<br>{_units(answer, example)}</p>"
-        f"<p class=small>{escape((answer.think or answer.text).strip())}</p>"
-        for title, answer in face.answers.items()
-    )
-    return (
-        f'<div class=face><img width=112 height=112 alt="drawn face" src="data:image/png;base64,{picture}">'
-        f"<div><p class=small>{escape(truth)}</p>{said}</div></div>"
+    units = " ".join(f"AU{number}" for number in sorted(example.present))
+    return _Shown(
+        base64.b64encode(Path(example.image).read_bytes()).decode(),
+        f"{', '.join(example.labels)}: {units or 'no AU'}",
+        [_said(title, answer, example) for title, answer in face.answers.items()],
     )
 
 
-def _emotion(answer: Answer, example: Example) -> str:
-    kind = "right" if answer.emotion in example.labels else "wrong"
-    return f'<span class="au {kind}">{escape(answer.emotion or "no answer")}</span>'
+def _said(title: str, answer: Answer, example: Example) -> _Said:
+    kind: Kind = "right" if emotion_match(answer, example) else "wrong"
+    text = (answer.think or answer.text).strip()
+    return _Said(title, answer.emotion or "no answer", kind, _units(answer, example), text)
 
 
-def _units(answer: Answer, example: Example) -> str:
-    named = answer.aus & example.coded
-    kinds = {n: "right" if n in example.present else "wrong" for n in named} | dict.fromkeys(
-        example.present - named, "missed"
-    )
-    return "".join(f'<span class="au {kinds[n]}" title="{ACTION_UNITS[n].name}">AU{n}</span>' for n in sorted(kinds))
+def _units(answer: Answer, example: Example) -> list[_Unit]:
+    """Those that were judged, by number: a claim about a unit that nobody looked for is neither right nor wrong."""
+    found = marked(answer, example)
+    kinds: dict[int, Kind] = dict.fromkeys(found.missed, "missed")
+    for piece in found.pieces:
+        if piece.au and (piece.kind == "right" or piece.kind == "wrong"):
+            kinds[piece.au] = piece.kind
+    return [_Unit(number, ACTION_UNITS[number].name, kinds[number]) for number in sorted(kinds)]

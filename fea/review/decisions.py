@@ -8,22 +8,25 @@ reviewer, and is ignored.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Container, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
+from weakref import WeakValueDictionary
 
 from fea.errors import FEAError
+from fea.evaluation.intervals import cohens_kappa
+from fea.system.files import lock
+from fea.system.lines import append
 
 Verdict = Literal["accept", "reject", "skip"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+Unreviewed = Literal["train", "drop", "any"]  # where lines go that nobody accepted or rejected
+# The logs that this process is writing: a lock keeps out other processes only.
+_WRITING: WeakValueDictionary[Path, OwnLog] = WeakValueDictionary()
 
 
 class Decision(NamedTuple):
@@ -40,17 +43,6 @@ class Decision(NamedTuple):
     verdict: Verdict
     reason: str
     text: str
-
-
-def key_of(record: Mapping[str, Any]) -> str:
-    """The key of a line: it belongs to its id and to the description that was judged, so a rewritten one is judged anew.
-
-    Args:
-        record: the line as it stands in its file.
-    """
-    identity, description = record.get("id"), record.get("description")
-    text = f"{'' if identity is None else identity}\0{description or ''}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Log:
@@ -114,20 +106,21 @@ class OwnLog(Log):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = path.open("ab")
-        try:
-            # Of this handle alone: a lock of the process would end when the log is closed after a decision.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
+        self._place = path.resolve()
+        # Not on the log itself: a lock of the process would end when the log is closed after a decision.
+        held = None if self._place in _WRITING else lock(path.with_name(f".{path.name}.lock"))
+        if held is None:
             raise FEAError(
                 f"reviewer '{path.stem}' is reviewing this file in another process; end that one, or give another name"
-            ) from None
+            )
+        self._lock, _WRITING[self._place] = held, self
+        path.open("ab").close()
         self.read_on()
 
     def close(self) -> None:
         """Lets another process decide under this name."""
+        if _WRITING.get(self._place) is self:
+            del _WRITING[self._place]
         self._lock.close()
 
     def add(self, decision: Decision) -> None:
@@ -151,17 +144,9 @@ class OwnLog(Log):
 
     def _append(self, entry: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        line = (json.dumps({**entry, "time": now}, ensure_ascii=False) + "\n").encode()
         try:
-            with self.path.open("r+b") as stream:
-                stream.seek(self._bytes)
-                stream.truncate()  # what a kill cut short
-                stream.write(line)
-                stream.flush()
-                os.fsync(stream.fileno())
+            append(self.path, [{**entry, "time": now}], keep=self._bytes)  # a line that a kill cut short goes
         except OSError as error:
-            with suppress(OSError):
-                os.truncate(self.path, self._bytes)  # what the reviewer hears was not kept must not count later
             raise FEAError(f"'{self.path}' cannot be written ({error.strerror}); this was not kept") from None
         self.read_on()
 
@@ -211,7 +196,7 @@ def reviews_of(file: Path) -> dict[str, dict[str, Decision]]:
     return Reviews(file).read()
 
 
-def cohens_kappa(first: Mapping[str, Decision], second: Mapping[str, Decision]) -> tuple[int, float | None]:
+def agreement(first: Mapping[str, Decision], second: Mapping[str, Decision]) -> tuple[int, float | None]:
     """Agreement of two reviewers beyond chance, on the lines that both accepted or rejected.
 
     Returns:
@@ -222,12 +207,7 @@ def cohens_kappa(first: Mapping[str, Decision], second: Mapping[str, Decision]) 
         for key, decision in first.items()
         if key in second and "skip" not in (decision.verdict, second[key].verdict)
     ]
-    if not pairs:
-        return 0, None
-    accepted = [sum(column) / len(pairs) for column in zip(*pairs, strict=True)]
-    agreed = sum(a == b for a, b in pairs) / len(pairs)
-    chance = accepted[0] * accepted[1] + (1 - accepted[0]) * (1 - accepted[1])
-    return len(pairs), None if chance == 1 else (agreed - chance) / (1 - chance)
+    return len(pairs), cohens_kappa([accepted for accepted, _ in pairs], [accepted for _, accepted in pairs])
 
 
 def summary(reviews: Mapping[str, Mapping[str, Decision]]) -> list[str]:
@@ -241,7 +221,7 @@ def summary(reviews: Mapping[str, Mapping[str, Decision]]) -> list[str]:
             f"{counts['skip']} skipped"
         )
     for first, second in combinations(reviews, 2):
-        shared, kappa = cohens_kappa(reviews[first], reviews[second])
+        shared, kappa = agreement(reviews[first], reviews[second])
         value = "not defined" if kappa is None else f"{kappa:.2f}"
         told.append(f"{first} and {second}: Cohen's kappa {value} (lines that both accepted or rejected: {shared})")
     return told

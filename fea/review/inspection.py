@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fea.data.example import Example
-from fea.data.jsonl import read_lines
 from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1
 from fea.prompts.answer import parse
-from fea.review.decisions import key_of
 
 FACETS = ("emotion", "au", "attempt", "revealed")
 UNKNOWN = "unknown"
@@ -90,15 +88,13 @@ class Inspection:
     """
 
     def __init__(self, file: Path, image_root: Path, emotions: tuple[str, ...]):
-        rules = Rules(emotions)
-        self.table = open_jsonl(file, image_root, rules, "raise")
-        keys = {number: key_of(raw) for number, raw, _ in read_lines(file, rules)}
+        self.table = open_jsonl(file, image_root, Rules(emotions), "raise")
         self.lines: list[Line] = []
         self.places: dict[str, int] = {}
-        for row, line in enumerate(self.table.column("line")):
+        for row, key in enumerate(self.table.column("key")):
             example = self.table[row]
             if example.analysis is not None:
-                self._add(keys[line], row, example)
+                self._add(key, row, example)
         self.left_out = len(self.table) - len(self.lines)
         if not self.lines:
             raise FEAError(f"no line of '{file}' has an analysis (key 'description')")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from fea.data.example import Example
 from fea.data.jsonl import read_lines
@@ -14,9 +14,7 @@ from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1, emotion_match, format_match
 from fea.prompts.answer import parse
-from fea.review.decisions import Decision, key_of, reviews_of
-
-Unreviewed = Literal["train", "drop", "any"]
+from fea.review.decisions import Decision, Unreviewed, reviews_of
 
 
 class Line(NamedTuple):
@@ -69,8 +67,7 @@ def read_reviewed(file: Path, root: Path, rules: Rules, unreviewed: Unreviewed) 
             f"'{file}' has no reviews, and only reviewed lines go to the test set; run `fea review {file}` first, or add "
             "--unreviewed any if it was checked elsewhere"
         )
-    raws, dropped = _raws(file, rules)
-    keys = [key_of(raw) for raw in raws]
+    raws, keys, dropped = _raws(file, rules)
     table, lines = open_jsonl(file, root, rules, "raise"), []
     for number, (raw, key) in enumerate(zip(raws, keys, strict=True)):
         decisions = {reviewer: log[key] for reviewer, log in reviews.items() if key in log}
@@ -85,8 +82,9 @@ def read_reviewed(file: Path, root: Path, rules: Rules, unreviewed: Unreviewed) 
     return Reviewed(lines, dropped, stale=sum(len(log.keys() - set(keys)) for log in reviews.values()))
 
 
-def _raws(file: Path, rules: Rules) -> tuple[list[dict[str, Any]], Counter[str]]:
-    raws, dropped = [], Counter[str]()
+def _raws(file: Path, rules: Rules) -> tuple[list[dict[str, Any]], list[str], Counter[str]]:
+    """The JSON and the key of each valid line, and how many lines are not valid."""
+    raws, keys, dropped = [], [], Counter[str]()
     for _, raw, record in read_lines(file, rules):
         if isinstance(record, FEAError):
             raise FEAError(f"{record}; mend the line")
@@ -94,7 +92,8 @@ def _raws(file: Path, rules: Rules) -> tuple[list[dict[str, Any]], Counter[str]]
             dropped["marked invalid"] += 1
         else:
             raws.append(raw)
-    return raws, dropped
+            keys.append(record.key)
+    return raws, keys, dropped
 
 
 def _line(raw: dict[str, Any], example: Example, decisions: Mapping[str, Decision], rules: Rules, taken: bool) -> Line:

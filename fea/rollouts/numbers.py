@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fea.evaluation.metrics import AUScores, EmotionScores
 from fea.losses import SAME, spread
-from fea.rollouts.rollout import Rollout
+from fea.rollouts.rollout import Rollout, Scores
+from fea.system.machine import peak_memory
 
 
 def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str]) -> dict[str, float]:
@@ -92,3 +93,25 @@ class Clock:
             numbers |= {"time/train": whole - sum(self.seconds.values()), "time/tokens_per_second": tokens / whole}
         self.seconds, self.last = {}, now
         return numbers
+
+
+def report(
+    rollout: Rollout, scores: Scores, advantages_NT: Tensor, emotions: Sequence[str], clock: Clock
+) -> dict[str, float]:
+    """All of it, by name in the logs.
+
+    Args:
+        rollout: of this process.
+        scores: what it earned.
+        advantages_NT: what that means for each token.
+        emotions: the allowed ones.
+        clock: of the module.
+    """
+    return {
+        **reward_numbers(scores.rewards_BGK, scores.weights_K, scores.names),
+        **advantage_numbers(advantages_NT, rollout.completions.mask),
+        **completion_numbers(rollout),
+        **answer_numbers(rollout, emotions),
+        **clock.lap(int(rollout.completions.mask.sum())),
+        "memory/peak_gib": peak_memory(),
+    }

@@ -67,6 +67,32 @@ class Rollout(NamedTuple):
         return {region: torch.stack(span, dim=1) for region, span in spans.items()}
 
 
+class Scores(NamedTuple):
+    """What a rollout earned. K rewards.
+
+    Attributes:
+        rewards_BGK: score of each completion by each reward; NaN where one does not apply.
+        weights_K: factors in the total.
+        names: of the rewards.
+        regions: that they credit.
+    """
+
+    rewards_BGK: Tensor
+    weights_K: Tensor
+    names: list[str]
+    regions: list[str]
+
+    @property
+    def by_name(self) -> dict[str, Tensor]:
+        """By name of a reward, its scores: (B, G)."""
+        return dict(zip(self.names, self.rewards_BGK.unbind(dim=-1), strict=True))
+
+    @property
+    def total_BG(self) -> Tensor:
+        """The weighted sum; what does not apply adds nothing."""
+        return (self.rewards_BGK.nan_to_num() * self.weights_K).sum(dim=-1)
+
+
 def ask(
     policy: Policy,
     prompts: Sequence[Prompt],

@@ -14,6 +14,8 @@ from rapidfuzz import fuzz, process
 from fea.data.example import Example
 from fea.synthesis.checks import Reason
 
+REFUSALS: tuple[Reason, ...] = ("quota", "alike")  # of analyses that passed their checks
+
 
 class Limits(NamedTuple):
     """How much of what joins the set.

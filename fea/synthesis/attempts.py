@@ -12,7 +12,7 @@ Source: Facial-R1, arXiv 2511.10254v1, "Data synthesis".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fea.data.example import Example
@@ -23,8 +23,11 @@ from fea.prompts.answer import Answer
 from fea.prompts.prompt import question_of
 from fea.rollouts.rollout import ask
 from fea.synthesis.checks import Reason, failures, hint, revelation
-from fea.synthesis.recipe import Recipe
+from fea.synthesis.recipe import Checks, Recipe
 from fea.system.processes import gathered
+
+# Says what is wrong with an answer about a face; nothing, if it is accepted.
+Judge = Callable[[Answer, Example, Checks], Sequence[Reason]]
 
 
 class Outcome(NamedTuple):
@@ -48,17 +51,24 @@ class Outcome(NamedTuple):
 
 
 def attempted(
-    policy: Policy, prompts: Sequence[Prompt], spare: Prompt, generation: Generation, recipe: Recipe, round: int
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    filler: Prompt,
+    generation: Generation,
+    recipe: Recipe,
+    round: int,
+    judge: Judge = failures,
 ) -> list[Outcome]:
     """Lets the policy try a batch of faces. All processes make the same number of rollouts.
 
     Args:
         policy: in eval mode.
         prompts: of the faces, on its device; there may be none.
-        spare: a prompt to write about while other processes have faces left.
+        filler: a prompt to write about while other processes have faces left.
         generation: length limit and temperature.
         recipe: how often, and what is asked.
         round: of the synthesis; each draws its own completions.
+        judge: says what is wrong with an answer.
     """
     outcomes = [Outcome(prompt.example, prompt.example) for prompt in prompts]
     waiting = list(range(len(prompts)))
@@ -66,9 +76,9 @@ def attempted(
         if not any(gathered(bool(waiting))):
             break
         asked = [_asked(policy, prompts[number], outcomes[number], attempt, recipe) for number in waiting]
-        said = _said(policy, asked or [spare], generation, attempt, recipe, round)
+        said = _said(policy, asked or [filler], generation, attempt, recipe, round)
         for number, answers in zip(waiting, said, strict=bool(asked)):
-            outcomes[number] = _tried(outcomes[number], answers, attempt, recipe)
+            outcomes[number] = _tried(outcomes[number], answers, attempt, recipe, judge)
         waiting = [n for n in waiting if not outcomes[n].answer and labelled(outcomes[n].example)]
     return outcomes
 
@@ -96,13 +106,13 @@ def _said(
     return ask(policy, prompts, samples, generation, chance).by_prompt
 
 
-def _tried(outcome: Outcome, answers: Sequence[Answer], attempt: int, recipe: Recipe) -> Outcome:
+def _tried(outcome: Outcome, answers: Sequence[Answer], attempt: int, recipe: Recipe, judge: Judge) -> Outcome:
     """What became of a face after one more attempt."""
     known = labelled(outcome.example)
     judged = outcome.example if known else voted(outcome.example, answers, recipe.vote or 1.0)
     if judged is None:
         return outcome._replace(attempts=attempt, reasons=(*outcome.reasons, ("vote",)))
-    verdicts = [(failures(answer, judged, recipe.checks), answer) for answer in answers]
+    verdicts = [(judge(answer, judged, recipe.checks), answer) for answer in answers]
     reasons, answer = min(verdicts, key=lambda verdict: len(verdict[0]))  # the first of the best
     if reasons:
         return outcome._replace(attempts=attempt, reasons=(*outcome.reasons, tuple(reasons)))

@@ -10,19 +10,66 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1
 from fea.synthesis.admission import Admitted
 from fea.synthesis.attempts import Outcome
-from fea.system.files import lock, write_atomically
+from fea.synthesis.checks import Reason
+from fea.system.files import lock
+from fea.system.lines import append, whole_lines, write_jsonl
 from fea.system.processes import rank
 
-TRIED = ".tried"  # ends the name of the file with a line for every face
+_TRIED = ".tried"  # ends the name of the file with a line for every face
+
+
+class Tried(NamedTuple):
+    """A face that was tried. The fields, in their order, are those of its line.
+
+    Attributes:
+        batch: number of its batch.
+        of: faces in the batch.
+        id: of the face.
+        place: file and line of the face.
+        dataset: that the face comes from.
+        accepted: whether its analysis joined the set.
+        attempts: that were made; 0 if it was left out before.
+        revealed: whether the accepted analysis had seen the labels.
+        labels: accepted emotions that it was judged by.
+        units: FACS numbers that it was judged by.
+        reasons: of the rejection of each attempt, in their order; last, why it was left out.
+        round: of the synthesis.
+        seed: of the synthesis.
+        base: name of the model.
+        model: fingerprint of its trained weights.
+        prompt: version of the prompt.
+    """
+
+    batch: int
+    of: int
+    id: str
+    place: str
+    dataset: str
+    accepted: bool
+    attempts: int
+    revealed: bool
+    labels: Sequence[str]
+    units: Sequence[int]
+    reasons: Sequence[Sequence[Reason]]
+    round: int
+    seed: int
+    base: str
+    model: str
+    prompt: str
+
+    @property
+    def refused(self) -> Reason | None:
+        """What was wrong in the end, or None if the face has an analysis."""
+        return None if self.accepted else self.reasons[-1][0]
 
 
 class Journal:
@@ -51,26 +98,24 @@ class Journal:
         if rank() == 0 and self._lock is None:
             raise FEAError(f"out: another process is writing '{file}'; wait for its end, or choose another name")
         settings = {**settings, "images": os.path.relpath(self.image_root, file.parent.resolve())}
-        header, *entries = whole_lines(self.tried) or [settings]
-        if entries and header != settings:
-            differing = (name for name in header.keys() | settings.keys() if header.get(name) != settings.get(name))
-            names = ", ".join(sorted(differing))
+        begun_with, entries = read_tried(file)
+        if entries and begun_with != settings:
             raise FEAError(
-                f"out: '{file}' was begun with other settings ({names}); use the same, or choose another name"
+                f"out: '{file}' was begun with other settings ({_differing(begun_with, settings)}); use the same, or choose "
+                "another name"
             )
-        sizes = Counter(entry["batch"] for entry in entries)
-        whole = [entry for entry in entries if sizes[entry["batch"]] == entry["of"]]
-        self.batches = 1 + max((entry["batch"] for entry in whole), default=-1)
+        complete = _of_whole_batches(entries)
+        self.batches = 1 + max((entry.batch for entry in complete), default=-1)
         if rank() == 0:
-            accepted = sum(entry["accepted"] for entry in whole)
-            _rewrite(self.tried, [settings, *whole])
-            _rewrite(file, whole_lines(file)[:accepted])
+            accepted = sum(entry.accepted for entry in complete)
+            write_jsonl(self.tried, [settings, *(entry._asdict() for entry in complete)])
+            write_jsonl(file, whole_lines(file)[:accepted])
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Appends a batch."""
         if rank() == 0:
-            _append(self.file, [self._line(outcome) for outcome in outcomes if outcome.answer])
-            _append(self.tried, [self._entry(outcome, len(outcomes)) for outcome in outcomes])
+            append(self.file, [self._line(outcome) for outcome in outcomes if outcome.answer])
+            append(self.tried, [self._entry(outcome, len(outcomes))._asdict() for outcome in outcomes])
         self.batches += 1
 
     def _line(self, outcome: Outcome) -> dict[str, Any]:
@@ -96,21 +141,31 @@ class Journal:
             "meta_info": {**(meta if isinstance(meta, dict) else {"meta_info": meta}), "synthesis": origin},
         }
 
-    def _entry(self, outcome: Outcome, of: int) -> dict[str, Any]:
-        return {
-            "batch": self.batches,
-            "of": of,
-            "id": outcome.example.id,
-            "place": outcome.example.place,
-            "dataset": outcome.example.dataset,
-            "accepted": outcome.answer is not None,
-            "attempts": outcome.attempts,
-            "revealed": outcome.revealed,
-            "labels": list(outcome.judged.labels),
-            "units": sorted(outcome.judged.present),
-            "reasons": outcome.reasons,
+    def _entry(self, outcome: Outcome, of: int) -> Tried:
+        return Tried(
+            batch=self.batches,
+            of=of,
+            id=outcome.example.id,
+            place=outcome.example.place,
+            dataset=outcome.example.dataset,
+            accepted=outcome.answer is not None,
+            attempts=outcome.attempts,
+            revealed=outcome.revealed,
+            labels=outcome.judged.labels,
+            units=sorted(outcome.judged.present),
+            reasons=outcome.reasons,
             **self.provenance,
-        }
+        )
+
+
+def _of_whole_batches(entries: Sequence[Tried]) -> list[Tried]:
+    sizes = Counter(entry.batch for entry in entries)
+    return [entry for entry in entries if sizes[entry.batch] == entry.of]
+
+
+def _differing(begun_with: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    names = begun_with.keys() | settings.keys()
+    return ", ".join(sorted(name for name in names if begun_with.get(name) != settings.get(name)))
 
 
 def _known(example: Example) -> dict[str, Any]:
@@ -125,40 +180,41 @@ def _known(example: Example) -> dict[str, Any]:
     }
 
 
-def admitted(file: Path) -> list[Admitted]:
-    """The accepted analyses of a file."""
-    entries = [entry for entry in whole_lines(tried_of(file))[1:] if entry["accepted"]]
-    return [
-        Admitted(tuple(entry["labels"]), frozenset(entry["units"]), line["description"])
-        for entry, line in zip(entries, whole_lines(file), strict=True)
-    ]
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def tried_of(file: Path) -> Path:
     """The file with a line for every face that was tried, beside one with accepted lines."""
-    return file.with_name(f"{file.name}{TRIED}")
+    return file.with_name(f"{file.name}{_TRIED}")
+
+
+def written_into(folder: Path) -> list[Path]:
+    """The files with accepted lines in a folder, by their names; other files are passed over."""
+    return [tried.with_name(tried.name.removesuffix(_TRIED)) for tried in sorted(folder.glob(f"*{_TRIED}"))]
+
+
+def read_tried(file: Path) -> tuple[dict[str, Any], list[Tried]]:
+    """What a synthesis has tried so far.
+
+    Args:
+        file: with the accepted lines.
+
+    Returns:
+        What decides the outcome, as plain values, and the faces that were tried, in their order; both empty before it began.
+    """
+    settings, *entries = whole_lines(tried_of(file)) or [{}]
+    return settings, [Tried(**entry) for entry in entries]
+
+
+def admitted(file: Path) -> list[Admitted]:
+    """The accepted analyses of a file."""
+    accepted = [entry for entry in read_tried(file)[1] if entry.accepted]
+    return [
+        Admitted(tuple(entry.labels), frozenset(entry.units), line["description"])
+        for entry, line in zip(accepted, whole_lines(file), strict=True)
+    ]
 
 
 def images_of(file: Path) -> Path:
     """The image root of a file with accepted lines."""
-    return (file.parent / str(whole_lines(tried_of(file))[0]["images"])).resolve()
-
-
-def whole_lines(file: Path) -> list[Any]:
-    """The lines of a file; one that was being written is left out."""
-    return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]] if file.exists() else []
-
-
-def _rewrite(file: Path, entries: Iterable[Any]) -> None:
-    write_atomically(file, b"".join(map(_line, entries)))
-
-
-def _append(file: Path, entries: Iterable[Any]) -> None:
-    with file.open("ab") as stream:
-        stream.write(b"".join(map(_line, entries)))
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _line(entry: Any) -> bytes:
-    return (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+    return (file.parent / str(read_tried(file)[0]["images"])).resolve()

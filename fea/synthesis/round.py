@@ -34,7 +34,8 @@ from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.prompt import PROMPT_VERSION
 from fea.synthesis.admission import Admission, Admitted, Limits
-from fea.synthesis.attempts import Outcome, attempted
+from fea.synthesis.attempts import Judge, Outcome, attempted
+from fea.synthesis.checks import failures
 from fea.synthesis.journal import Journal, admitted
 from fea.synthesis.recipe import Pace, Recipe
 from fea.system.processes import count, gathered, rank
@@ -67,7 +68,7 @@ def distinct(examples: Sequence[Example]) -> list[Example]:
     return [example._replace(id=example.place) if times[example.id] > 1 else example for example in examples]
 
 
-def synthesise(
+def run(
     policy: Policy,
     examples: Sequence[Example],
     journal: Journal,
@@ -76,6 +77,7 @@ def synthesise(
     pace: Pace,
     earlier: Iterable[Admitted] = (),
     between: Callable[[], None] = lambda: None,
+    judge: Judge = failures,
 ) -> None:
     """Goes through faces, from where the journal stands.
 
@@ -88,12 +90,17 @@ def synthesise(
         pace: how much at a time.
         earlier: what is in the set already, beside what the journal holds.
         between: called between batches, on all processes.
+        judge: says what is wrong with an answer.
     """
     begun, known = gathered((journal.batches, admitted(journal.file)) if rank() == 0 else (0, []))[0]
     admission = Admission(Limits(recipe.quota_emotion, recipe.quota_au, recipe.alike), [*earlier, *known])
     end = time.monotonic() + 60 * (pace.minutes or math.inf)
-    spare = _readable(policy, examples)
+    filler = _readable(policy, examples)
     batches = _batches(policy, examples, begun, pace)
+
+    def attempt(prompts: list[Prompt], filler: Prompt) -> list[Outcome]:
+        return attempted(policy, prompts, filler, generation, recipe, journal.round, judge)
+
     left = math.ceil(len(examples) / pace.batch_size) - begun
     with tqdm(
         total=len(examples), initial=begun * pace.batch_size, unit=" faces", file=sys.stderr, disable=rank() > 0
@@ -102,7 +109,7 @@ def synthesise(
             if gathered(time.monotonic() > end)[0]:
                 break
             faces, prompts = next(batches, ([], []))
-            outcomes = _outcomes(policy, faces, prompts, spare, admission, generation, recipe, journal.round)
+            outcomes = _outcomes(attempt, policy, faces, prompts, filler, admission)
             for batch in filter(None, gathered(outcomes)):
                 journal.add([_admitted(outcome, admission) for outcome in batch])
                 progress.update(len(batch))
@@ -135,19 +142,17 @@ def _batches(
 
 
 def _outcomes(
+    attempt: Callable[[list[Prompt], Prompt], list[Outcome]],
     policy: Policy,
     faces: Sequence[Example],
     prompts: list[Prompt],
-    spare: Prompt,
+    filler: Prompt,
     admission: Admission,
-    generation: Generation,
-    recipe: Recipe,
-    round: int,
 ) -> list[Outcome]:
     """What became of a batch; faces of which there are enough are not tried."""
     wanted = [prompt for prompt in prompts if not admission.full(prompt.example)]
-    seen = policy.look(wanted or [spare])  # all processes look
-    tried = attempted(policy, seen if wanted else [], seen[0], generation, recipe, round)
+    seen = policy.look(wanted or [filler])  # all processes look
+    tried = attempt(seen if wanted else [], seen[0])
     found = {outcome.example.place: outcome for outcome in tried}
     read = {prompt.example.place for prompt in prompts}
     return [

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NamedTuple
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, lockf
+except ModuleNotFoundError:  # on Windows
+    # Not everywhere: on Linux it locks by handle, and forked workers would inherit and keep the lock.
+    from filelock import FileLock, Timeout
+
+    def _locked(file: Path) -> Callable[[], object] | None:
+        held = FileLock(file)
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            return None
+        return held.release
+
+else:
+
+    def _locked(file: Path) -> Callable[[], object] | None:
+        stream = file.open("a")
+        try:
+            # A lock of this process alone: workers that outlive it do not hold it.
+            lockf(stream, LOCK_EX | LOCK_NB)
+        except OSError:
+            stream.close()
+            return None
+        return stream.close
+
 
 PART = ".part"  # ends the name of an unfinished file, which a process that was killed leaves behind
 
@@ -31,17 +57,24 @@ def whole(file: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def lock(file: Path) -> TextIO | None:
-    """Keeps other processes from locking a file for as long as what it returns is open; None if one of them has done so."""
+class Lock(NamedTuple):
+    """A lock that is held until it is closed or forgotten, or this process ends."""
+
+    close: Callable[[], object]
+
+
+def lock(file: Path) -> Lock | None:
+    """Keeps other processes from locking a file.
+
+    Args:
+        file: of its own for the lock, beside what is locked: closing any handle of a locked file would end the lock.
+
+    Returns:
+        The lock; None if another process holds it. It keeps this process out on some systems only.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    stream = file.open("a")
-    try:
-        # A lock of this process alone: workers that outlive it do not hold it.
-        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        stream.close()
-        return None
-    return stream
+    close = _locked(file)
+    return Lock(close) if close else None
 
 
 def write_atomically(file: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Validation, test and prediction, the same for both stages: greedy answers, and the metrics of all of them."""
+"""Validation, test and prediction, the same for all stages: greedy answers, and the metrics of all of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import lightning.pytorch as L
 import torch
 
 from fea.data.example import Example
+from fea.data.module import FEADataModule
 from fea.data.prompt import Prompt
 from fea.evaluation.metrics import AUScores, EmotionScores
 from fea.model.decoding import Trunk
@@ -32,8 +33,13 @@ class Evaluated(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Metrics for the emotions of the data."""
-        datamodule = cast(Any, self.trainer).datamodule
-        self.au_scores, self.emotion_scores = AUScores(), EmotionScores(datamodule.all_emotions)
+        self.au_scores, self.emotion_scores = AUScores(), EmotionScores(self.data.all_emotions)
+
+    @property
+    def data(self) -> FEADataModule:
+        """The data module of the trainer."""
+        data: FEADataModule = cast(Any, self.trainer).datamodule  # the trainer has it only once it runs
+        return data
 
     def on_validation_start(self) -> None:
         """All batches of an evaluation share the weights, and so what their prompts begin with."""
@@ -64,20 +70,16 @@ class Evaluated(L.LightningModule):
         finally:
             self.policy.train(was_training)
 
-    def count(self, rollout: Rollout) -> None:
-        """Counts the answers of a batch."""
-        examples = [prompt.example for prompt in rollout.prompts]
-        self.au_scores.update(rollout.answers, examples)
-        self.emotion_scores.update(rollout.answers, examples)
+    def validation_step(self, batch: list[Prompt], index: int) -> Any:
+        """Answers a batch and counts; callbacks are handed the answers, None for an empty batch."""
+        rollout = self.answers(batch)
+        if rollout:
+            examples = [prompt.example for prompt in rollout.prompts]
+            self.au_scores.update(rollout.answers, examples)
+            self.emotion_scores.update(rollout.answers, examples)
+        return rollout
 
-    def validation_step(self, batch: list[Prompt], index: int) -> None:
-        """Answers a batch and counts."""
-        if rollout := self.answers(batch):
-            self.count(rollout)
-
-    def test_step(self, batch: list[Prompt], index: int) -> None:
-        """Answers a batch and counts."""
-        self.validation_step(batch, index)
+    test_step = validation_step
 
     def predict_step(self, batch: list[Prompt], index: int) -> list[tuple[Example, Answer]]:
         """Answers a batch."""

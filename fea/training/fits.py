@@ -18,7 +18,7 @@ import yaml  # type: ignore[import-untyped]
 
 from fea.errors import FEAError
 from fea.system.files import write_atomically
-from fea.training.interruption import SIGNALS
+from fea.system.signals import SIGNALS
 
 _FINISHED, _SECONDS = "finished.json", "seconds"
 

@@ -11,8 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from fea.errors import FEAError
 from fea.system.processes import gathered
-
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what schedulers send before they take a machine away
+from fea.system.signals import SIGNALS
 
 
 class Interrupted(FEAError):

@@ -1,9 +1,9 @@
-"""`FEAModule`: what both stages share: the policy, its optimiser, its checkpoints; its evaluation is in `fea.evaluation`."""
+"""`FEAModule`: what all stages share: the policy, its optimizer, its checkpoints."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -19,7 +19,8 @@ from fea.errors import FEAError
 from fea.memory.advice import table
 from fea.memory.plan import Setting, plan
 from fea.model import checkpoints, fsdp
-from fea.model.config import PolicyConfig, check
+from fea.model.checkpoints import Stored
+from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.system.machine import total_memory
@@ -29,7 +30,7 @@ from fea.training.optimization import Optimization
 
 
 class FEAModule(Evaluated):
-    """Base of the two stages.
+    """Base of the stages.
 
     Args:
         policy: the model and what it is shown.
@@ -43,7 +44,6 @@ class FEAModule(Evaluated):
 
     def __init__(self, policy: PolicyConfig, init_from: str | None, generation: Generation, optimization: Optimization):
         super().__init__()
-        check(policy)
         self.config, self.init_from, self.generation, self.optimization = policy, init_from, generation, optimization
         self.guard = FiniteGuard(optimization.patience)
         # A checkpoint holds the trainable weights only; on_load_checkpoint compares the names.
@@ -56,7 +56,7 @@ class FEAModule(Evaluated):
             start = checkpoints.weights(self.init_from)
             self.policy = Policy(self.config, start)
             self.inherits = not start.keys() <= self.policy.trainable().keys()
-            self.seen_before = checkpoints.seen(self.init_from)
+            self.seen_before = checkpoints.stored(self.init_from).datasets if self.init_from else frozenset[str]()
             if self.device_mesh is not None:
                 self._shard(self.device_mesh)
 
@@ -73,8 +73,9 @@ class FEAModule(Evaluated):
         return needs.weights + needs.rollout <= total_memory()
 
     def _memory_setting(self) -> Setting:
-        batch_size = cast(Any, self.trainer).datamodule.batch_size
-        return self.memory_setting(batch_size, self.trainer.accumulate_grad_batches, str(self.trainer.precision))
+        return self.memory_setting(
+            self.data.batch_size, self.trainer.accumulate_grad_batches, str(self.trainer.precision)
+        )
 
     def memory_setting(self, batch_size: int, accumulate: int, precision: str) -> Setting:
         """What decides how much memory training needs.
@@ -114,7 +115,7 @@ class FEAModule(Evaluated):
         """What training iterates over: the prompts, or what a stage makes of them."""
         return prompts
 
-    # --- optimiser ---
+    # --- optimizer ---
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over the trainable weights, its rate a function of the step."""
@@ -150,26 +151,32 @@ class FEAModule(Evaluated):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to build the policy again."""
-        data = cast(Any, self.trainer).datamodule
-        seen = {name for table in data.tables.get("train", []) for name in table.summary.occurring}
-        checkpoint["fea"] = {
-            **checkpoints.describe(self.config, data.all_emotions, seen | self.seen_before),
-            **checkpoints.origin(self.init_from, self.inherits),
-            "stage": type(self).__name__,
-            "skipped": self.guard.skipped,
-        }
+        checkpoint["fea"] = self.stored().plain()
+
+    def stored(self) -> Stored:
+        """What a checkpoint says of this fit, called on all processes."""
+        seen = {name for table in self.data.tables.get("train", []) for name in table.summary.occurring}
+        return Stored(
+            policy=self.config,
+            emotions=self.data.all_emotions,
+            datasets=self.seen_before | seen,
+            stage=type(self).__name__,
+            init_from=self.init_from,
+            inherits=self.inherits,
+            skipped=self.guard.skipped,
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another model."""
         if "fea" not in checkpoint:
             raise FEAError("the checkpoint was not written by fea; name one from a run's checkpoints/ folder")
-        stage = checkpoint["fea"]["stage"]
-        if stage != type(self).__name__ and self.trainer.state.fn == "fit":
+        told = Stored.of(checkpoint)
+        if told.stage != type(self).__name__ and self.trainer.state.fn == "fit":
             raise FEAError(
-                f"ckpt_path: the checkpoint is one of {stage} and cannot be resumed by {type(self).__name__}; to start from "
-                "its weights, name it as model.init_from"
+                f"ckpt_path: the checkpoint is one of {told.stage} and cannot be resumed by {type(self).__name__}; to start "
+                "from its weights, name it as model.init_from"
             )
         # Sharded weights are put in place before this is called, and are then no longer in it.
-        stored = checkpoint.get("state_dict") or checkpoints.read(Path(str(self.trainer.ckpt_path)))["state_dict"]
-        checkpoints.check_names(stored, {f"policy.{name}": weight for name, weight in self.policy.trainable().items()})
-        self.guard.skipped = checkpoint["fea"].get("skipped", 0)
+        held = checkpoint.get("state_dict") or checkpoints.read(Path(str(self.trainer.ckpt_path)))["state_dict"]
+        checkpoints.check_names(held, {f"policy.{name}": weight for name, weight in self.policy.trainable().items()})
+        self.guard.skipped = told.skipped

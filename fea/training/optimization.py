@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from fea.errors import FEAError
+from fea.training.loop import clippable
 
 _BETAS = (0.9, 0.95)
 
@@ -57,9 +58,7 @@ class Optimization:
             FEAError: 8 bits for sharded weights.
         """
         if not self.eight_bit:
-            plain = torch.optim.AdamW(weights, self.lr, _BETAS, weight_decay=self.weight_decay, fused=True)
-            plain._step_supports_amp_scaling = False  # else the trainer refuses to clip gradients in mixed precision
-            return plain
+            return clippable(torch.optim.AdamW(weights, self.lr, _BETAS, weight_decay=self.weight_decay, fused=True))
         if any(isinstance(weight, DTensor) for weight in weights):
             raise FEAError("model.optimization.eight_bit: sharded weights need the plain optimiser; set it to false")
         from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit

@@ -6,10 +6,9 @@ made with.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
@@ -22,8 +21,9 @@ from fea.errors import FEAError
 from fea.model import checkpoints
 from fea.model.checkpoints import read
 from fea.system import randomness
-from fea.system.files import PART, lock, whole, write_atomically
+from fea.system.files import PART, Lock, lock, whole, write_atomically
 from fea.system.processes import gathered
+from fea.training import loop
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
 _PLACE = {
@@ -34,8 +34,8 @@ _PLACE = {
 _OF_NO_MATTER = ("config", "ckpt_path", "resume")
 
 
-def claim(folder: Path) -> TextIO:
-    """Keeps other runs out of a folder for as long as the file that it returns is open, or until this process ends.
+def claim(folder: Path) -> Lock:
+    """Keeps other runs out of a folder until the lock that it returns is closed, or until this process ends.
 
     Raises:
         FEAError: another run is there.
@@ -108,13 +108,9 @@ class RunKeeper(SaveConfigCallback):
         """Makes up for a validation that the checkpoint came before, and puts the random numbers where they were."""
         if self.resumed is None:
             return
-        loop = trainer.fit_loop
-        due = loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
-        if due and self.validated != trainer.global_step:
-            trainer.validating = True
-            loop.epoch_loop.val_loop.run()
-            trainer.training = True
-        _find_place(trainer)
+        if loop.validation_due(trainer) and self.validated != trainer.global_step:
+            loop.validate(trainer)
+        loop.find_place(trainer)
         randomness.restore(self.resumed["random"][trainer.global_rank])
         self.resumed = None
 
@@ -125,24 +121,6 @@ class RunKeeper(SaveConfigCallback):
         settings = dict(_flat(yaml.safe_load(self._dumped())))
         examples = sum(map(len, cast(Any, trainer).datamodule.tables["train"]))
         return {**settings, "trainer.processes": trainer.world_size, "data.init_args.examples": examples}
-
-
-def _find_place(trainer: L.Trainer) -> None:
-    """Puts loader and loops where the checkpoint says, in three cases that the trainer misses.
-
-    Where training ends after a number of epochs, it has loaded the data to count the steps before it knew its place in them. A
-    checkpoint from the end of an epoch is followed by more batches of that epoch if training ends after a number of steps, or
-    if the next epoch is longer.
-    """
-    loop = cast(Any, trainer.fit_loop)
-    loop._load_combined_loader_states()
-    if loop.restarted_on_epoch_end:
-        loop.epoch_progress.increment_completed()
-        loop.reset_restart_stage()
-        loop.epoch_loop.restarting = False
-    elif loop.epoch_loop.restarted_on_train_batch_end and loop.epoch_loop.batch_progress.is_last_batch:
-        loop.reset_restart_stage()
-        loop.epoch_loop.batch_progress.current.completed = sys.maxsize  # as many as the next epoch may have
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

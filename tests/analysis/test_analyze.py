@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -14,7 +15,8 @@ import pytest
 from conftest import fit
 from PIL import Image
 
-from fea.analysis.tables import answer_row
+import fea
+from fea.analysis.tables import Result, result_of
 from fea.cli import main
 from fea.commands.analyze import analyze
 from fea.data.example import Example
@@ -85,19 +87,47 @@ def test_json_lines_hold_the_same_answers(run: Path, images: Path, tmp_path: Pat
 
 def test_a_row_holds_what_the_answer_claims() -> None:
     text = render("Cheeks up (AU6), AU12, no AU1.", "Happy")
-    assert answer_row("a.png", parse(text, ("happiness",))) == {
-        "image": "a.png", "AUs": ["AU6", "AU12"], "emotion": "happiness", "reasoning": "Cheeks up (AU6), AU12, no AU1.",
-        "valid": True, "text": text, "error": "",
-    }  # fmt: skip
+    result = result_of("a.png", parse(text, ("happiness",)))
+    assert result == Result(
+        "a.png", ("AU6", "AU12"), "happiness", "Cheeks up (AU6), AU12, no AU1.", True, text, error=""
+    )
+    assert list(result.row.items()) == [
+        ("image", "a.png"), ("AUs", ["AU6", "AU12"]), ("emotion", "happiness"),
+        ("reasoning", "Cheeks up (AU6), AU12, no AU1."), ("valid", True), ("text", text), ("error", ""),
+    ]  # fmt: skip
+
+
+def test_python_is_told_what_the_command_writes(run: Path, images: Path, tmp_path: Path) -> None:
+    analyzer = fea.load(run)
+    results = analyzer.analyze(images, max_tokens=6, batch_size=2)
+    out = tmp_path / "a.jsonl"
+    assert analyze([str(images)], model=str(run), out=str(out), max_tokens=6) == 2
+    assert [json.loads(line) for line in out.read_text().split("\n")[:-1]] == [result.row for result in results]
+    assert [Path(result.image).name for result in results] == ["B.JPG", "a.png", "c.png"]
+    assert results[2] == Result(str(images / "c.png"), error=results[2].error)
+    assert "cannot be read" in results[2].error
+    backwards = analyzer.analyze([images / "c.png", images / "a.png", images / "B.JPG"], max_tokens=6)
+    assert backwards == results[::-1]
+
+
+def test_python_is_refused_what_the_command_is(run: Path, images: Path, tmp_path: Path) -> None:
+    with pytest.raises(fea.FEAError, match=r"'.*nowhere' holds no checkpoint"):
+        fea.load(tmp_path / "nowhere")
+    analyzer = fea.load(run)
+    with pytest.raises(fea.FEAError, match="max_tokens: 0; give at least 1"):
+        analyzer.analyze(images / "a.png", max_tokens=0)
+    with pytest.raises(fea.FEAError, match=f"no image in {tmp_path}"):
+        analyzer.analyze(tmp_path)
 
 
 def test_a_model_that_has_seen_more_than_drawings_makes_no_note(
     run: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy, trained = load_policy(str(run))
-    assert trained["datasets"] == ["faces"]
+    assert trained.datasets == {"faces"}
     monkeypatch.setattr(
-        "fea.commands.analyze.load_policy", lambda *_: (policy, {**trained, "datasets": ["DISFA", "faces"]})
+        "fea.analysis.analyzer.load_policy",
+        lambda *_: (policy, replace(trained, datasets=frozenset({"DISFA", "faces"}))),
     )
     assert analyze([str(images / "a.png")], model=str(run), max_tokens=2) == 0
     assert "note" not in capsys.readouterr().err
@@ -108,11 +138,11 @@ def test_question_and_emotions_reach_the_prompt(run: Path, images: Path, monkeyp
     policy, trained = load_policy(str(run))
     encoder = policy.encoder
     monkeypatch.setattr(policy, "encoder", lambda example: seen.append(example) or encoder(example))
-    monkeypatch.setattr("fea.commands.analyze.load_policy", lambda *_: (policy, trained))
+    monkeypatch.setattr("fea.analysis.analyzer.load_policy", lambda *_: (policy, trained))
     shown = str(images / "a.png")
     analyze([shown], model="", question="How?", emotions=["pain", "calm"], max_tokens=2)
     analyze([shown], model="", max_tokens=2)
-    assert [(e.question, e.emotions) for e in seen] == [("How?", ("pain", "calm")), ("", tuple(trained["emotions"]))]
+    assert [(e.question, e.emotions) for e in seen] == [("How?", ("pain", "calm")), ("", trained.emotions)]
 
 
 def test_samples_do_not_depend_on_the_batch(run: Path, examples: list[Example]) -> None:

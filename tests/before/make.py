@@ -17,7 +17,17 @@ from pathlib import Path
 import torch
 
 TESTS = Path(__file__).parents[1]
-KEPT = ("step3.ckpt", "last.ckpt", ".yaml", ".tried", "round-1.jsonl", "round-2.jsonl", "anna.jsonl", "ben.jsonl")
+KEPT = (
+    "step3.ckpt",
+    "last.ckpt",
+    ".yaml",
+    ".tried",
+    "round-1.jsonl",
+    "round-2.jsonl",
+    "anna.jsonl",
+    "ben.jsonl",
+    ".md",
+)
 SAVE = {
     "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
     "init_args": {

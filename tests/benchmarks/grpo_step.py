@@ -27,7 +27,7 @@ from transformers import (
 )
 from transformers.processing_utils import ProcessorMixin
 
-from fea.losses import kl_k3, policy_loss, sum_then_normalise, token_advantages, token_weights
+from fea.losses import kl_k3, policy_loss, sum_then_normalize, token_advantages, token_weights
 from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise
@@ -60,7 +60,7 @@ def fea_side(case: Case, folder: Path) -> dict[str, Any]:
                 ids, mask = policy.rollout(prompts, case.group, Generation(case.completion), chance)[:2]
             rewards = torch.tensor([random.random() for _ in range(case.group)]).view(1, -1, 1)
             spans = torch.tensor([0, case.completion]).expand(case.group, 1, 2)
-            advantages = token_advantages(sum_then_normalise(rewards, torch.ones(1)).view(-1, 1), spans, mask)
+            advantages = token_advantages(sum_then_normalize(rewards, torch.ones(1)).view(-1, 1), spans, mask)
             weights = token_weights(mask.float(), "grpo", case.group, int(mask.sum()), case.completion)
             with clock("reference"), policy.reference():
                 reference = policy.logps(prompts, ids, mask)[0]

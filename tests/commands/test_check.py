@@ -77,6 +77,20 @@ def test_repeated_ids_alone_are_no_error(tmp_path: Path, capsys: pytest.CaptureF
     assert (code, lines[-2]) == (0, "repeated ids: 1")
 
 
+def test_what_is_not_there_takes_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, {"id": 1}, {"id": 2, "AUs": []})
+    assert check(capsys, file) == (
+        0,
+        [
+            f"{file}: 2 lines, 2 usable, 0 bad, 0 marked invalid",
+            "emotion known: 0 (0 %)",
+            "Action Units coded: 1 (50 %)",
+            "analyses: 0 (0 %), of which 0 get think and answer tags",
+        ],
+        "",
+    )
+
+
 def test_root_and_emotions_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "lists").mkdir()

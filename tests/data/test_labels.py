@@ -41,14 +41,14 @@ def files(file: Path, root: Path) -> dict[str, Any]:
     return {"data": "FEADataModule", "data__train": source, "data__val": source, "data__batch_size": 4}
 
 
-@pytest.mark.parametrize("advantage", ["sum_then_normalise", "normalise_then_sum"])
+@pytest.mark.parametrize("advantage", ["sum_then_normalize", "normalize_then_sum"])
 def test_grpo_masks_what_is_unknown(
     tmp_path: Path, faces_file: Path, labelled: tuple[str, Path], advantage: str
 ) -> None:
     kind, file = labelled
     Recorder.rollouts = []
     run = fit(
-        "grpo", tmp_path / "run", trainer__callbacks=ALL, model__advantage=advantage, trainer__max_steps=3,
+        "grpo", tmp_path / "run", trainer__callbacks=ALL, model__objective__advantage=advantage, trainer__max_steps=3,
         trainer__limit_val_batches=1, trainer__val_check_interval=3, **files(file, faces_file.parent),
     )  # fmt: skip
     assert run.trainer.global_step == 3

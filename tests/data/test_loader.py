@@ -16,7 +16,6 @@ from PIL import Image
 from fea.data.example import Example
 from fea.data.examples import Examples
 from fea.data.images import load_image
-from fea.data.jsonl import write_jsonl
 from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
 from fea.data.record import Rules
@@ -24,6 +23,7 @@ from fea.data.source import OnBad
 from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS
+from fea.system.lines import write_jsonl
 
 RULES = Rules(EMOTION_SETS["basic7"])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fea.data.record import Rules, read_record
+from fea.data.record import Rules, key_of, read_record
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS
 
@@ -45,6 +45,7 @@ def test_a_full_line_is_read() -> None:
         "arousal": -0.25,
         "meta_info": '{"subject": "\\u00e9"}',
         "line": 3,
+        "key": key_of(raw),
     }
 
 

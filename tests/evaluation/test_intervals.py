@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fea.data.example import Example
-from fea.evaluation.intervals import differences, judge, scores
+from fea.evaluation.intervals import cohens_kappa, differences, judge, scores
 from fea.evaluation.metrics import AUScores, EmotionScores
 from fea.prompts.answer import Answer, parse, render
 
@@ -41,7 +41,7 @@ def test_scores_equal_the_metrics_of_training() -> None:
         emotions.update([answers[number] for answers in said], faces)
     expected = {**units.compute(), **emotions.compute()}
     found = {name: float(values[0]) for name, values in scores(judge(faces, said)).items()}
-    assert found == pytest.approx({name: float(expected[name]) for name in found}, abs=1e-6)
+    assert found == pytest.approx({name: float(value) for name, value in expected.items()}, abs=1e-6)
 
 
 def test_a_unit_that_no_face_shows_does_not_lower_the_macro_f1() -> None:
@@ -99,3 +99,68 @@ def test_the_interval_depends_on_the_seed_alone() -> None:
     late, early = judge(faces, said), judge(faces, said[::-1])
     assert differences(late, early, draws=100, seed=1) == differences(late, early, draws=100, seed=1)
     assert differences(late, early, draws=100, seed=1) != differences(late, early, draws=100, seed=2)
+
+
+def test_a_draw_without_a_coded_face_does_not_count_for_the_units() -> None:
+    """One of two faces is coded: a quarter of all draws miss it. The later policy is right about it, the earlier wrong."""
+    faces = [face({12}), face(set(), coded=frozenset())._replace(aus=None)]
+    late, early = judge(faces, [[says({12})]] * 2), judge(faces, [[says({6})]] * 2)
+    both, other = np.array([[1.0, 1.0]]), np.array([[0.0, 2.0]])
+    assert scores(late, np.concatenate([both, other]))["au_f1"].tolist() == pytest.approx([1.0, np.nan], nan_ok=True)
+    assert differences(late, early, draws=200)["au_f1"] == (1.0, 1.0, 1.0)
+
+
+def test_what_no_face_speaks_about_has_no_interval() -> None:
+    faces = [face({12}), face({6})]
+    tally = judge([one._replace(labels=()) for one in faces], [[says({12})]] * 2)
+    assert {"au_f1", "format"} <= differences(tally, tally, draws=20).keys()
+    assert "accuracy" not in differences(tally, tally, draws=20)
+
+
+def test_a_policy_that_answered_nothing_is_not_compared() -> None:
+    faces = [face({12}), face({6})]
+    assert differences(judge(faces, [[says({12})]] * 2), judge(faces, [[]] * 2), draws=20) == {}
+
+
+# --- agreement ---
+
+
+def test_kappa_counted_by_hand() -> None:
+    """Both yes 20, only the first 5, only the second 10, both no 15: agreed 0.7, by chance 0.5 0.6 + 0.5 0.4 = 0.5."""
+    first = [True] * 20 + [True] * 5 + [False] * 10 + [False] * 15
+    second = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
+    assert cohens_kappa(first, second) == pytest.approx(0.4, abs=1e-12)
+    assert cohens_kappa(second, first) == pytest.approx(0.4, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kappa"),
+    [
+        ([True, False], [False, True], -1.0),
+        ([True, False], [True, False], 1.0),
+        ([True, True], [True, False], 0.0),
+        ([True, True], [True, True], None),
+        ([False], [False], None),
+        ([], [], None),
+    ],
+)
+def test_kappa_at_its_ends(first: list[bool], second: list[bool], kappa: float | None) -> None:
+    assert cohens_kappa(first, second) == kappa
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kappa_equals_that_of_scikit_learn(seed: int) -> None:
+    """`sklearn.metrics.cohen_kappa_score`: 1 - sum(w * confusion) / sum(w * expected), w being 1 off the diagonal."""
+    chance = np.random.default_rng(seed)
+    first = chance.random(40) < 0.3
+    second = np.where(chance.random(40) < 0.7, first, chance.random(40) < 0.6)
+    confusion = np.array([[np.sum((first == row) & (second == column)) for column in (0, 1)] for row in (0, 1)])
+    expected = np.outer(confusion.sum(axis=1), confusion.sum(axis=0)) / confusion.sum()
+    weights = 1 - np.eye(2)
+    kappa = 1 - np.sum(weights * confusion) / np.sum(weights * expected)
+    assert cohens_kappa(first.tolist(), second.tolist()) == pytest.approx(kappa, abs=1e-12)
+
+
+def test_raters_of_different_cases_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        cohens_kappa([True, False], [True])

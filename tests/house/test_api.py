@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +53,7 @@ def settings(called: Callable[..., Any]) -> str:
 def surface() -> list[str]:
     """Class paths with their settings, and commands with their options, a line each."""
     callbacks = [getattr(fea.callbacks, name) for name in fea.callbacks.__all__]
-    commands = {
-        name: getattr(import_module(place.partition(":")[0]), place.partition(":")[2])
-        for name, place in COMMANDS.items()
-    }
+    commands = {name: verb.load() for name, verb in COMMANDS.items()}
     return [
         *(f"{kind.__module__}.{kind.__name__}({settings(kind)})" for kind in CLASSES),
         *(f"fea.callbacks.{kind.__name__}({settings(kind)})" for kind in callbacks),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,25 +76,3 @@ def test_a_config_opens_with_its_command_hardware_and_time(file: Path) -> None:
     assert re.search(rf"#   fea fit .*--config configs/{file.name}", head)
     assert "# Hardware: " in head
     assert re.search(r"\btime\b", head, re.IGNORECASE) or "Not run on GPUs yet" in head
-
-
-README = (CONFIGS.parent / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^ +fea ((?:fit|validate|test|predict) .+)$", README, re.MULTILINE)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_trainer_command_of_the_readme_is_accepted(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = re.search(r"^# my_rewards.py\n(.+?)^```", README, re.MULTILINE | re.DOTALL)
-    assert source is not None
-    (tmp_path / "my_rewards.py").write_text(source[1])
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.chdir(CONFIGS.parent)
-    with pytest.raises(SystemExit, match="0"):
-        main([*shlex.split(command, comments=True), "--print_config"])
-    assert "class_path" in capsys.readouterr().out
-
-
-def test_the_readme_shows_the_commands() -> None:
-    assert len(COMMANDS) >= 5

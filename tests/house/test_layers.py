@@ -13,26 +13,28 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors losses
-    system       files processes randomness machine
+    system       signals files lines processes randomness machine
     facs
     prompts      mentions answer prompt
+    datasets     dataset
     data         example record jsonl source table examples images prompt loader module leaks strata
     drawn        pen drawing wording faces module
-    evaluation   scores marks metrics intervals
-    model        families.qwen_vl config tiny encoding layout attention sampling network load decoding fsdp policy checkpoints
-    review       decisions inspection desk reviewed
-    reports      page
+    evaluation   scores marks counts metrics intervals
+    reports      tables curves page
+    model        families.family families.qwen_vl families.known config tiny encoding layout attention sampling network load
+    model        decoding fsdp policy checkpoints
+    review       decisions inspection desk reviewed split
     memory       dry_run plan advice
     rollouts     rollout buffer loader packing replay numbers
     rewards
-    training     optimization guard interruption evaluated module runs fits
+    training     loop optimization guard interruption evaluated module runs fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission journal round datacard
     sft grpo
     web          server review
     iterate
     demo         tower board stages
-    commands     _refusals _options fit plan analyze synthesize review data_check data_split demo
+    commands     _refusals _configs _moved _options _trainer fit plan analyze synthesize review data_check data_split demo
     __init__ cli __main__
 """
 
@@ -53,7 +55,7 @@ def planned() -> Iterator[str]:
 ORDER = list(dict.fromkeys(planned()))
 LIMIT = 300  # lines of a file
 LONGEST = 60  # lines of a function
-LONG = {"grpo", "web.review", "commands.data_split"}
+LONG: set[str] = set()
 
 
 def files() -> dict[str, Path]:

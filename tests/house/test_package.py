@@ -19,6 +19,7 @@ from fea.data.source import Source
 from fea.demo.tower import TowerModule
 from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
+from fea.losses import Objective
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
 from fea.sft import SFTModule
@@ -31,6 +32,7 @@ CALLBACKS: dict[type, int] = {
     fea.callbacks.AUReward: 3,
     fea.callbacks.EmotionReward: 3,
     fea.callbacks.FormatReward: 3,
+    fea.callbacks.RewardGap: 0,
     fea.callbacks.SampleTable: 2,
     fea.callbacks.AnswerWriter: 1,
     fea.callbacks.SelfCheck: 1,
@@ -40,7 +42,8 @@ CALLBACKS: dict[type, int] = {
 # How many settings each class has: a new one is a decision, not an accident.
 KNOBS: dict[type, int] = {
     SFTModule: 4,
-    GRPOModule: 15,
+    GRPOModule: 10,
+    Objective: 6,
     TowerModule: 4,
     FEADataModule: 13,
     RenderedFaces: 11,
@@ -93,7 +96,7 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(tmp_path: Path) -> No
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
     (wheel,) = (tmp_path / "out").glob("fea-*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    files = [file for pattern in ("*.py", "py.typed", "static/*") for file in (ROOT / "fea").rglob(pattern)]
+    files = [file for pattern in ("*.py", "py.typed", "*.jinja", "static/*") for file in (ROOT / "fea").rglob(pattern)]
     expected = {str(file.relative_to(ROOT)) for file in files}
     expected |= {f"fea/callbacks/{file.name}" for file in (ROOT / "callbacks").glob("*.py")}
     expected |= {f"fea/configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml")}

@@ -31,8 +31,8 @@ STAGES: dict[str, dict[str, Any]] = {
         "trainer__accumulate_grad_batches": 2,
         "model__mu": 2,
         "model__minibatches": 2,
-        "model__beta": 0.1,
-        "model__advantage": "normalise_then_sum",
+        "model__objective__beta": 0.1,
+        "model__objective__advantage": "normalize_then_sum",
         "model__sft_weight": 0.2,
     },
 }  # fmt: skip

@@ -14,10 +14,10 @@ from conftest import CONFIGS, fit
 from fea.cli import main
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
+from fea.memory.advice import table
 from fea.memory.dry_run import DryRun, TensorBytes, blank_prompts
-from fea.memory.plan import GIB, plan
+from fea.memory.plan import GIB, Plan, plan
 from fea.model.config import PolicyConfig, TinySize
-from fea.model.load import skeleton
 from fea.model.policy import Policy
 
 SIZES = {"small": (128, 3), "middle": (256, 4), "large": (512, 5)}  # width and layers
@@ -61,20 +61,25 @@ def test_four_bits_are_planned_too(tmp_path: Path, make_policy: Callable[..., Po
     check(tmp_path, 4, {**KINDS["adapter, bf16"], **four_bits, "model__policy__checkpointing": "true"})
 
 
-PUBLISHED = {"Qwen/Qwen2.5-VL-3B-Instruct": 3_754_622_976, "Qwen/Qwen2.5-VL-7B-Instruct": 8_292_166_656}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_models_have_their_published_size(name: str) -> None:
-    assert sum(weight.numel() for weight in skeleton(PolicyConfig(base=name)).parameters()) == PUBLISHED[name]
-
-
 def test_shallow_dry_runs_tell_what_a_deep_one_would() -> None:
     """The same model, once at its own depth and once drawn out from two and four layers."""
     config = PolicyConfig(tiny=TinySize(hidden=128, layers=12, heads=4), checkpointing=True)
     prompts, ids = blank_prompts(2, 100, 300, 256), torch.full((16, 64), 2)
     low, high, deep = (DryRun(config, layers, False).update(prompts, ids) for layers in (2, 4, None))
     assert low + (high - low) / 2 * 10 == pytest.approx(deep, rel=0.01)
+
+
+def test_the_table_names_every_part() -> None:
+    needs = Plan(GIB, GIB / 20, 1000 * GIB, 3 * GIB, 2 * GIB, tokens=100, rows=8, per_row=2**20)
+    assert table(needs).splitlines() == [
+        "  weights     1.00 GiB   base and adapter",
+        "  gradients  51.20 MiB   of what is trained",
+        "  optimiser 1000.00 GiB   its moments",
+        "  rollout     3.00 GiB   8 completions, 1.00 MiB of keys and values each",
+        "  update      2.00 GiB   100 tokens in a pack, 20.48 MiB each",
+        "  peak      1004.05 GiB   in the rollout",
+    ]
+    assert [line.split()[0] for line in table(needs._replace(rollout=0)).splitlines()[3:]] == ["update", "peak"]
 
 
 @pytest.mark.parametrize("card", ["24GB", "24 GiB", "24"])

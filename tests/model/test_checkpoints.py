@@ -12,6 +12,7 @@ from conftest import small_config
 
 from fea.errors import FEAError
 from fea.model import checkpoints
+from fea.model.checkpoints import Stored
 from fea.model.config import LoRA
 from fea.prompts.prompt import PROMPT_VERSION
 
@@ -45,33 +46,34 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path: Path, result: str | N
 
 def save(file: Path, init_from: str | None = None, **changes: Any) -> Path:
     weights = changes.pop("weights", {"policy.model.w": torch.tensor([1.0])})
-    start = checkpoints.origin(init_from, inherits=changes.pop("inherits", True))
-    stored = checkpoints.describe(small_config(**changes), ["fear"], {"b", "a"}) | start
-    torch.save({"state_dict": weights, "fea": stored}, file)
+    start = {"init_from": init_from, "inherits": changes.pop("inherits", True)}
+    stored = Stored(small_config(**changes), ("fear",), frozenset({"b", "a"}), "SFTModule", **start)
+    torch.save({"state_dict": weights, "fea": stored.plain()}, file)
     return file
 
 
 def test_a_policy_is_described_so_that_it_can_be_built_again(tmp_path: Path) -> None:
     for changes in ({"lora": LoRA(rank=3), "dtype": "bfloat16"}, {"lora": None, "base": "hub/name"}):
-        stored = checkpoints.read(save(tmp_path / "x.ckpt", **changes))
-        assert checkpoints.config_of(stored) == small_config(**changes)
-        assert stored["fea"]["emotions"] == ["fear"]
-        assert stored["fea"]["datasets"] == ["a", "b"]
+        stored = checkpoints.stored(str(save(tmp_path / "x.ckpt", **changes)))
+        assert stored.policy == small_config(**changes)
+        assert stored.emotions == ("fear",)
+        assert stored.datasets == {"a", "b"}
+        assert stored == Stored.of({"fea": stored.plain()})
 
 
 def test_folders_are_found_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "first.ckpt").touch()
     monkeypatch.chdir(tmp_path)
-    stored = checkpoints.read(save(tmp_path / "x.ckpt", "first.ckpt", base="base"))["fea"]
-    assert (stored["policy"]["base"], stored["init_from"]) == (str(tmp_path / "base"), str(tmp_path / "first.ckpt"))
+    stored = checkpoints.stored(str(save(tmp_path / "x.ckpt", "first.ckpt", base="base")))
+    assert (stored.policy.base, stored.init_from) == (str(tmp_path / "base"), str(tmp_path / "first.ckpt"))
 
 
 def test_another_version_of_the_prompt_is_refused(tmp_path: Path) -> None:
     stored = checkpoints.read(save(tmp_path / "x.ckpt"))
     stored["fea"]["prompt"] = "0"
     with pytest.raises(FEAError, match=f"prompt version 0, this is version {PROMPT_VERSION}"):
-        checkpoints.config_of(stored)
+        Stored.of(stored)
 
 
 def test_weights_of_earlier_stages_come_along_and_later_ones_win(tmp_path: Path) -> None:
@@ -90,8 +92,7 @@ def test_an_earlier_stage_is_not_needed_when_the_later_one_holds_all_it_changed(
 
 
 def test_what_was_seen_is_remembered(tmp_path: Path) -> None:
-    assert checkpoints.seen(str(save(tmp_path / "x.ckpt"))) == {"a", "b"}
-    assert checkpoints.seen(None) == set()
+    assert checkpoints.stored(str(save(tmp_path / "x.ckpt"))).datasets == {"a", "b"}
 
 
 class Code:

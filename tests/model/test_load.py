@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
-from fea.model.config import Attention, LoRA, PolicyConfig, check
+from fea.model.config import Attention, LoRA, PolicyConfig
 from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise
 
@@ -57,7 +57,7 @@ def test_a_saved_policy_comes_back_as_a_base(make_policy: MakePolicy, base: Path
     saved, loaded = make_policy(tiny=replace(SMALL, spread=0.3)), make_policy(base=str(base))
     assert loaded.state_dict().keys() == saved.state_dict().keys()
     assert all(torch.equal(tensor, saved.state_dict()[name]) for name, tensor in loaded.state_dict().items())
-    assert loaded.ends == saved.ends
+    assert loaded.network.ends == saved.network.ends
     example = prompts[0].example
     found, expected = loaded.encoder(example, True), saved.encoder(example, True)
     for part in ("ids", "positions", "grid", "target"):
@@ -128,7 +128,7 @@ def test_a_fresh_adapter_changes_nothing_and_alpha_scales_it(make_policy: MakePo
     ids, mask, _ = sampled(plain, prompts)
     adapted = make_policy(lora=LoRA(4, 8))
     assert torch.equal(adapted.logps(prompts, ids, mask)[0], plain.logps(prompts, ids, mask)[0])
-    layer = adapted.language_model.layers[0].mlp.up_proj
+    layer = adapted.network.language_model.layers[0].mlp.up_proj
     torch.nn.init.normal_(layer.lora_B["default"].weight)
     x = torch.randn(2, SMALL.hidden)
     update = x @ layer.lora_A["default"].weight.T @ layer.lora_B["default"].weight.T * (8 / 4)
@@ -199,8 +199,8 @@ def test_4_bit_weights_are_nf4_twice_quantised_and_spare_the_vision_tower_and_th
 
 
 def test_4_bit_weights_are_near_the_base(make_policy: MakePolicy, base: Path) -> None:
-    whole = make_policy(base=str(base)).language_model.layers[0].mlp.up_proj
-    packed = make_policy(base=str(base), four_bit=True, lora=LoRA(4, 8)).language_model.layers[0].mlp.up_proj
+    whole = make_policy(base=str(base)).network.language_model.layers[0].mlp.up_proj
+    packed = make_policy(base=str(base), four_bit=True, lora=LoRA(4, 8)).network.language_model.layers[0].mlp.up_proj
     x = torch.randn(8, SMALL.hidden, generator=torch.Generator().manual_seed(0))
     expected = whole(x)
     assert ((packed(x) - expected).norm() / expected.norm()).item() == pytest.approx(0.1, abs=0.05)
@@ -210,24 +210,24 @@ def test_4_bit_weights_are_near_the_base(make_policy: MakePolicy, base: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("settings", "named"),
+    ("made", "named"),
     [
-        ({"base": "b", "four_bit": True}, ["policy.four_bit", "policy.lora"]),
-        ({"four_bit": True, "lora": LoRA()}, ["policy.four_bit", "policy.base"]),
-        ({"lora": LoRA(), "train_vision": True}, ["policy.train_vision", "lora"]),
-        ({"lora": LoRA(rank=0)}, ["policy.lora.rank: 0"]),
-        ({"dtype": "bfloat16"}, ["policy.dtype", "policy.lora"]),
-        ({"min_pixels": 100}, ["policy.min_pixels: 100", "max_pixels"]),
-        ({"min_pixels": 9000, "max_pixels": 8000}, ["policy.min_pixels: 9000", "max_pixels 8000"]),
-        ({"tiny": replace(SMALL, hidden=96)}, ["policy.tiny.hidden: 96", "heads 4"]),
-        ({"tiny": replace(SMALL, heads=1)}, ["policy.tiny.hidden: 64", "heads 1"]),
-        ({"tiny": replace(SMALL, hidden=0)}, ["policy.tiny.hidden: 0", "heads 4"]),
-        ({"tiny": replace(SMALL, vision_hidden=60)}, ["policy.tiny.vision_hidden: 60"]),
+        (lambda: PolicyConfig(base="b", four_bit=True), ["policy.four_bit", "policy.lora"]),
+        (lambda: PolicyConfig(four_bit=True, lora=LoRA()), ["policy.four_bit", "policy.base"]),
+        (lambda: PolicyConfig(lora=LoRA(), train_vision=True), ["policy.train_vision", "lora"]),
+        (lambda: LoRA(rank=0), ["policy.lora.rank: 0"]),
+        (lambda: PolicyConfig(dtype="bfloat16"), ["policy.dtype", "policy.lora"]),
+        (lambda: PolicyConfig(min_pixels=100), ["policy.min_pixels: 100", "max_pixels", "784 pixels"]),
+        (lambda: PolicyConfig(min_pixels=9000, max_pixels=8000), ["policy.min_pixels: 9000", "max_pixels 8000"]),
+        (lambda: replace(SMALL, hidden=96), ["policy.tiny.hidden: 96", "heads 4"]),
+        (lambda: replace(SMALL, heads=1), ["policy.tiny.hidden: 64", "heads 1"]),
+        (lambda: replace(SMALL, hidden=0), ["policy.tiny.hidden: 0", "heads 4"]),
+        (lambda: replace(SMALL, vision_hidden=60), ["policy.tiny.vision_hidden: 60"]),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused_by_name(settings: dict[str, Any], named: list[str]) -> None:
+def test_settings_that_contradict_each_other_are_refused_by_name(made: Callable[[], Any], named: list[str]) -> None:
     with pytest.raises(FEAError) as refused:
-        check(PolicyConfig(**settings))
+        made()
     assert all(name in str(refused.value) for name in named)
     assert "\n" not in str(refused.value)
 
@@ -283,7 +283,7 @@ def another_family(folder: Path) -> None:
         (no_tokenizer, "tokenizer"),
         (no_template, "chat template"),
         (no_image_processor, "cannot load"),
-        (another_family, "is a qwen2_vl model"),
+        (another_family, "is a qwen2_vl model; name one of the Qwen2.5-VL family"),
         (shutil.rmtree, "cannot load"),
     ],
 )

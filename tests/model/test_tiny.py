@@ -10,32 +10,36 @@ import torch
 from conftest import SMALL
 
 from fea.drawn.wording import CORPUS
+from fea.model.families.known import TINY
 from fea.model.tiny import build_image_processor, build_model, build_tokenizer
 
-tokenizer = pytest.fixture(scope="module")(build_tokenizer)
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return build_tokenizer(TINY)
 
 
 def test_weights_are_a_function_of_the_size_alone(tokenizer: Any) -> None:
     torch.manual_seed(1)
-    state, first = torch.get_rng_state(), build_model(tokenizer, SMALL).state_dict()
+    state, first = torch.get_rng_state(), build_model(TINY, tokenizer, SMALL).state_dict()
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
     again, other = (
-        build_model(tokenizer, SMALL).state_dict(),
-        build_model(tokenizer, replace(SMALL, seed=1)).state_dict(),
+        build_model(TINY, tokenizer, SMALL).state_dict(),
+        build_model(TINY, tokenizer, replace(SMALL, seed=1)).state_dict(),
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
 
 
 def test_the_spread_is_that_of_the_weights(tokenizer: Any) -> None:
-    state = build_model(tokenizer, replace(SMALL, spread=0.2)).state_dict()
+    state = build_model(TINY, tokenizer, replace(SMALL, spread=0.2)).state_dict()
     for name in ("lm_head.weight", "model.visual.blocks.0.attn.qkv.weight"):
         assert state[name].std().item() == pytest.approx(0.2, rel=0.05)
 
 
 def test_it_is_the_familys_model_with_its_ends_and_vision_tokens(tokenizer: Any) -> None:
-    model = build_model(tokenizer, SMALL)
+    model = build_model(TINY, tokenizer, SMALL)
     assert type(model).__name__ == "Qwen2_5_VLForConditionalGeneration"
     ids = tokenizer.convert_tokens_to_ids
     assert model.generation_config.eos_token_id == [ids("<|im_end|>"), ids("<|endoftext|>")]
@@ -54,7 +58,7 @@ def test_any_text_survives_the_tokenizer(tokenizer: Any, text: str) -> None:
 
 
 def test_the_tokenizer_is_the_same_every_time_and_keeps_special_tokens_whole(tokenizer: Any) -> None:
-    assert build_tokenizer().get_vocab() == tokenizer.get_vocab()
+    assert build_tokenizer(TINY).get_vocab() == tokenizer.get_vocab()
     for token in ("<|im_end|>", "<|image_pad|>", "<|vision_start|>"):
         assert len(tokenizer(token, add_special_tokens=False)["input_ids"]) == 1
 
@@ -72,4 +76,4 @@ def test_the_template_writes_turns_as_the_family_does(tokenizer: Any) -> None:
 
 
 def test_the_image_processor_is_the_one_without_torchvision() -> None:
-    assert type(build_image_processor()).__name__ == "Qwen2VLImageProcessorPil"
+    assert type(build_image_processor(TINY)).__name__ == "Qwen2VLImageProcessorPil"

@@ -21,15 +21,17 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from fea.cli import main
+from fea.data import table as tables
 from fea.data.example import Example
+from fea.data.record import key_of
 from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
 from fea.evaluation.marks import marked
 from fea.prompts.answer import parse, render
-from fea.review.decisions import Decision, OwnLog, Reviews, cohens_kappa, key_of, reviews_of, summary
+from fea.review.decisions import Decision, OwnLog, Reviews, agreement, reviews_of, summary
 from fea.review.desk import Desk
 from fea.review.inspection import Inspection
-from fea.web import review as page
+from fea.web import server
 from fea.web.review import make_app
 
 HERE = "http://127.0.0.1:7860"
@@ -272,6 +274,15 @@ def test_a_key_is_of_the_id_and_the_description(write: Callable[..., Path]) -> N
     assert page.keys == [key_of(json.loads(page.file.read_text()))]
 
 
+def test_a_file_that_is_known_is_not_read_again(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write({}, {"is_valid": False}, {"description": ""}, {})
+    keys = [line.key for line in Inspection(file, file.parent, EMOTIONS).lines]
+    assert keys == [key_of(lines_of({}, {}, {}, {})[number]) for number in (0, 3)]
+    monkeypatch.setattr(tables, "read_lines", lambda *_: pytest.fail("the file is read"))
+    again = Inspection(file, file.parent, EMOTIONS)
+    assert ([line.key for line in again.lines], again.left_out) == (keys, 1)
+
+
 def test_a_rewritten_line_is_open_again(write: Callable[..., Path]) -> None:
     page = Page(write({}, {}))
     page.decide(0, "accept")
@@ -321,7 +332,7 @@ def decided(verdicts: str) -> dict[str, Decision]:
     ],
 )
 def test_cohens_kappa_by_hand(first: str, second: str, shared: int, kappa: float | None) -> None:
-    found = cohens_kappa(decided(first), decided(second))
+    found = agreement(decided(first), decided(second))
     assert found == (shared, None if kappa is None else pytest.approx(kappa, abs=1e-12))
 
 
@@ -347,6 +358,44 @@ def test_one_reviewer_decides_in_one_process(write: Callable[..., Path]) -> None
     Reviews(file).own("ben").close()
     first.close()
     Reviews(file).own("anna").close()
+    assert list(Reviews(file).read()) == ["anna", "ben"]  # the locks, which lie beside the logs, are nobody's
+
+
+OWN = """
+import sys
+from pathlib import Path
+from fea.errors import FEAError
+from fea.review.decisions import OwnLog
+try:
+    OwnLog(Path(sys.argv[1])).close()
+except FEAError as error:
+    print(error)
+"""
+
+
+def test_a_reviewer_keeps_other_processes_out_after_a_decision_too(write: Callable[..., Path]) -> None:
+    def other() -> str:
+        return subprocess.run([sys.executable, "-c", OWN, page.log], capture_output=True, text=True, check=True).stdout
+
+    page = Page(write({}, {}))
+    page.decide(0, "accept")  # closes the log
+    reviews_of(page.file)  # so does this
+    assert "'anna' is reviewing this file in another process" in other()
+    with pytest.raises(FEAError, match="another process"):
+        OwnLog(page.log)
+    assert "'anna' is reviewing this file in another process" in other()  # the one who was refused has freed nothing
+    page.desk.close()
+    assert other() == ""
+
+
+def test_a_log_that_was_refused_is_free_again(write: Callable[..., Path]) -> None:
+    page = Page(write({}))
+    page.desk.close()
+    page.log.write_text("{}\n")
+    with pytest.raises(FEAError, match="this is no decision"):
+        OwnLog(page.log)
+    page.log.write_text("")
+    OwnLog(page.log).close()
 
 
 # --- what is shown ---
@@ -492,7 +541,7 @@ def _ended(monkeypatch: pytest.MonkeyPatch) -> None:
         def serve_forever(self) -> None:
             pass
 
-    monkeypatch.setattr(page, "make_server", lambda *_, **__: Ended())
+    monkeypatch.setattr(server, "make_server", lambda *_, **__: Ended())
 
 
 def run(file: Path, *options: str) -> int:
@@ -624,7 +673,7 @@ def test_the_page_may_load_nothing_from_elsewhere(write: Callable[..., Path]) ->
         assert policy.startswith("default-src 'self';")
         assert "unsafe" not in policy
         assert (answer.headers["X-Content-Type-Options"], answer.headers["Cache-Control"]) == ("nosniff", "no-store")
-    for file in (Path(page.__file__).parent / "static").iterdir():
+    for file in (Path(server.__file__).parent / "static").iterdir():
         links = set(re.findall(r"https?://[^\s\"']+", file.read_text()))
         assert links <= {"http://www.w3.org/2000/svg"}, file
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fea.cli import main
-from fea.commands import data_split as command
 from fea.data.leaks import BITS, tied
+from fea.data.record import key_of
 from fea.data.strata import deal
 from fea.drawn.drawing import DRAWN_AUS
 from fea.drawn.faces import EMOTIONS, sample_expression, write_faces
-from fea.review.decisions import key_of
+from fea.review import split
 
 Record = dict[str, Any]
 ONE = '{"cheeks": "<AU6>"}'  # free-form text that has to come through as it is
@@ -364,20 +364,23 @@ def test_the_table_counts_both_sides(file: Path, capsys: pytest.CaptureFixture[s
     assert f"train set: {len(train)} lines; test set: {len(test)}, or {len(test) / 90:.1%}\n" in shown
     people = [len({line["meta_info"]["subject"] for line in side}) for side in (train, test)]
     assert f"people: {people[0]} in the train set, {people[1]} in the test set\n" in shown
+    *_, heads, every = shown[: shown.index("\nanger")].splitlines()
+    assert heads == "                               train    test   share"
+    assert every == f"{'all':<28}{len(train):>8}{len(test):>8}{len(test) / 90:>8.1%}"
     for name, label, key in (("fear", "fear", "labels"), ("AU4 brow lowerer", "AU4", "AUs")):
         counts = [sum(label in line[key] for line in side) for side in (train, test)]
         assert f"{name:<28}{counts[0]:>8}{counts[1]:>8}{counts[1] / sum(counts):>8.1%}" in shown.splitlines()
 
 
 def test_both_files_are_written_or_none(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, turns = command.jsonl, iter((True, False))
+    written, turns = split.jsonl, iter((True, False))
 
     def full_disk(records: Any) -> bytes:
         if next(turns):
             return written(records)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(command, "jsonl", full_disk)
+    monkeypatch.setattr(split, "jsonl", full_disk)
     with pytest.raises(OSError, match="No space left"):
         main(["data", "split", str(file), "--out", str(file.parent / "out"), "--unreviewed=any"])
     assert list((file.parent / "out").iterdir()) == []

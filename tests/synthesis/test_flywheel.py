@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from conftest import SAVE_EACH_STEP, fit, fit_arguments
 from processes import Process, ended, start, start_together
 
-import fea.synthesis.attempts
 from fea.commands.fit import run
 from fea.drawn.faces import write_faces
 from fea.errors import FEAError
@@ -23,14 +21,6 @@ from fea.losses import mean_nll
 from fea.rollouts.buffer import Pack
 
 REWARD = '{"class_path": "fea.callbacks.FormatReward"}'
-
-
-@pytest.fixture(autouse=True)
-def _judged_as_ever() -> Iterator[None]:
-    """`Accepting` replaces the checks in its process."""
-    before = fea.synthesis.attempts.failures
-    yield
-    fea.synthesis.attempts.failures = before
 
 
 def synthesis(**options: Any) -> str:
@@ -113,7 +103,7 @@ def test_stage_2_draws_solved_faces_less_often_and_replays_their_analyses(tmp_pa
 
 def test_the_replay_term_is_the_loss_of_stage_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Completions that all score the same teach nothing, so that the term stands alone."""
-    changes = {"model__sft_weight": 0.5, "model__beta": 0, "trainer__max_epochs": 1, "data__train_faces": 4}
+    changes = {"model__sft_weight": 0.5, "model__objective__beta": 0, "trainer__max_epochs": 1, "data__train_faces": 4}
     done = fit("grpo", tmp_path / "run", **settings(tmp_path, synthesis(every=2), **changes))
     module = done.model
     monkeypatch.setattr(type(module), "log", lambda *_, **__: None)

@@ -20,7 +20,7 @@ from fea.model.policy import Policy
 
 NEVER = '{"class_path": "fea.model.fsdp.FSDP2Strategy", "init_args": {"gather": "never"}}'
 STRATEGIES = {"single": (1, "auto"), "ddp": (2, "ddp"), "fsdp2": (2, "fsdp2"), "fsdp2, token by token": (2, NEVER)}
-OURS = f'[{{"class_path": "test_grpo.Vowels"}}, {SAVE_EACH_STEP}]'
+OURS = f'[{{"class_path": "test_grpo.Vowels"}}, {{"class_path": "fea.callbacks.RewardGap"}}, {SAVE_EACH_STEP}]'
 ADAPTER = {"model__policy__lora": '{"rank": 4, "alpha": 8}'}
 
 

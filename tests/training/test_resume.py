@@ -26,7 +26,7 @@ STAGES: dict[str, dict[str, Any]] = {
     },
     "grpo": {
         "trainer__callbacks": f'[{SAVE_EACH_STEP}, {REWARDS}, {{"class_path": "test_grpo.Vowels"}}]', "model__mu": 2,
-        "trainer__accumulate_grad_batches": 2, "model__beta": 0.1, "model__minibatches": 2, "data__num_workers": 1,
+        "trainer__accumulate_grad_batches": 2, "model__objective__beta": 0.1, "model__minibatches": 2, "data__num_workers": 1,
     },
 }  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_the_notes_of_a_checkpoint_tell_all_data_that_was_seen(tmp_path: Path, f
     source = json.dumps([{"file": str(tmp_path / "mine.jsonl"), "image_root": str(faces_file.parent)}])
     fit("sft", tmp_path / "sft", data="FEADataModule", data__train=source, trainer__max_steps=1)
     fit("grpo", tmp_path / "grpo", model__init_from=tmp_path / "sft", trainer__max_steps=1)
-    assert checkpoints.seen(str(tmp_path / "grpo")) == {"faces", "mine"}
+    assert checkpoints.stored(str(tmp_path / "grpo")).datasets == {"faces", "mine"}
 
 
 @pytest.mark.parametrize("end", ["trainer__max_steps", "trainer__max_epochs"])

@@ -1,50 +1,138 @@
-"""Dimensions of the published Qwen2.5-VL models, so that memory can be planned before anything is downloaded.
-
-Source: the `config.json` of the models.
-"""
+"""Qwen2.5-VL (arXiv 2502.13923). The dimensions are those of the published `config.json` files."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_VISION = {
-    "depth": 32,
-    "hidden_size": 1280,
-    "intermediate_size": 3420,
-    "num_heads": 16,
-    "fullatt_block_indexes": [7, 15, 23, 31],
-    "window_size": 112,
-}
-_TEXT: dict[str, dict[str, Any]] = {
-    "Qwen/Qwen2.5-VL-3B-Instruct": {
-        "hidden_size": 2048,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 2,
-        "vocab_size": 151936,
-    },
-    "Qwen/Qwen2.5-VL-7B-Instruct": {
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "vocab_size": 152064,
-    },
-}
-_TIED = {"Qwen/Qwen2.5-VL-3B-Instruct"}  # the output head is the embedding
+from fea.model.families.family import Dimensions, Family, Tiny
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def known_family(base: str) -> Any | None:
-    """The config of a published model, by its hub name; None for any other."""
-    if base not in _TEXT:
-        return None
-    from transformers import Qwen2_5_VLConfig
+def rope_positions(ids: Tensor, grid: Tensor, image_token: int, merge: int) -> Tensor:
+    """M-RoPE positions of a prompt with one image (Qwen2-VL, arXiv 2409.12191, section 2.1).
 
-    text = {
-        **_TEXT[base],
+    Text counts up in all three rows; the image holds its first position in time and spreads over height and width; the text
+    after it goes on from the larger of the two.
+
+    Args:
+        ids: (P,) token ids.
+        grid: (3,) frames, rows and columns of patches.
+        image_token: id of the placeholder.
+        merge: patches merged along each side.
+
+    Returns:
+        (3, P).
+    """
+    import torch  # here, since settings read this file too and start without it
+
+    at = int((ids == image_token).nonzero()[0])
+    rows, columns = int(grid[1]) // merge, int(grid[2]) // merge
+    after = len(ids) - at - rows * columns
+    height, width = torch.arange(rows), torch.arange(columns)
+    time = torch.zeros(rows * columns, dtype=torch.long)
+    image = torch.stack([time, height.repeat_interleave(columns), width.repeat(rows)]) + at
+    before = torch.arange(at).expand(3, -1)
+    rest = (torch.arange(after) + at + max(rows, columns)).expand(3, -1)
+    return torch.cat([before, image, rest], dim=1)
+
+
+def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "vocab_size": vocabulary,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
     }
-    vision = {**_VISION, "out_hidden_size": text["hidden_size"]}
-    return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=base in _TIED)
+
+
+def _vision(out: int) -> dict[str, Any]:
+    """The tower, which is the same in all sizes, and the width of the language model that it feeds."""
+    return {
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+        "window_size": 112,
+        "out_hidden_size": out,
+    }
+
+
+def _tiny(hidden: int, layers: int, heads: int, vision_hidden: int, vision_layers: int) -> Dimensions:
+    eighth = hidden // heads // 8  # rotary dimensions are split 2 : 3 : 3 over time, height and width
+    text = {
+        "hidden_size": hidden,
+        "intermediate_size": 8 * hidden // 3,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // 2,
+        "max_position_embeddings": 4096,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10_000.0,
+            "mrope_section": [eighth, 3 * eighth // 2, 3 * eighth // 2],
+        },
+    }
+    vision = {
+        "depth": vision_layers,
+        "hidden_size": vision_hidden,
+        "intermediate_size": 3 * vision_hidden,
+        "num_heads": 4,
+        "out_hidden_size": hidden,
+        "fullatt_block_indexes": [vision_layers - 1],
+        "window_size": 112,
+    }
+    return Dimensions(text, vision, tied=True)
+
+
+_SPECIAL_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>"),
+    *("<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"),
+    *("<|image_pad|>", "<|video_pad|>"),
+)
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+QWEN2_5_VL = Family(
+    model_type="qwen2_5_vl",
+    title="Qwen2.5-VL",
+    config_class="Qwen2_5_VLConfig",
+    model_class="Qwen2_5_VLForConditionalGeneration",
+    image_token="<|image_pad|>",
+    end_token="<|im_end|>",
+    never_sampled={
+        "image_token_id": "<|image_pad|>",
+        "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>",
+        "vision_end_token_id": "<|vision_end|>",
+    },
+    language_model="model.language_model",
+    vision_tower="model.visual",
+    vision_blocks="blocks",
+    head="lm_head",
+    patch=14,
+    merge=2,
+    longest_side=200,  # `smart_resize` of its image processor refuses longer strips
+    kept_whole=("model.visual", "lm_head"),  # faces are in the one, log-probabilities in the other
+    # The vision tower has layers of the same names, so the path is part of it.
+    lora_targets=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+    positions=rope_positions,
+    published={
+        "Qwen/Qwen2.5-VL-3B-Instruct": Dimensions(_text(2048, 11008, 36, 16, 2, 151936), _vision(2048), tied=True),
+        "Qwen/Qwen2.5-VL-7B-Instruct": Dimensions(_text(3584, 18944, 28, 28, 4, 152064), _vision(3584), tied=False),
+    },
+    licences={
+        "Qwen/Qwen2.5-VL-3B-Instruct": "Qwen research licence",
+        "Qwen/Qwen2.5-VL-7B-Instruct": "Apache-2.0",
+    },
+    tiny=Tiny(_SPECIAL_TOKENS, _CHAT_TEMPLATE, "Qwen2VLImageProcessorPil", _tiny),
+)

@@ -11,7 +11,7 @@ import pytest
 
 from fea.data.example import Example
 from fea.prompts.answer import parse, render
-from fea.reports.page import Face, write_report
+from fea.reports.page import Face, Page, write_page
 
 NASTY = "<script>alert('&')</script>"
 
@@ -22,11 +22,17 @@ def page(tmp_path: Path, examples: list[Example]) -> str:
     before = parse(render("AU1 and AU12, also AU20", "sadness"), face.emotions)
     after = parse(render("AU6 and AU12", "happiness"), face.emotions)
     file = tmp_path / "report.html"
-    write_report(
-        file, NASTY, [NASTY], ["stage", "AU F1"], [["SFT", "0.5"], [NASTY, "0.9"]], [1],
-        {"reward": [(0, 0.25), (10, 0.5), (20, 0.75)], "one point": [(0, 1.0)]},
-        [Face(face, {"before": before, "after": after, NASTY: parse(NASTY)})], ["fea fit --config sft.yaml", NASTY],
-    )  # fmt: skip
+    page = Page(
+        title=NASTY,
+        notes=[NASTY],
+        header=["stage", "AU F1"],
+        rows=[["SFT", "0.5"], [NASTY, "0.9"]],
+        curves={"reward": [(0, 0.25), (10, 0.5), (20, 0.75)], "one point": [(0, 1.0)]},
+        commands=["fea fit --config sft.yaml", NASTY],
+        strong=[1],
+        faces=[Face(face, {"before": before, "after": after, NASTY: parse(NASTY)})],
+    )
+    write_page(file, page)
     return file.read_text(encoding="utf-8")
 
 
@@ -97,3 +103,38 @@ def test_every_tag_is_closed(page: str) -> None:
     parser = Balance()
     parser.feed(page)
     assert parser.open == []
+
+
+class Told(HTMLParser):
+    """Collects what a reader sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.words += filter(None, [data.strip()])
+
+
+def test_the_page_tells_everything_in_its_order(page: str) -> None:
+    parser = Told()
+    parser.feed(page[page.index("</style>") :])
+    assert parser.words == [
+        *(NASTY, NASTY),
+        *("stage", "AU F1", "SFT", "0.5", NASTY, "0.9"),
+        *("Learning curves", "0.75", "0.25", "step 20", "reward"),
+        "Faces",
+        "Green: there and named. Red: named but not there. Dashed: there but not named.",
+        "happiness: AU6 AU12",
+        *("before", "sadness", "AU1", "AU6", "AU12", "AU1 and AU12, also AU20"),
+        *("after", "happiness", "AU6", "AU12", "AU6 and AU12"),
+        *(NASTY, "no answer", "AU6", "AU12", NASTY),
+        *("Commands", f"fea fit --config sft.yaml\n{NASTY}"),
+    ]
+
+
+def test_a_page_without_faces_has_no_legend(tmp_path: Path) -> None:
+    write_page(tmp_path / "report.html", Page("fea", [], ["run"], [["sft"]], {}, []))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Green" not in page
+    assert "class=strong" not in page

@@ -1,0 +1,210 @@
+"""LightningCLI for the four trainer commands, with errors that fit on a line, and for the settings of a plan."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers are forked; the tokenizer warns otherwise
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
+
+from fea.commands._refusals import sentence
+from fea.data.module import FEADataModule
+from fea.data.source import Source
+from fea.drawn.module import RenderedFaces  # noqa: F401
+from fea.errors import FEAError
+from fea.grpo import GRPOModule  # noqa: F401
+from fea.memory.advice import verdict
+from fea.memory.plan import plan
+from fea.model import checkpoints
+from fea.model.config import LoRA, PolicyConfig, TinySize
+from fea.model.sampling import Generation
+from fea.sft import SFTModule  # noqa: F401
+from fea.system.machine import total_memory
+from fea.training.interruption import Interruption
+from fea.training.module import FEAModule
+from fea.training.optimization import Optimization
+from fea.training.runs import RunKeeper, WholeFiles, newest
+
+_CHECKPOINT_WORDS = ("best", "last", "hpc")  # the trainer finds the file by itself
+_BUILDERS = ("lightning", "jsonargparse", "contextlib")  # what stands between a setting and the trainer that refuses it
+
+
+class Parser(LightningArgumentParser):
+    """Reports what is wrong in one sentence, with the nearest known setting."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises FEAError; parsers of nested values must raise their own error, since they are tried one after the other."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise FEAError(sentence(message, self._names(), "see fea fit --help"))
+
+    def _names(self) -> set[str]:
+        commands = self._subcommands_action._name_parser_map.values() if self._subcommands_action else []
+        names = {action.dest for parser in (self, *commands) for action in parser._actions}
+        kinds = [kind for base in (FEAModule, FEADataModule, Callback) for kind in _family(base)]
+        for kind in (*kinds, PolicyConfig, TinySize, LoRA, Generation, Optimization, Source):
+            names |= {f".{name}" for name in inspect.signature(kind).parameters}
+        return names
+
+
+def _family(kind: type) -> Iterator[type]:
+    yield kind
+    child: type
+    for child in kind.__subclasses__():
+        yield from _family(child)
+
+
+class CLI(LightningCLI):
+    """The four trainer commands."""
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: a checkpoint's settings must not silently win over the config."""
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Adds what `fit` has and the trainer has not."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            told = "Go on from the newest checkpoint in the folder of the run; start if there is none."
+            parser.add_argument("--resume", action="store_true", help=told)
+        return parser
+
+    def before_instantiate_classes(self) -> None:
+        """Looks at the checkpoint before anything is built: the trainer would do so late, and refuse it at length."""
+        settings = self.config[self.subcommand]
+        if settings.ckpt_path and settings.get("resume"):
+            raise FEAError("resume: it looks for the newest checkpoint by itself; give either --resume or --ckpt_path")
+        if settings.ckpt_path and settings.ckpt_path not in _CHECKPOINT_WORDS:
+            checkpoints.read(Path(settings.ckpt_path))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that writes its checkpoints whole."""
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.strategy.checkpoint_io = WholeFiles()
+        return trainer
+
+    def fit(self, **options: Any) -> None:
+        """Trains.
+
+        Raises:
+            FEAError: memory ran out; with what to change.
+        """
+        try:
+            self.trainer.fit(**options)
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            setting = self.model.memory_setting(
+                self.datamodule.batch_size, self.trainer.accumulate_grad_batches, str(self.trainer.precision)
+            )
+            told = verdict(setting, plan(setting), total_memory())
+            raise FEAError(
+                f"out of memory at step {self.trainer.global_step}; by the plan this run {told}; checkpoints are whole: go on "
+                "with --resume"
+            ) from error
+
+    def before_fit(self) -> None:
+        """Finds the checkpoint that a resumed run goes on from."""
+        if self.config[self.subcommand].resume:
+            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+            found = newest(folder)
+            self.config_init[self.subcommand]["ckpt_path"] = found and str(found)
+            rank_zero_info(
+                f"resume: from {found}" if found else f"resume: '{folder}' holds no checkpoint yet; starting"
+            )
+
+
+class Planner(CLI):
+    """Reads the settings of a fit and goes no further."""
+
+    def instantiate_classes(self) -> None:
+        """Builds no trainer: the machine that the settings are meant for may be another."""
+        settings = self.config[self.subcommand]
+        settings.trainer.callbacks = settings.trainer.logger = None
+        parser: Any = self._parser(self.subcommand)
+        build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
+        self.config_init = build(settings)
+        self.model, self.datamodule = self.config_init.model, self.config_init.data
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing."""
+
+
+def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
+    """Runs one of the four commands.
+
+    Args:
+        arguments: the command and its options.
+        kind: what runs it.
+
+    Raises:
+        FEAError: bad input.
+    """
+    _quiet()
+    try:
+        return kind(
+            FEAModule,
+            FEADataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=RunKeeper,
+            trainer_defaults={"callbacks": [Interruption()]},
+            parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False},
+            args=list(arguments),
+        )
+    except FEAError:
+        raise
+    except (ValueError, MisconfigurationException) as error:
+        mistake = _mistake(error)
+        if not mistake:
+            raise
+        raise FEAError(mistake) from error
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()  # else a process of several may abort at exit
+
+
+def _mistake(error: BaseException) -> str:
+    """What the user did wrong, if the trainer refuses a setting or a constructor raised FEAError; "" if it is a bug."""
+    chain = [error]
+    while chain[-1].__cause__:
+        chain.append(chain[-1].__cause__)
+    own = [cause for cause in chain if isinstance(cause, FEAError)]
+    if own:
+        return str(own[0])
+    called = [frame.f_globals["__name__"] for cause in chain for frame, _ in traceback.walk_tb(cause.__traceback__)]
+    refused = all(name == __name__ or name.partition(".")[0] in _BUILDERS for name in called)
+    return f"trainer: {' '.join(str(error).split())}" if refused else ""
+
+
+def _quiet() -> None:
+    """Drops notes that no user of fea can act on."""
+    for message in (
+        ".*LeafSpec.*",
+        ".*is_gradient_checkpointing.*",
+        ".*LightningCLI's args parameter.*",
+        ".*num_workers.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    for handler in logging.getLogger("lightning.pytorch").handlers:  # a filter of the logger misses those below it
+        handler.addFilter(_no_tip)
+
+
+def _no_tip(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

@@ -1,0 +1,177 @@
+"""A train and a test set from a reviewed file: no person in both, like shares of all labels in each."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fea.data.leaks import BITS, Pair, hashes_of, tied
+from fea.data.strata import deal
+from fea.errors import FEAError
+from fea.facs import ACTION_UNITS
+from fea.reports import tables
+from fea.review.reviewed import Line, Reviewed
+from fea.system.files import common_root, whole
+from fea.system.lines import jsonl
+
+_SHOWN = 5  # pairs of images that are listed
+
+
+class Sides(NamedTuple):
+    """Which lines go to which set, (lines,) each; a line may be in neither."""
+
+    train: NDArray[np.bool_]
+    test: NDArray[np.bool_]
+
+
+class Split(NamedTuple):
+    """Who goes where, and why.
+
+    Attributes:
+        sides: which lines go to which set.
+        people: number of each line's person, (lines,).
+        groups: number of each line's group of people whose images look alike, (lines,).
+        pairs: images of different people that look alike.
+        labels: emotions and Action Units.
+        counts: which lines have them, (lines, 1 + labels); the first column is that of all lines.
+    """
+
+    sides: Sides
+    people: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    pairs: list[Pair]
+    labels: list[str]
+    counts: NDArray[np.int64]
+
+
+def split_lines(file: Path, lines: Sequence[Line], test_share: float, distance: int, seed: int) -> Split:
+    """Deals people to the two sets; of those who go to the test set, lines that may not be tested on are in neither.
+
+    Args:
+        file: that the lines come from, for messages.
+        lines: as their reviewers left them.
+        test_share: share of the lines and of each label that is wanted for the test set.
+        distance: bits in which the hashes of two images may differ if they are to count as alike.
+        seed: of the choice between people of the same kind.
+
+    Raises:
+        FEAError: an image cannot be read, or there is nobody to put into the test set.
+    """
+    testable = np.array([line.testable for line in lines])
+    if not testable.any():
+        raise FEAError(
+            f"no line of '{file}' can go to the test set: of {len(lines)} lines {sum(line.reviewed for line in lines)} are "
+            "reviewed, and none of these agrees with its labels; review more lines"
+        )
+    people = _people(lines)
+    groups, pairs = tied(hashes_of([line.example for line in lines]), people, distance)
+    labels, counts = _counts(lines)
+    chosen = deal(_by_group(counts, groups), _by_group(counts * testable[:, None], groups), test_share, seed)
+    if not chosen.any():
+        raise FEAError(
+            f"nobody in '{file}' can go to the test set, for the train set needs somebody with each emotion and each Action "
+            f"Unit; there are {groups.max() + 1} people (those whose images look alike count as one): add some, or lower "
+            "--distance"
+        )
+    return Split(Sides(~chosen[groups], chosen[groups] & testable), people, groups, pairs, labels, counts)
+
+
+def _people(lines: Sequence[Line]) -> NDArray[np.int64]:
+    """The number of each line's person; a line that names none is a person of its own."""
+    known: dict[str | int, int] = {}
+    return np.array([known.setdefault(line.subject or number, len(known)) for number, line in enumerate(lines)])
+
+
+def _counts(lines: Sequence[Line]) -> tuple[list[str], NDArray[np.int64]]:
+    """Emotions and Action Units, and which lines have them, (lines, 1 + labels); the first column is that of all lines."""
+    found = [{*line.example.labels, *line.example.present} for line in lines]
+    words = sorted({word for line in lines for word in line.example.labels})
+    units = sorted({unit for line in lines for unit in line.example.present})
+    counts = [[1, *(label in of_line for label in (*words, *units))] for of_line in found]
+    return [*words, *(f"AU{unit} {ACTION_UNITS[unit].name}" for unit in units)], np.array(counts)
+
+
+def _by_group(counts: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    sums = np.zeros((groups.max() + 1, counts.shape[1]), dtype=np.int64)
+    np.add.at(sums, groups, counts)
+    return sums
+
+
+def write_sides(out: Path, lines: Sequence[Line], sides: Sides) -> Path:
+    """Writes both files or none.
+
+    Args:
+        out: folder for `train.jsonl` and `test.jsonl`.
+        lines: of both sides.
+        sides: which lines go to which file.
+
+    Returns:
+        What the images of both files are relative to.
+    """
+    root = common_root([line.example.image for line in lines], out)
+    with whole(out / "train.jsonl") as train, whole(out / "test.jsonl") as test:
+        for stream, side in ((train, sides.train), (test, sides.test)):
+            stream.write(jsonl(_record(line, root) for line, on_side in zip(lines, side, strict=True) if on_side))
+    return root
+
+
+def _record(line: Line, root: Path) -> dict[str, Any]:
+    """The line with its image's new path; what was coded may follow from the other lines of its file, so it is written out."""
+    coded = [f"AU{number}" for number in sorted(line.example.coded)]
+    more = {"AUs_coded": coded} if coded and line.raw.get("AUs_coded") is None else {}
+    return {**line.raw, "image": os.path.relpath(Path(line.example.image).resolve(), root), **more}
+
+
+def told(file: Path, read: Reviewed, split: Split) -> Iterator[str]:
+    """What came out, a sentence a line, and a table of the labels.
+
+    Args:
+        file: that was split.
+        read: what it holds.
+        split: who went where.
+    """
+    yield from _told_lines(file, read, split.sides)
+    yield from _told_people(read.lines, split)
+    yield _shares(split)
+
+
+def _told_lines(file: Path, read: Reviewed, sides: Sides) -> Iterator[str]:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in read.dropped.items()) or "none"
+    yield f"{file}: {len(read.lines)} lines; dropped: {reasons}"
+    yield f"train set: {sides.train.sum()} lines; test set: {sides.test.sum()}, or {sides.test.mean():.1%}"
+    faulty = [line.reviewed and not line.testable for line in read.lines]
+    if any(faulty & sides.train):
+        yield f"  {sum(faulty & sides.train)} reviewed lines are in the train set because they do not agree with their labels"
+    neither = ~sides.train & ~sides.test
+    if neither.any():
+        yield f"  {neither.sum()} lines of people in the test set are in neither: not reviewed, or not like their labels"
+    if read.stale:
+        yield f"  {read.stale} decisions are about texts that are not in the file"
+
+
+def _told_people(lines: Sequence[Line], split: Split) -> Iterator[str]:
+    sides, people, groups = split.sides, split.people, split.groups
+    yield f"people: {len(set(people[sides.train]))} in the train set, {len(set(people[sides.test]))} in the test set"
+    unnamed = sum(not line.subject for line in lines)
+    if unnamed:
+        yield f"  {unnamed} lines name no subject in meta_info: each counts as a person of its own"
+    members = Counter(group for group, _ in set(zip(groups, people, strict=True)))
+    tied_lines = sum(members[group] > 1 for group in groups)
+    if tied_lines:
+        yield f"  {tied_lines} lines are of people who are kept together because images of theirs look alike:"
+    for first, second, bits in split.pairs[:_SHOWN]:
+        yield f"    {lines[first].example.place} and {lines[second].example.place}: {bits} of {BITS} bits differ"
+
+
+def _shares(split: Split) -> str:
+    """How many lines with each label are on each side, and what share of them is tested on."""
+    train, test = split.counts[split.sides.train].sum(0), split.counts[split.sides.test].sum(0)
+    shares = [f"{share:.1%}" for share in test / (train + test)]
+    rows = zip(["all", *split.labels], train, test, shares, strict=True)
+    return tables.plain("{:<28}{:>8}{:>8}{:>8}", [("", "train", "test", "share"), *rows])

@@ -1,0 +1,57 @@
+"""JSON lines: one value a line, in files that are whole or not there, and in files that only grow.
+
+A line of a growing file counts once its line break is there; what a kill left of a last line has none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fea.system.files import write_atomically
+
+
+def jsonl(records: Iterable[Any]) -> bytes:
+    """One JSON value a line."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+
+
+def write_jsonl(file: Path, records: Iterable[Any]) -> None:
+    """Writes one JSON value a line, whole or not at all."""
+    write_atomically(file, jsonl(records))
+
+
+def append(file: Path, records: Iterable[Any], keep: int | None = None) -> None:
+    """Adds lines to a file. They are on the disk when this returns.
+
+    Args:
+        file: made if it is not there; with `keep` it has to be.
+        records: one JSON value for each line.
+        keep: bytes of the file that stay; what follows them, such as a line that a kill cut short, is cut off. None: all.
+
+    Raises:
+        OSError: the disk refused, and the lines are taken away again as far as it lets us.
+    """
+    added = jsonl(records)
+    held = file.stat().st_size if file.exists() else 0
+    end = held if keep is None else keep
+    try:
+        with file.open("ab" if keep is None else "r+b") as stream:
+            stream.seek(end)
+            stream.truncate()
+            stream.write(added)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        with suppress(OSError):
+            os.truncate(file, end)  # what the caller hears was not kept must not count later
+        raise
+
+
+def whole_lines(file: Path) -> list[Any]:
+    """The values of a file; a last line that was being written is left out. A file that is not there has none."""
+    return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]] if file.exists() else []
