@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a network
+# Of torch; in all processes as many, since sums depend on it. What is computed here is too small for more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import datasets
 import pytest
 import torch.distributed as dist
+from processes import TEST_PATH as TEST_PATH
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
@@ -24,8 +27,6 @@ from fea.model.policy import Policy
 
 TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / "configs"
-# Where processes of their own find what a test names by its class path.
-TEST_PATH = os.pathsep.join(map(str, [TESTS, *sorted(TESTS.glob("[!_.]*/")), os.environ.get("PYTHONPATH", "")]))
 SMALL = TinySize(hidden=64, layers=2, heads=4, vision_hidden=64, vision_layers=2)
 FACE_PIXELS = 112 * 112  # 16 visual tokens
 # A callback of the trainer that keeps every optimiser step.

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import CONFIGS, SMALL, TEST_PATH
+from conftest import CONFIGS, SMALL
+from processes import run, start
 
 from fea.cli import main
 from fea.iterate import _report
@@ -70,16 +68,15 @@ def config(folder: Path) -> Path:
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a loop that was killed in its second stage and then called again, with what that printed."""
     folder = tmp_path_factory.mktemp("loop")
-    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": "2"}
-    words = [sys.executable, "-m", "fea", "iterate", "--config", str(config(folder))]
-    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = ["iterate", "--config", str(config(folder))]
+    process = start(words, fresh=True)
     deadline = time.monotonic() + 240
     while not list((folder / "loop" / "grpo-1").glob("checkpoints/*")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    done = run(words, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
     (folder / "printed").write_text(done.stdout)
     return folder

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import SAVE_EACH_STEP, TEST_PATH, fit, fit_arguments
+from conftest import SAVE_EACH_STEP, fit, fit_arguments
+from processes import Process, ended, start, start_together
 
 from fea.commands.fit import run
 from fea.drawn.faces import write_faces
@@ -193,14 +191,7 @@ def test_images_that_cannot_be_read_are_skipped_and_counted_once(tmp_path: Path)
 # --- stopped ---
 
 
-def started(arguments: list[str], processes: int = 1) -> subprocess.Popen[str]:
-    threads = str(torch.get_num_threads() if processes == 1 else 1)  # those of the fits to compare with
-    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": threads}
-    words = [sys.executable, "-m", "fea", *arguments]
-    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_lines(file: Path, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_lines(file: Path, count: int, process: Process) -> None:
     deadline = time.monotonic() + 120
     while len(file.read_bytes().splitlines() if file.exists() else []) < count and process.poll() is None:
         assert time.monotonic() < deadline
@@ -214,7 +205,7 @@ def test_a_run_that_is_killed_in_a_synthesis_twice_ends_as_if_it_had_not_been(tm
     own = settings(tmp_path, synthesis(**SLOW))
     whole, run, chance = fit("sft", tmp_path / "whole", **own), tmp_path / "run", random.Random(0)
     for kill in range(2):
-        process = started(fit_arguments("sft", run, resume=True, **own))
+        process = start(fit_arguments("sft", run, resume=True, **own))
         wait_for_lines(run / "synthesis" / "round-1.jsonl.tried", 3 + 4 * kill, process)
         time.sleep(chance.uniform(0, 0.01))
         process.kill()
@@ -230,7 +221,7 @@ def test_a_run_that_is_killed_in_a_synthesis_twice_ends_as_if_it_had_not_been(tm
 def test_a_run_that_is_asked_to_stop_in_a_synthesis_saves_and_goes_on(tmp_path: Path) -> None:
     own = settings(tmp_path, synthesis(**SLOW))
     whole, run = fit("sft", tmp_path / "whole", **own), tmp_path / "run"
-    process = started(fit_arguments("sft", run, **own))
+    process = start(fit_arguments("sft", run, **own))
     wait_for_lines(run / "synthesis" / "round-1.jsonl.tried", 3, process)
     process.send_signal(signal.SIGTERM)
     errors = process.communicate(timeout=60)[1]
@@ -245,11 +236,11 @@ def test_a_round_after_the_last_epoch_is_made_up_for(tmp_path: Path) -> None:
     own = settings(tmp_path, synthesis(**SLOW), trainer__max_epochs=1)
     fit("sft", tmp_path / "whole", **own)
     run = tmp_path / "run"
-    process = started(fit_arguments("sft", run, **own))
+    process = start(fit_arguments("sft", run, **own))
     wait_for_lines(run / "synthesis" / "round-1.jsonl.tried", 3, process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    again = started(fit_arguments("sft", run, resume=True, **own))
+    again = start(fit_arguments("sft", run, resume=True, **own))
     wait_for_lines(run / "synthesis" / "round-1.jsonl.tried", 6, again)
     again.send_signal(signal.SIGTERM)
     errors = again.communicate(timeout=60)[1]
@@ -271,8 +262,8 @@ def test_two_processes_write_the_lines_of_one(tmp_path: Path, strategy: str) -> 
             trainer__strategy=kind,
             **{**own, "data__batch_size": 4 // devices},
         )
-        process = started(arguments, devices)
-        errors = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, errors[-2000:]
+        for process in start_together(arguments, devices):
+            done = ended(process)
+            assert done.returncode == 0, done.stderr[-2000:]
     assert written(tmp_path / "one") == written(tmp_path / "two")
     assert len(lines(tmp_path / "one", "round-1.jsonl")) > 0

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from conftest import fit
+from processes import start
 
 from fea.cli import main
 from fea.data.record import Rules
@@ -43,7 +41,7 @@ def test_the_command_tries_every_face(trained: Path, tmp_path: Path, capsys: pyt
 
 
 def accept_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fea.attempts.failures", lambda answer, example, checks: [])
+    monkeypatch.setattr("fea.synthesis.attempts.failures", lambda answer, example, checks: [])
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -68,10 +66,7 @@ def test_a_killed_synthesis_goes_on_to_the_same_files(trained: Path, tmp_path: P
     chance, out = random.Random(0), tmp_path / "killed.jsonl"
     tried = out.with_name("killed.jsonl.tried")
     for kill in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fea", *arguments(trained, out)], stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "2"},
-        )  # fmt: skip
+        process = start(arguments(trained, out), fresh=kill == 0)
         deadline = time.monotonic() + 120
         while len(tried.read_bytes().splitlines() if tried.exists() else []) < 3 + 4 * kill and process.poll() is None:
             assert time.monotonic() < deadline

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SAVE_EACH_STEP, TEST_PATH, fit_arguments
+from conftest import SAVE_EACH_STEP, fit_arguments
+from processes import ended, run, start, start_together
 from replay import PLACE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -25,12 +24,10 @@ OURS = f'[{{"class_path": "test_grpo.Vowels"}}, {{"class_path": "fea.callbacks.R
 ADAPTER = {"model__policy__lora": '{"rank": 4, "alpha": 8}'}
 
 
-def command(
-    stage: str, folder: Path, strategy: str, batch_size: int = 4, **settings: Any
-) -> tuple[list[str], dict[str, str]]:
-    """A `fea fit` of two processes, or of one with twice the batch, and its environment."""
+def command(stage: str, folder: Path, strategy: str, batch_size: int = 4, **settings: Any) -> list[str]:
+    """A `fea fit` of two processes, or of one with twice the batch."""
     devices, name = STRATEGIES[strategy]
-    arguments = fit_arguments(
+    return fit_arguments(
         stage,
         folder,
         trainer__devices=devices,
@@ -38,16 +35,14 @@ def command(
         data__batch_size=batch_size // devices,
         **settings,
     )
-    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": "1"}
-    return [sys.executable, "-m", "fea", *arguments], environment
 
 
 def train(stage: str, folder: Path, strategy: str, **settings: Any) -> dict[str, Any]:
     """Runs it and returns the last checkpoint."""
-    words, environment = command(stage, folder, strategy, **settings)
-    environment[PLACE] = str(folder.parent)
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    words, place = command(stage, folder, strategy, **settings), {PLACE: str(folder.parent)}
+    for process in start_together(words, STRATEGIES[strategy][0], **place):
+        done = ended(process)
+        assert done.returncode == 0, done.stderr[-2000:]
     checkpoint: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     return checkpoint
 
@@ -59,17 +54,17 @@ def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
     return max(float((a - b).norm() / b.norm()) for a, b in pairs if b.norm())
 
 
-def start(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def origin(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Where the run began."""
     return {"state_dict": {f"policy.{name}": weight for name, weight in checkpoint["fea"]["reference"].items()}}
 
 
-def joint(one: dict[str, Any], other: dict[str, Any], origin: dict[str, Any] | None = None) -> float:
+def joint(one: dict[str, Any], other: dict[str, Any], began: dict[str, Any] | None = None) -> float:
     """Relative distance of all weights together; of how far they moved from an origin, if there is one."""
     gap = size = 0.0
     for name, weight in other["state_dict"].items():
         gap += float((one["state_dict"][name] - weight).square().sum())
-        size += float((weight - origin["state_dict"][name] if origin else weight).square().sum())
+        size += float((weight - began["state_dict"][name] if began else weight).square().sum())
     return float((gap / size) ** 0.5)
 
 
@@ -84,7 +79,7 @@ def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, setting
         for strategy in STRATEGIES
         if not settings or strategy != "fsdp2, token by token"
     }
-    assert distance(start(found["single"]), found["single"]) > 1e-3
+    assert distance(origin(found["single"]), found["single"]) > 1e-3
     for strategy, checkpoint in found.items():
         assert checkpoint["global_step"] == 20
         assert distance(checkpoint, found["single"]) < 1e-5, strategy
@@ -99,14 +94,14 @@ def test_in_four_bits_and_bf16_they_stay_close(tmp_path: Path, make_policy: Call
         "model__policy__dtype": "bfloat16", "model__policy__checkpointing": "true", "trainer__precision": "bf16-mixed",
     }  # fmt: skip
     found = {strategy: train("grpo", tmp_path / strategy, strategy, **low) for strategy in ("single", "ddp", "fsdp2")}
-    origin = start(found["single"])
-    assert joint(origin, found["single"]) > 1e-2
+    began = origin(found["single"])
+    assert joint(began, found["single"]) > 1e-2
     for strategy, checkpoint in found.items():
         print(
-            f"{strategy}: {joint(checkpoint, found['single']):.1e}, of the way {joint(checkpoint, found['single'], origin):.1e}"
+            f"{strategy}: {joint(checkpoint, found['single']):.1e}, of the way {joint(checkpoint, found['single'], began):.1e}"
         )
         assert joint(checkpoint, found["single"]) < 1e-2, strategy
-        assert joint(checkpoint, found["single"], origin) < 5e-2, strategy
+        assert joint(checkpoint, found["single"], began) < 5e-2, strategy
 
 
 def test_full_weights_in_mixed_precision_stay_close(tmp_path: Path) -> None:
@@ -116,9 +111,9 @@ def test_full_weights_in_mixed_precision_stay_close(tmp_path: Path) -> None:
     """
     mixed = {**REPLAYED, "model__mu": 1, "trainer__precision": "bf16-mixed"}
     single, sharded = (train("grpo", tmp_path / strategy, strategy, **mixed) for strategy in ("single", "fsdp2"))
-    print(f"{joint(sharded, single):.1e}, of the way {joint(sharded, single, start(single)):.1e}")
+    print(f"{joint(sharded, single):.1e}, of the way {joint(sharded, single, origin(single)):.1e}")
     assert joint(sharded, single) < 1e-3
-    assert joint(sharded, single, start(single)) < 5e-2  # what lies between the layers is in bf16 too
+    assert joint(sharded, single, origin(single)) < 5e-2  # what lies between the layers is in bf16 too
     assert {weight.dtype for weight in sharded["state_dict"].values()} == {torch.float32}
 
 
@@ -157,10 +152,10 @@ def test_unequal_shares_of_the_validation_faces_are_answered_together(tmp_path: 
 
 def test_processes_that_would_train_by_themselves_are_refused(tmp_path: Path) -> None:
     """The strategy's own sizes: tensor parallelism over the node, which shares neither data nor gradients here."""
-    words, environment = command("sft", tmp_path / "run", "ddp", batch_size=8)
+    words = command("sft", tmp_path / "run", "ddp", batch_size=8)
     words = [word for word in words if not word.startswith("--trainer.strategy")]
     words.append('--trainer.strategy={"class_path": "lightning.pytorch.strategies.ModelParallelStrategy"}')
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = run(words, timeout=120)
     assert done.returncode != 0
     assert "1 of 2 processes would share data and gradients" in done.stderr
     assert "use strategy: fsdp2" in done.stderr
@@ -169,8 +164,8 @@ def test_processes_that_would_train_by_themselves_are_refused(tmp_path: Path) ->
 
 @pytest.mark.parametrize("victim", ["first", "second"])
 def test_a_process_that_dies_takes_the_others_with_it(tmp_path: Path, victim: str) -> None:
-    words, environment = command("sft", tmp_path / "run", "ddp", batch_size=8, trainer__max_steps=100_000)
-    first = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = command("sft", tmp_path / "run", "ddp", batch_size=8, trainer__max_steps=100_000)
+    first = start(words, fresh=victim == "first")  # which starts the second by itself
     children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
     deadline = time.monotonic() + 120
     while not list((tmp_path / "run").glob("events.*")) and time.monotonic() < deadline:

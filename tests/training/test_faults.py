@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import TEST_PATH, fit, fit_arguments
+from conftest import fit, fit_arguments
+from processes import start
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.errors import FEAError
@@ -66,16 +64,13 @@ def kill_in(phase: str, arguments: list[str], folder: Path, chance: random.Rando
     """Starts the command, waits for some such moment and kills it shortly after."""
     moments = folder / "moments"
     moments.write_text("")
-    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": "2", PLACE: str(moments)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fea", *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start(arguments, **{PLACE: str(moments)})
     wanted, deadline = chance.randint(1, 3), time.monotonic() + 120
     while moments.read_text().split().count(phase) < wanted and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
     time.sleep(chance.uniform(0, 0.05))
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import SAVE_EACH_STEP, TEST_PATH, fit, fit_arguments
+from conftest import SAVE_EACH_STEP, fit, fit_arguments
+from processes import start
 
 from fea.errors import FEAError
 from fea.model import checkpoints
@@ -39,13 +37,7 @@ def settings(stage: str) -> dict[str, Any]:
 
 def kill_at_random(arguments: list[str], checkpoints: Path, seed: int) -> None:
     """Starts the command as a process of its own and kills it some time after its first checkpoint."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": TEST_PATH,
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fea", *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start(arguments)
     deadline = time.monotonic() + 120
     while not list(checkpoints.glob("step*.ckpt")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -5,31 +5,21 @@ from __future__ import annotations
 import os
 import pickle
 import random
-import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import SAVE_EACH_STEP, TEST_PATH, fit, fit_arguments
+from conftest import SAVE_EACH_STEP, fit, fit_arguments
 from lightning.pytorch.callbacks import Callback
+from processes import run
 
 from fea.cli import main
 from fea.errors import FEAError
 from fea.system import randomness
 from fea.system.files import whole
 from fea.training.runs import WholeFiles, claim, newest
-
-
-def start(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs `fea` as a process of its own that finds the callbacks of the tests."""
-    environment = {**os.environ, "PYTHONPATH": TEST_PATH, "OMP_NUM_THREADS": "2"}
-    command = [sys.executable, "-m", "fea", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False, **options)
-
 
 # --- files ---
 
@@ -71,15 +61,11 @@ def test_a_checkpoint_with_a_pickle_payload_is_refused(tmp_path: Path, capsys: p
 
 def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay_whole(tmp_path: Path) -> None:
     arguments = fit_arguments("sft", tmp_path / "run", trainer__callbacks=f"[{SAVE_EACH_STEP}]", trainer__max_steps=2)
-    assert start(arguments).returncode == 0
+    assert run(arguments).returncode == 0
     kept = {file: file.read_bytes() for file in (tmp_path / "run" / "checkpoints").glob("*.ckpt")}
     size = max(map(len, kept.values()))
-
-    def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
-
     arguments = fit_arguments("sft", tmp_path / "run", trainer__callbacks=f"[{SAVE_EACH_STEP}]", trainer__max_steps=4)
-    done = start([*arguments, "--resume"], preexec_fn=little_room)
+    done = run([*arguments, "--resume"], file_size=size // 2)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "cannot be written" in done.stderr.splitlines()[-1]
@@ -104,12 +90,12 @@ def test_the_newest_checkpoint_has_the_most_steps_and_can_be_read(tmp_path: Path
 def test_a_second_run_is_kept_out_of_the_folder(tmp_path: Path) -> None:
     lock = claim(tmp_path / "run")
     config = (tmp_path / "run" / ".lock", tmp_path / "run" / "config.yaml")
-    refused = start(fit_arguments("sft", tmp_path / "run", trainer__max_steps=1))
+    refused = run(fit_arguments("sft", tmp_path / "run", trainer__max_steps=1))
     assert refused.returncode == 2
     assert "another run is writing into" in refused.stderr.splitlines()[-1]
     assert [file.exists() for file in config] == [True, False]
     lock.close()
-    assert start(fit_arguments("sft", tmp_path / "run", trainer__max_steps=1)).returncode == 0
+    assert run(fit_arguments("sft", tmp_path / "run", trainer__max_steps=1)).returncode == 0
 
 
 def test_what_a_killed_process_left_unfinished_is_cleared_away(tmp_path: Path) -> None:
@@ -123,8 +109,8 @@ def test_what_a_killed_process_left_unfinished_is_cleared_away(tmp_path: Path) -
 # --- resuming ---
 
 
-def weights(run: Any) -> list[torch.Tensor]:
-    return list(run.model.policy.parameters())
+def weights(trained: Any) -> list[torch.Tensor]:
+    return list(trained.model.policy.parameters())
 
 
 def test_resume_goes_on_from_the_newest_checkpoint_or_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,8 +158,8 @@ class Dice(Callback):
 def test_random_numbers_go_on_where_they_were(tmp_path: Path) -> None:
     callbacks = f'[{SAVE_EACH_STEP}, {{"class_path": "test_runs.Dice"}}]'
 
-    def drawn(run: Any) -> list[float]:
-        return next(callback for callback in run.trainer.callbacks if type(callback).__name__ == "Dice").drawn
+    def drawn(trained: Any) -> list[float]:
+        return next(callback for callback in trained.trainer.callbacks if type(callback).__name__ == "Dice").drawn
 
     whole_run = fit("sft", tmp_path / "whole", trainer__callbacks=callbacks, trainer__max_steps=4)
     saved = tmp_path / "whole" / "checkpoints" / "step2.ckpt"

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from processes import Process, start
 
 from fea.data.record import key_of
 from fea.drawn.faces import write_faces
@@ -55,36 +53,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ports(folder: Path) -> Iterator[Callable[[str, str], int]]:
     """Starts `fea review` about a file for a reviewer; gives its port when the page can be asked for."""
-    running: dict[tuple[str, str], tuple[int, subprocess.Popen[str]]] = {}
+    running: dict[tuple[str, str], tuple[int, Process]] = {}
     for file, reviewer in (("faces", "anna"), ("faces", "ben"), ("hostile", "anna")):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         words = ["review", f"{folder}/{file}.jsonl", "--reviewer", reviewer, "--port", str(port)]
-        running[file, reviewer] = (port, start(words, folder))
+        running[file, reviewer] = (port, start(words, HF_DATASETS_CACHE=str(folder / "cache")))
 
     def port(file: str, reviewer: str) -> int:
         number, process = running[file, reviewer]
-        assert process.stdout is not None
-        assert any(f"http://127.0.0.1:{number}/" in line for line in process.stdout)
+        assert process.until(f"http://127.0.0.1:{number}/"), process.said()
         return number
 
     yield port
     for _, process in running.values():
         process.kill()
-        process.communicate()
-
-
-def start(words: list[str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "fea", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "HF_DATASETS_CACHE": str(folder / "cache")},
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        ),  # also where the tests run unattended
-    )
+        process.wait()
 
 
 def open_page(browser: Browser, port: int) -> tuple[Page, list[str]]:
@@ -227,18 +211,18 @@ def test_hostile_texts_are_shown_as_text(browser: Browser, ports: Callable[[str,
 def test_ctrl_c_ends_it_with_what_was_decided(folder: Path, browser: Browser) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    process = start(["review", f"{folder}/hostile.jsonl", "--reviewer", "eve", "--port", str(port)], folder)
-    assert process.stdout is not None
-    assert any(f"http://127.0.0.1:{port}/" in line for line in process.stdout)
+    words = ["review", f"{folder}/hostile.jsonl", "--reviewer", "eve", "--port", str(port)]
+    process = start(words, HF_DATASETS_CACHE=str(folder / "cache"))
+    assert process.until(f"http://127.0.0.1:{port}/"), process.said()
     page, _ = open_page(browser, port)
     face(page, "<b>1</b>")
     page.keyboard.press("a")
     expect(page.locator("#picture")).to_contain_text("does not exist")
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "eve: 1 accepted (0 of them edited), 0 rejected, 0 skipped" in out.splitlines()
-    assert "Traceback" not in out
+    assert "Traceback" not in out + err
     page.keyboard.press("a")
     expect(page.locator("#message")).to_contain_text("The server does not answer")
     page.close()
