@@ -19,7 +19,7 @@ from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.errors import FEAError
 from fea.model.sampling import Generation
-from fea.synthesis.attempts import Judge, labelled
+from fea.synthesis.attempts import Judge, labeled
 from fea.synthesis.checks import failures
 from fea.synthesis.datacard import write_datacard
 from fea.synthesis.journal import Journal, admitted, images_of, read_tried, tried_of
@@ -154,7 +154,7 @@ class Synthesis(Callback):
         left = [
             example
             for example in (examples[number] for number in range(len(examples)))
-            if example.place not in self.solved and (labelled(example) or self.recipe.vote is not None)
+            if example.place not in self.solved and (labeled(example) or self.recipe.vote is not None)
         ]
         random.Random(f"{self.recipe.seed}/{round}").shuffle(left)
         return distinct(left[: math.ceil(self.share * len(left))])
@@ -170,7 +170,7 @@ class Synthesis(Callback):
         solved = {entry.place for entry in entries if entry.accepted}
         if solved:
             data.join(Source(str(file), str(images_of(file)), list(data.all_emotions), weight=self.weight))
-            data.favour(dict.fromkeys(solved, self.rarer))
+            data.reweigh(dict.fromkeys(solved, self.rarer))
         self.solved |= solved
         share = f"{len(solved) / len(entries):.0%}" if entries else "none"
         rank_zero_info(

@@ -21,7 +21,7 @@ class Watch(RolloutCallback):
     Args:
         entropy: nats per token below which completions hardly differ.
         same: share of answers with one emotion above which the policy has stopped to look, unless the labels are as uneven.
-        spam: claimed Action Units for each labelled one above which the policy guesses.
+        spam: claimed Action Units for each labeled one above which the policy guesses.
         length: tokens of a completion, as a multiple of those at the start.
         truncated: share of completions without an end.
         window: rollouts in the mean.
@@ -69,10 +69,10 @@ class Watch(RolloutCallback):
                 f"{mean['same']:.0%} of the answers name the same emotion, and {mean['same_labels']:.0%} of the labels: the "
                 "policy may be gaming a reward; set data.balance to emotion, or raise model.objective.beta",
             )
-        if mean["claimed"] > self.spam * max(1.0, mean["labelled"]):
+        if mean["claimed"] > self.spam * max(1.0, mean["labeled"]):
             yield (
                 "spam",
-                f"answers claim {mean['claimed']:.1f} Action Units where {mean['labelled']:.1f} are labelled: the policy may "
+                f"answers claim {mean['claimed']:.1f} Action Units where {mean['labeled']:.1f} are labeled: the policy may "
                 "be guessing; look at the samples, and check that files with few coded units name them in AUs_coded",
             )
         if mean["length"] > self.length * (self.first_length or mean["length"]) or mean["truncated"] > self.truncated:
@@ -103,7 +103,7 @@ def _seen(rollout: Rollout) -> dict[str, float]:
         "same": _most([answer.emotion for answer in answers if answer.emotion]) / len(answers),
         "same_labels": _most(labels) / len(labels) if labels else 1.0,
         "claimed": fmean(len(answer.aus) for answer in answers),
-        "labelled": fmean(len(example.present) for example in coded) if coded else float("inf"),
+        "labeled": fmean(len(example.present) for example in coded) if coded else float("inf"),
         "length": float(written) / len(answers),
         "truncated": float(completions.truncated.float().mean()),
     }

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fea.errors import FEAError
 from fea.system.files import write_atomically
-from fea.training.fits import Stages, call, options
+from fea.training.fits import Fits, call, options
 
 # What needs torch or draws a page is imported where it is used: the parser reads this file for its help alone, too.
 
@@ -79,7 +79,7 @@ def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: i
     return 0
 
 
-class Loop(Stages):
+class Loop(Fits):
     """Rounds of both stages.
 
     Args:

@@ -129,7 +129,7 @@ def token_weights(mask_NT: Tensor, normalizer: Normalizer, completions: int, tok
     Args:
         mask_NT: 1 for the tokens that count.
         normalizer: "grpo" averages over each completion, then over completions; "dapo" over all tokens; "dr_grpo" divides
-            by the constant completions * max_tokens, so that no length is favoured.
+            by the constant completions * max_tokens, so that no length is reweighed.
         completions: completions of the step, over all packs and ranks, those that left it included.
         tokens: tokens of the step that count, likewise.
         max_tokens: length limit of a completion.

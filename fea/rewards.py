@@ -1,6 +1,6 @@
-"""What GRPO maximises: the base class of rewards, and the scores of all rewards of a rollout.
+"""What GRPO maximizes: the base class of rewards, and the scores of all rewards of a rollout.
 
-What one answer is worth is told in `fea.evaluation.scores`; a reward that does not apply is neither added nor normalised with.
+What one answer is worth is told in `fea.evaluation.scores`; a reward that does not apply is neither added nor normalized with.
 Source: Facial-R1, arXiv 2511.10254v1, "Reinforcement learning": R = R_AU + R_acc + R_format.
 """
 
@@ -25,7 +25,7 @@ Region = Literal["all", "think", "answer"]
 
 
 class RewardCallback(Callback):
-    """Base class of rewards: list one under `trainer.callbacks` and GRPO maximises it.
+    """Base class of rewards: list one under `trainer.callbacks` and GRPO maximizes it.
 
     Write `reward`, for one answer at a time; or `rewards`, for a whole rollout.
 

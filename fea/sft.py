@@ -22,7 +22,7 @@ class SFTModule(FEAModule):
         policy: the model and what it is shown.
         init_from: run (folder or checkpoint) whose weights this one starts from; null: the base's own.
         generation: how answers are written in validation and test.
-        optimization: optimiser and learning rate.
+        optimization: optimizer and learning rate.
     """
 
     needs_analyses = True

@@ -29,7 +29,7 @@ TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / "configs"
 SMALL = TinySize(hidden=64, layers=2, heads=4, vision_hidden=64, vision_layers=2)
 FACE_PIXELS = 112 * 112  # 16 visual tokens
-# A callback of the trainer that keeps every optimiser step.
+# A callback of the trainer that keeps every optimizer step.
 SAVE_EACH_STEP = (
     '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '
     '"every_n_train_steps": 1, "save_top_k": -1, "auto_insert_metric_name": false, "save_last": true}}'

@@ -178,7 +178,7 @@ def test_the_first_update_is_that_of_the_policy_gradient(tmp_path: Path) -> None
 
 
 class Gradients(RolloutCallback):
-    """Keeps the gradients of the latest optimiser step."""
+    """Keeps the gradients of the latest optimizer step."""
 
     seen: ClassVar[dict[str, Tensor]] = {}
 

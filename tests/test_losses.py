@@ -45,7 +45,7 @@ LOW, HIGH, BETA, MAX_TOKENS = 0.2, 0.3, 0.04, 7
 # --- plain Python ---
 
 
-def normalised(values: list[float]) -> list[float]:
+def normalized(values: list[float]) -> list[float]:
     known = [value for value in values if not math.isnan(value)]
     if not known or max(known) - min(known) <= 1e-6:
         return [0.0] * len(values)
@@ -93,7 +93,7 @@ def test_sum_then_normalize_equals_plain_python() -> None:
         for group in REWARDS
     ]
     found = sum_then_normalize(torch.tensor(REWARDS), torch.tensor(WEIGHTS))
-    torch.testing.assert_close(found, torch.tensor([normalised(group) for group in totals]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, torch.tensor([normalized(group) for group in totals]), rtol=0, atol=1e-6)
 
 
 def test_sum_then_normalize_refuses_a_reward_that_applies_to_part_of_a_group() -> None:
@@ -107,7 +107,7 @@ def test_normalize_then_sum_equals_plain_python_and_leaves_out_what_does_not_app
     rewards = [[list(row) for row in group] for group in REWARDS]
     rewards[0][2][1] = NAN  # of one completion only: the mean and the deviation are of the other three
     expected = [
-        list(zip(*(normalised([row[k] for row in group]) for k in range(len(WEIGHTS))), strict=True))
+        list(zip(*(normalized([row[k] for row in group]) for k in range(len(WEIGHTS))), strict=True))
         for group in rewards
     ]
     found = normalize_then_sum(torch.tensor(rewards), torch.tensor(WEIGHTS))

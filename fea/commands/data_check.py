@@ -16,7 +16,7 @@ class _Tally:
     """Counts over the lines of one file."""
 
     def __init__(self) -> None:
-        self.lines = self.kept = self.invalid = self.coded = self.labelled = self.analysed = self.wrapped = (
+        self.lines = self.kept = self.invalid = self.coded = self.labeled = self.analysed = self.wrapped = (
             self.conflicts
         ) = 0
         self.aus: Counter[str] = Counter()
@@ -31,7 +31,7 @@ class _Tally:
 
         self.kept += 1
         self.coded += record.AUs is not None
-        self.labelled += bool(record.labels)
+        self.labeled += bool(record.labels)
         self.analysed += record.analysis is not None
         self.aus.update(record.AUs or ())
         self.labels.update(record.labels)
@@ -92,7 +92,7 @@ def _report(file: Path, t: _Tally) -> str:
     codes = sorted((au_number(code), code) for code in t.aus)
     lines = [
         f"{file}: {t.lines} lines, {t.kept} usable, {len(t.problems)} bad, {t.invalid} marked invalid",
-        f"emotion known: {share(t.labelled)}",
+        f"emotion known: {share(t.labeled)}",
         tables.plain("  {:<20} {}", t.labels.most_common()),
         f"Action Units coded: {share(t.coded)}",
         tables.plain("  {:<6} {:<22} {}", [(code, ACTION_UNITS[unit].name, t.aus[code]) for unit, code in codes]),

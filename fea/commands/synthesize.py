@@ -75,12 +75,12 @@ def synthesize(
 
 
 def _without_analysis(
-    files: list[Path], image_root: str | None, rules: Rules, on_bad: OnBad, unlabelled: bool
+    files: list[Path], image_root: str | None, rules: Rules, on_bad: OnBad, unlabeled: bool
 ) -> list[Example]:
     """Faces without an analysis; those without labels only if asked for."""
     from fea.data.examples import Examples
     from fea.data.table import open_jsonl
-    from fea.synthesis.attempts import labelled
+    from fea.synthesis.attempts import labeled
     from fea.synthesis.round import distinct
 
     tables = [
@@ -90,7 +90,7 @@ def _without_analysis(
     found = [
         example
         for example in (every[number] for number in range(len(every)))
-        if example.analysis is None and (unlabelled or labelled(example))
+        if example.analysis is None and (unlabeled or labeled(example))
     ]
     if not found:
         raise FEAError(f"no face in {', '.join(map(str, files))} has labels and no analysis (key 'description')")

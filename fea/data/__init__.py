@@ -1,1 +1,1 @@
-"""Faces and what is known of them: records, images, batches of prompts, and drawn faces to practise on."""
+"""Faces and what is known of them: records, images, batches of prompts, and drawn faces to practice on."""

@@ -37,7 +37,7 @@ def load_image(path: str, place: str, flipped: bool = False) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
+    if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip
         image = image.convert("I").point(lambda value: value / 256).convert("L")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -92,7 +92,7 @@ class FEADataModule(L.LightningDataModule):
         )
         self.tables: dict[str, list[Table]] = {}
         self.joined: list[Table] = []
-        self.favoured: dict[str, float] = {}
+        self.reweighed: dict[str, float] = {}
         self.loaders: list[Loader] = []
 
     def prepare_data(self) -> None:
@@ -131,13 +131,13 @@ class FEADataModule(L.LightningDataModule):
         """Adds analyses to those that are trained on, when the training data are next loaded."""
         self.joined.append(self._open_source(source))
 
-    def favour(self, factors: dict[str, float]) -> None:
+    def reweigh(self, factors: dict[str, float]) -> None:
         """Makes training examples rarer or more frequent, when the training data are next loaded.
 
         Args:
             factors: by file and line of an example.
         """
-        self.favoured |= factors
+        self.reweighed |= factors
 
     def analyses(self) -> Examples:
         """Training examples with an analysis, those that have been added among them."""
@@ -174,8 +174,8 @@ class FEADataModule(L.LightningDataModule):
         weights = examples.weights()
         if self.balance:
             weights = weights * examples.balance(self.balance)
-        if self.favoured:
-            weights = weights * np.array([self.favoured.get(place, 1.0) for place in examples.places()])
+        if self.reweighed:
+            weights = weights * np.array([self.reweighed.get(place, 1.0) for place in examples.places()])
         return weights if self.balance or len(np.unique(weights)) > 1 else None
 
     def val_dataloader(self) -> Sequence[Loader]:

@@ -29,7 +29,7 @@ DATASETS: tuple[Dataset, ...] = (
     Dataset("emotionet", coded=frozenset({1, 2, 4, 5, 6, 9, 12, 17, 20, 25, 26, 43})),
     Dataset(
         "faba",
-        "annotations; the images are AffectNet's, with its licence",
+        "annotations; the images are AffectNet's, with its license",
         frozenset({1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 20, 23, 24, 25, 26, 27, 43}),
     ),
     Dataset("faces", "drawn by `fea data faces`; free", exact=True),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from fea.iterate import Loop, Stage
 from fea.model.checkpoints import load_policy
-from fea.training.fits import Stages
+from fea.training.fits import Fits
 
 
 class Budget(NamedTuple):
@@ -20,11 +20,11 @@ class Budget(NamedTuple):
 
     Attributes:
         captions: faces with captions, for the base.
-        tower_steps: optimiser steps for the base's vision tower.
-        caption_steps: optimiser steps for its captions.
+        tower_steps: optimizer steps for the base's vision tower.
+        caption_steps: optimizer steps for its captions.
         analyses: faces with analyses, for stage 1.
-        sft_steps: optimiser steps of stage 1.
-        rollouts: optimiser steps of stage 2, each with a rollout of 16 faces.
+        sft_steps: optimizer steps of stage 1.
+        rollouts: optimizer steps of stage 2, each with a rollout of 16 faces.
         validation: faces for the choice of the best checkpoint.
         held_out: faces that all stages are judged on.
     """
@@ -76,7 +76,7 @@ class Demo:
         if self.model.exists():
             print(f"base model: {self.model} (kept from an earlier run)")
             return
-        b, stages = self.budget, Stages(self.out)
+        b, stages = self.budget, Fits(self.out)
         faces = {"data.text": "caption", "data.train_faces": b.captions, "data.batch_size": 32, "data.val_faces": 1}
         all_weights = {
             "model.policy.train_vision": True, "model.optimization.lr": 1e-3, "model.optimization.warmup": 50,

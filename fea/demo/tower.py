@@ -26,7 +26,7 @@ class TowerModule(FEAModule):
         policy: the model; min_pixels and max_pixels have to be equal, so that every face has the same number of tokens.
         init_from: run whose weights this one starts from; null: random weights.
         generation: not used in training.
-        optimization: optimiser and learning rate.
+        optimization: optimizer and learning rate.
     """
 
     def __init__(

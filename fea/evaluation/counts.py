@@ -52,7 +52,7 @@ class EmotionCounts(NamedTuple):
     """Counts of answered emotions and of the form of answers. The last column is every answer outside the allowed emotions.
 
     Attributes:
-        confusion: (..., E, E + 1) label by answer, over the answers about labelled faces.
+        confusion: (..., E, E + 1) label by answer, over the answers about labeled faces.
         said: (..., E + 1) answers by what they say.
         formatted: (...) answers that are well-formed.
         aligned: (...) readable answers whose emotion is a nearest prototype of the units they claim.
@@ -194,15 +194,15 @@ def emotion_scores(sums: EmotionCounts, emotions: Sequence[str]) -> dict[str, Fl
     """
     hits = np.diagonal(sums.confusion, axis1=-2, axis2=-1)
     claimed, present = sums.confusion.sum(axis=-2)[..., :-1], sums.confusion.sum(axis=-1)
-    labelled, total = present.sum(axis=-1), np.maximum(sums.total, 1)
+    labeled, total = present.sum(axis=-1), np.maximum(sums.total, 1)
     judged = {
-        "accuracy": hits.sum(axis=-1) / np.maximum(labelled, 1),
+        "accuracy": hits.sum(axis=-1) / np.maximum(labeled, 1),
         "emotion_f1": macro(f1(hits, claimed, present), present > 0),
     }
     form = {"format": sums.formatted / total, "alignment": sums.aligned / np.maximum(sums.readable, 1)}
     words = enumerate([*emotions, "other"])
     form |= {f"answers/{word}": sums.said[..., column] / total for column, word in words}
-    return _known(judged, labelled > 0) | _known(form, sums.total > 0)
+    return _known(judged, labeled > 0) | _known(form, sums.total > 0)
 
 
 def _known(numbers: Mapping[str, Floats], where: NDArray[np.bool_]) -> dict[str, Floats]:

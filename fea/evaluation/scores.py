@@ -1,6 +1,6 @@
 """What one answer is worth.
 
-Every score is in [0, 1], or None where the example says nothing about it: unknown is neither added nor normalised with.
+Every score is in [0, 1], or None where the example says nothing about it: unknown is neither added nor normalized with.
 Source: Facial-R1, arXiv 2511.10254v1, "Reinforcement learning": R_AU, R_acc and R_format.
 """
 

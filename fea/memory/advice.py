@@ -17,7 +17,7 @@ def table(needs: Plan) -> str:
     lines = [
         ("weights", needs.weights, "base and adapter"),
         ("gradients", needs.gradients, "of what is trained"),
-        ("optimiser", needs.optimizer, "its moments"),
+        ("optimizer", needs.optimizer, "its moments"),
         ("rollout", needs.rollout, f"{needs.rows} completions, {_size(needs.per_row)} of keys and values each"),
         ("update", needs.update, f"{needs.tokens} tokens in a pack, {_size(needs.update / needs.tokens)} each"),
         ("peak", needs.peak, f"in {phase}"),

@@ -22,7 +22,7 @@ from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt
 
 GIB = 2**30
 _FRAME = 10  # tokens of the chat format around a text
-_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight in 4 bits, with its doubly quantised scales
+_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight in 4 bits, with its doubly quantized scales
 # Bytes for each row and word of the vocabulary while a token is chosen: probabilities in several precisions.
 _CHOICE = 44
 _BLOCK_WIDTHS, _BLOCK_INNER = 13, 4  # numbers for each patch in a block of the vision tower, in widths of its layers
@@ -38,10 +38,10 @@ class Setting:
         policy: the model.
         batch_size: prompts in a rollout, or in a batch of fine-tuning.
         packs: that these are split into.
-        minibatches: optimiser steps among these.
+        minibatches: optimizer steps among these.
         group_size: completions of each; 1 in fine-tuning, where nothing is sampled.
         max_tokens: of a completion, or of an analysis.
-        eight_bit: whether the optimiser keeps its moments in 8 bits.
+        eight_bit: whether the optimizer keeps its moments in 8 bits.
         precision: of the trainer.
     """
 
@@ -146,7 +146,7 @@ def _patch_bytes(model: Any, config: PolicyConfig, width: int) -> float:
     return float(pixels + vision.depth * stored + block * config.checkpointing)
 
 
-def _quantised(network: Network) -> Iterator[tuple[str, nn.Linear]]:
+def _quantized(network: Network) -> Iterator[tuple[str, nn.Linear]]:
     for name, module in network.model.named_modules():
         inside = name.startswith(f"{network.family.language_model}.")
         if isinstance(module, nn.Linear) and inside and "lora_" not in name:
@@ -157,10 +157,10 @@ def _weights(network: Network, config: PolicyConfig) -> float:
     named = network.model.named_parameters()
     sizes = {name: float(weight.numel() * weight.element_size()) for name, weight in named}
     if config.four_bit:
-        sizes |= {f"{name}.weight": layer.weight.numel() * _NF4 for name, layer in _quantised(network)}
+        sizes |= {f"{name}.weight": layer.weight.numel() * _NF4 for name, layer in _quantized(network)}
     return sum(sizes.values())
 
 
 def _unpacked(network: Network, config: PolicyConfig) -> float:
     """A matrix in 4 bits is unpacked while it is used, one at a time."""
-    return max(2.0 * layer.weight.numel() for _, layer in _quantised(network)) if config.four_bit else 0.0
+    return max(2.0 * layer.weight.numel() for _, layer in _quantized(network)) if config.four_bit else 0.0

@@ -1,6 +1,6 @@
 """Where a run's weights lie and what they belong to.
 
-A checkpoint holds the trainable weights, the optimiser and, under the key "fea", what is needed to build the policy again.
+A checkpoint holds the trainable weights, the optimizer and, under the key "fea", what is needed to build the policy again.
 It is written whole or not at all, and read with `weights_only`: a file cannot run code.
 """
 
@@ -49,7 +49,7 @@ def read(path: Path, mapped: bool = True) -> dict[str, Any]:
 
     Args:
         path: of the file.
-        mapped: tensors are read from the file when they are used, so that an optimiser that nobody asks for costs no memory.
+        mapped: tensors are read from the file when they are used, so that an optimizer that nobody asks for costs no memory.
 
     Raises:
         FEAError: there is none, it is damaged, holds anything but tensors and plain values, or was not written by fea.

@@ -79,7 +79,7 @@ class PolicyConfig:
         base: hub name or folder of a Qwen2.5-VL model, or "tiny" for a small one with random weights.
         tiny: dimensions of that one.
         lora: adapter to train; null trains the whole language model.
-        four_bit: load the base in 4 bits (bitsandbytes nf4, double quantisation; QLoRA, arXiv 2305.14314); needs an adapter.
+        four_bit: load the base in 4 bits (bitsandbytes nf4, double quantization; QLoRA, arXiv 2305.14314); needs an adapter.
         train_vision: train the vision tower too; only without an adapter.
         dtype: type of the base's weights; "float32" to train them.
         layout: how completions stand in training: "tree" computes what prompts share once, "group" each prompt once for its

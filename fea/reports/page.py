@@ -32,7 +32,7 @@ _TEMPLATES = Environment(
 # Of a plot, in pixels: room for numbers to the left of the axes and below them; the curve ends 8 above the lower one.
 _FRAME = {"width": 320, "height": 180, "left": 44, "right": 312, "top": 8, "lowest": 148, "axis": 156}
 
-Kind = Literal["right", "wrong", "missed"]  # each with a colour on the page
+Kind = Literal["right", "wrong", "missed"]  # each with a color on the page
 
 
 class Face(NamedTuple):

@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 _YES_OR_NO = {"True": "yes", "False": "no"}
 
 
-class Line(NamedTuple):
+class IndexedLine(NamedTuple):
     """What a line can be found by.
 
     Attributes:
@@ -61,7 +61,7 @@ class Filter(NamedTuple):
         facets = tuple((name, settings[name]) for name in FACETS if settings.get(name))
         return cls(facets, _number(settings, "least"), _number(settings, "most"))
 
-    def takes(self, line: Line) -> bool:
+    def takes(self, line: IndexedLine) -> bool:
         """Whether a line is wanted; one without a score is not, if a score is asked for."""
         if self.least is not None and (line.score is None or line.score < self.least):
             return False
@@ -89,7 +89,7 @@ class Inspection:
 
     def __init__(self, file: Path, image_root: Path, emotions: tuple[str, ...]):
         self.table = open_jsonl(file, image_root, Rules(emotions), "raise")
-        self.lines: list[Line] = []
+        self.lines: list[IndexedLine] = []
         self.places: dict[str, int] = {}
         for row, key in enumerate(self.table.column("key")):
             example = self.table[row]
@@ -115,7 +115,7 @@ class Inspection:
             "revealed": frozenset([revealed]),
         }
         self.places[key] = len(self.lines)
-        self.lines.append(Line(key, row, facets, au_f1(answer, example)))
+        self.lines.append(IndexedLine(key, row, facets, au_f1(answer, example)))
 
     def example(self, number: int) -> Example:
         """The face and the analysis of a line."""

@@ -17,7 +17,7 @@ from fea.prompts.answer import parse
 from fea.review.decisions import Decision, Unreviewed, reviews_of
 
 
-class Line(NamedTuple):
+class ReviewedLine(NamedTuple):
     """A line as its reviewers leave it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Reviewed(NamedTuple):
         stale: decisions about texts that are not in the file, or not any more.
     """
 
-    lines: list[Line]
+    lines: list[ReviewedLine]
     dropped: Counter[str]
     stale: int
 
@@ -96,7 +96,9 @@ def _raws(file: Path, rules: Rules) -> tuple[list[dict[str, Any]], list[str], Co
     return raws, keys, dropped
 
 
-def _line(raw: dict[str, Any], example: Example, decisions: Mapping[str, Decision], rules: Rules, taken: bool) -> Line:
+def _line(
+    raw: dict[str, Any], example: Example, decisions: Mapping[str, Decision], rules: Rules, taken: bool
+) -> ReviewedLine:
     meta = raw.get("meta_info") or {}
     if not isinstance(meta, dict):
         raise FEAError(f'{example.place}: key \'meta_info\': expected an object such as {{"subject": "S1"}}')
@@ -110,7 +112,7 @@ def _line(raw: dict[str, Any], example: Example, decisions: Mapping[str, Decisio
     if accepted:
         raw = {**raw, "meta_info": {**meta, "review": {"accepted_by": sorted(accepted), "edited": bool(text)}}}
     reviewed = bool(accepted) or taken
-    return Line(raw, example, reviewed, reviewed and _flawless(example), _subject(meta, example.place))
+    return ReviewedLine(raw, example, reviewed, reviewed and _flawless(example), _subject(meta, example.place))
 
 
 def _edited(accepted: Mapping[str, Decision], place: str) -> str:

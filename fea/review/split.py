@@ -16,7 +16,7 @@ from fea.data.strata import deal
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
 from fea.reports import tables
-from fea.review.reviewed import Line, Reviewed
+from fea.review.reviewed import Reviewed, ReviewedLine
 from fea.system.files import common_root, whole
 from fea.system.lines import jsonl
 
@@ -50,7 +50,7 @@ class Split(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def split_lines(file: Path, lines: Sequence[Line], test_share: float, distance: int, seed: int) -> Split:
+def split_lines(file: Path, lines: Sequence[ReviewedLine], test_share: float, distance: int, seed: int) -> Split:
     """Deals people to the two sets; of those who go to the test set, lines that may not be tested on are in neither.
 
     Args:
@@ -82,13 +82,13 @@ def split_lines(file: Path, lines: Sequence[Line], test_share: float, distance: 
     return Split(Sides(~chosen[groups], chosen[groups] & testable), people, groups, pairs, labels, counts)
 
 
-def _people(lines: Sequence[Line]) -> NDArray[np.int64]:
+def _people(lines: Sequence[ReviewedLine]) -> NDArray[np.int64]:
     """The number of each line's person; a line that names none is a person of its own."""
     known: dict[str | int, int] = {}
     return np.array([known.setdefault(line.subject or number, len(known)) for number, line in enumerate(lines)])
 
 
-def _counts(lines: Sequence[Line]) -> tuple[list[str], NDArray[np.int64]]:
+def _counts(lines: Sequence[ReviewedLine]) -> tuple[list[str], NDArray[np.int64]]:
     """Emotions and Action Units, and which lines have them, (lines, 1 + labels); the first column is that of all lines."""
     found = [{*line.example.labels, *line.example.present} for line in lines]
     words = sorted({word for line in lines for word in line.example.labels})
@@ -103,7 +103,7 @@ def _by_group(counts: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[n
     return sums
 
 
-def write_sides(out: Path, lines: Sequence[Line], sides: Sides) -> Path:
+def write_sides(out: Path, lines: Sequence[ReviewedLine], sides: Sides) -> Path:
     """Writes both files or none.
 
     Args:
@@ -121,7 +121,7 @@ def write_sides(out: Path, lines: Sequence[Line], sides: Sides) -> Path:
     return root
 
 
-def _record(line: Line, root: Path) -> dict[str, Any]:
+def _record(line: ReviewedLine, root: Path) -> dict[str, Any]:
     """The line with its image's new path; what was coded may follow from the other lines of its file, so it is written out."""
     coded = [f"AU{number}" for number in sorted(line.example.coded)]
     more = {"AUs_coded": coded} if coded and line.raw.get("AUs_coded") is None else {}
@@ -155,7 +155,7 @@ def _told_lines(file: Path, read: Reviewed, sides: Sides) -> Iterator[str]:
         yield f"  {read.stale} decisions are about texts that are not in the file"
 
 
-def _told_people(lines: Sequence[Line], split: Split) -> Iterator[str]:
+def _told_people(lines: Sequence[ReviewedLine], split: Split) -> Iterator[str]:
     sides, people, groups = split.sides, split.people, split.groups
     yield f"people: {len(set(people[sides.train]))} in the train set, {len(set(people[sides.test]))} in the test set"
     unnamed = sum(not line.subject for line in lines)

@@ -24,12 +24,12 @@ class Buffer(NamedTuple):
         ids: (N, T) sampled token ids.
         mask: (N, T) 1 for the tokens of a completion.
         advantages: (N, T) per token.
-        weights: (N, T) of each token in the loss of its optimiser step.
+        weights: (N, T) of each token in the loss of its optimizer step.
         sampled_logps: (N, T) as seen while sampling.
         old_logps: (N, T) of the sampling policy, recomputed; None if the first step is the only one and they are its own.
         ref_logps: (N, T) of the reference policy; None without a KL term.
         packs: for each pack, the numbers of its groups.
-        signal: for each pack, whether any token of its optimiser step, on any process, has a weight and something to learn.
+        signal: for each pack, whether any token of its optimizer step, on any process, has a weight and something to learn.
         metrics: what the rollout has to report.
     """
 

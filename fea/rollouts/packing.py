@@ -1,7 +1,7 @@
-"""How the groups of a rollout are spread over packs, and what each token weighs in the loss of its optimiser step.
+"""How the groups of a rollout are spread over packs, and what each token weighs in the loss of its optimizer step.
 
-A rollout is used for `steps` optimiser steps an epoch, each of `packs` packs. A pack is whole groups that go through the model
-together. Weights of an optimiser step add up to its mean over all its packs and processes, so packing changes nothing but time
+A rollout is used for `steps` optimizer steps an epoch, each of `packs` packs. A pack is whole groups that go through the model
+together. Weights of an optimizer step add up to its mean over all its packs and processes, so packing changes nothing but time
 and memory.
 
 Shapes in names: B prompts, N completions, T tokens of a completion.
@@ -26,8 +26,8 @@ class Packing:
     Args:
         prompts: of the rollout, a multiple of `steps`.
         group: completions of each.
-        steps: optimiser steps an epoch over the rollout.
-        packs: packs of an optimiser step.
+        steps: optimizer steps an epoch over the rollout.
+        packs: packs of an optimizer step.
         copies: of a prompt in the layout of the rows: 1 if its completions share it.
 
     Raises:
@@ -74,7 +74,7 @@ class Packing:
         )
 
     def weights(self, counted_NT: Tensor, normalizer: Normalizer, limit: int, total: Total, processes: int) -> Tensor:
-        """(N, T) weight of each token in the loss of its optimiser step.
+        """(N, T) weight of each token in the loss of its optimizer step.
 
         Args:
             counted_NT: 1 for the tokens that count. Groups that are dropped later count too.
@@ -103,7 +103,7 @@ class Packing:
         return packs
 
     def signal(self, lessons_N: Tensor, total: Total) -> list[bool]:
-        """For each pack, whether its optimiser step has anything to learn on any process.
+        """For each pack, whether its optimizer step has anything to learn on any process.
 
         Args:
             lessons_N: how much each completion teaches; 0 for nothing.

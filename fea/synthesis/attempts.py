@@ -79,11 +79,11 @@ def attempted(
         said = _said(policy, asked or [filler], generation, attempt, recipe, round)
         for number, answers in zip(waiting, said, strict=bool(asked)):
             outcomes[number] = _tried(outcomes[number], answers, attempt, recipe, judge)
-        waiting = [n for n in waiting if not outcomes[n].answer and labelled(outcomes[n].example)]
+        waiting = [n for n in waiting if not outcomes[n].answer and labeled(outcomes[n].example)]
     return outcomes
 
 
-def labelled(example: Example) -> bool:
+def labeled(example: Example) -> bool:
     """Whether anything is known of a face that an analysis can be checked by."""
     return bool(example.coded or example.labels)
 
@@ -108,7 +108,7 @@ def _said(
 
 def _tried(outcome: Outcome, answers: Sequence[Answer], attempt: int, recipe: Recipe, judge: Judge) -> Outcome:
     """What became of a face after one more attempt."""
-    known = labelled(outcome.example)
+    known = labeled(outcome.example)
     judged = outcome.example if known else voted(outcome.example, answers, recipe.vote or 1.0)
     if judged is None:
         return outcome._replace(attempts=attempt, reasons=(*outcome.reasons, ("vote",)))

@@ -23,7 +23,7 @@ from fea.system.signals import SIGNALS
 _FINISHED, _SECONDS = "finished.json", "seconds"
 
 
-class Stages:
+class Fits:
     """Fits below one folder.
 
     Args:

@@ -1,4 +1,4 @@
-"""What happens to optimiser steps whose gradient is not finite: they are left out, counted, and too many end the run."""
+"""What happens to optimizer steps whose gradient is not finite: they are left out, counted, and too many end the run."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class FEAModule(Evaluated):
         policy: the model and what it is shown.
         init_from: run (folder or checkpoint) whose weights this one starts from; null: the base's own.
         generation: how answers are written.
-        optimization: optimiser and learning rate.
+        optimization: optimizer and learning rate.
     """
 
     needs_analyses = False
@@ -82,7 +82,7 @@ class FEAModule(Evaluated):
 
         Args:
             batch_size: prompts in a batch.
-            accumulate: batches, or packs of a rollout, in an optimiser step.
+            accumulate: batches, or packs of a rollout, in an optimizer step.
             precision: of the trainer.
         """
         return Setting(
@@ -138,7 +138,7 @@ class FEAModule(Evaluated):
         self.log("train/skipped", float(self.guard.skipped))
 
     def skip_step(self) -> None:
-        """Makes the coming optimiser step do nothing: with zeros Adam would still move by its momentum."""
+        """Makes the coming optimizer step do nothing: with zeros Adam would still move by its momentum."""
         for parameter in self.policy.trainable().values():
             parameter.grad = None
 

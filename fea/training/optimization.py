@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate."""
+"""The optimizer and its learning rate."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Optimization:
     Args:
         lr: peak learning rate; 1e-5 to 5e-5 suits an adapter.
         weight_decay: decoupled weight decay.
-        warmup: optimiser steps in which the rate rises from 0.
+        warmup: optimizer steps in which the rate rises from 0.
         decay: what follows: "constant", "linear" to 0 at the last step, or "cosine".
-        eight_bit: keep the optimiser's moments in 8 bits (Dettmers et al., arXiv 2110.02861); on a full GPU they move to host
+        eight_bit: keep the optimizer's moments in 8 bits (Dettmers et al., arXiv 2110.02861); on a full GPU they move to host
             memory. Not for sharded weights.
         patience: steps in a row whose gradient is not finite, after which training ends; fewer are left out and counted.
     """
@@ -60,7 +60,7 @@ class Optimization:
         if not self.eight_bit:
             return clippable(torch.optim.AdamW(weights, self.lr, _BETAS, weight_decay=self.weight_decay, fused=True))
         if any(isinstance(weight, DTensor) for weight in weights):
-            raise FEAError("model.optimization.eight_bit: sharded weights need the plain optimiser; set it to false")
+            raise FEAError("model.optimization.eight_bit: sharded weights need the plain optimizer; set it to false")
         from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
         kind = PagedAdamW8bit if torch.cuda.is_available() else AdamW8bit
@@ -68,7 +68,7 @@ class Optimization:
         return chosen
 
     def schedule(self, optimizer: torch.optim.Optimizer, steps: float) -> LambdaLR:
-        """The rate over `steps` optimiser steps."""
+        """The rate over `steps` optimizer steps."""
 
         def factor(step: int) -> float:
             if step < self.warmup:

@@ -53,7 +53,7 @@ def claim(folder: Path) -> Lock:
 
 
 def newest(folder: Path) -> Path | None:
-    """The checkpoint of a run with the most optimiser steps; those that cannot be read are passed over."""
+    """The checkpoint of a run with the most optimizer steps; those that cannot be read are passed over."""
     found = []
     for file in sorted(folder.glob("checkpoints/*.ckpt")):
         try:
@@ -67,7 +67,7 @@ class RunKeeper(SaveConfigCallback):
     """Claims the folder of a fit, writes its settings there and into its checkpoints, and keeps the logs as far as these go."""
 
     resumed: dict[str, Any] | None = None
-    validated = 0  # optimiser steps at the latest validation
+    validated = 0  # optimizer steps at the latest validation
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Claims the folder and writes `config.yaml`."""

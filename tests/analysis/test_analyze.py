@@ -29,7 +29,7 @@ from fea.rollouts.rollout import ask
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run of two optimiser steps, and the faces that it saw."""
+    """A run of two optimizer steps, and the faces that it saw."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["fea"])
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")

@@ -180,7 +180,7 @@ def trl_side(case: Case, folder: Path) -> dict[str, Any]:
     trainer = trl_trainer(case, folder, clock)
     built = memory("VmRSS")
     trainer.train()
-    # What is left of a step: forward and backward pass, clipping, optimiser.
+    # What is left of a step: forward and backward pass, clipping, optimizer.
     parts, prepared = trainer.args.gradient_accumulation_steps, clock.seconds.pop("prepared")
     starts = range(0, len(prepared), parts)
     steps = zip(clock.seconds["whole"], starts, strict=True)

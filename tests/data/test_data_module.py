@@ -49,7 +49,7 @@ def attach(data: FEADataModule, command: str = "fit", needs_analyses: bool = Fal
     return data
 
 
-def relabelled(faces: Path, file: Path, *changes: dict[str, Any]) -> Path:
+def relabeled(faces: Path, file: Path, *changes: dict[str, Any]) -> Path:
     """Writes the first drawn faces with changed fields; None takes a field away."""
     rows = [json.loads(line) for line in faces.read_text().splitlines()[: len(changes)]]
     changed = [{**row, **change} for row, change in zip(rows, changes, strict=True)]
@@ -68,10 +68,10 @@ def test_every_mixture_of_labels_is_served(tmp_path: Path, faces_file: Path) -> 
         "au": {"labels": [], "description": None},
         "both": {},
         "partly": {"AUs": ["AU1"], "AUs_coded": ["AU1", "AU12"], "AU_intensities": None},
-        "unlabelled": {**NO_AUS, "labels": None, "description": None},
+        "unlabeled": {**NO_AUS, "labels": None, "description": None},
         "text": {**NO_AUS, "description": "The corners rise (AU12).", "labels": ["joy"]},
     }
-    file = relabelled(faces_file, tmp_path / "mixed.jsonl", *({**row, "id": name} for name, row in mixture.items()))
+    file = relabeled(faces_file, tmp_path / "mixed.jsonl", *({**row, "id": name} for name, row in mixture.items()))
     source = Source(str(file), image_root=str(faces_file.parent))
     data = attach(FEADataModule(train=[source], val=[source], batch_size=3, num_workers=0))
     served = {prompt.example.id: prompt.example for batch in data.train_dataloader() for prompt in batch}
@@ -82,7 +82,7 @@ def test_every_mixture_of_labels_is_served(tmp_path: Path, faces_file: Path) -> 
         "au": (True, False),
         "both": (True, True),
         "partly": (True, True),
-        "unlabelled": (False, False),
+        "unlabeled": (False, False),
         "text": (False, True),
     }
     assert served["partly"].coded == {1, 12}
@@ -97,8 +97,8 @@ def test_every_mixture_of_labels_is_served(tmp_path: Path, faces_file: Path) -> 
 
 def test_each_file_keeps_its_own_root_and_emotions(tmp_path: Path, faces_file: Path) -> None:
     root = str(faces_file.parent)
-    beside = relabelled(faces_file, faces_file.parent / "beside.jsonl", {"id": "a", "labels": ["fear"]})
-    apart = relabelled(faces_file, tmp_path / "x" / "apart.jsonl", {"id": "b", "labels": ["Self-Conscious"]})
+    beside = relabeled(faces_file, faces_file.parent / "beside.jsonl", {"id": "a", "labels": ["fear"]})
+    apart = relabeled(faces_file, tmp_path / "x" / "apart.jsonl", {"id": "b", "labels": ["Self-Conscious"]})
     words = ["pain", "Self-conscious"]
     data = attach(FEADataModule(test=[str(beside), Source(str(apart), root, words)], num_workers=0), "test")
     first, second = (prompt for batch in data.test_dataloader()[0] for prompt in batch)
@@ -140,7 +140,7 @@ def test_ranks_share_out_the_faces(faces_file: Path) -> None:
 
 def test_balance_and_mirror_reach_the_training_order_only(tmp_path: Path, faces_file: Path) -> None:
     rare = [{"labels": ["fear"], "description": None}] + [{"labels": ["anger"], "description": None}] * 15
-    file = relabelled(faces_file, tmp_path / "f.jsonl", *rare)
+    file = relabeled(faces_file, tmp_path / "f.jsonl", *rare)
     source = Source(str(file), str(faces_file.parent))
 
     def options(**settings: Any) -> tuple[int, int]:
@@ -156,7 +156,7 @@ def test_balance_and_mirror_reach_the_training_order_only(tmp_path: Path, faces_
 
 
 def test_descriptions_are_taken_as_they_stand_on_request(tmp_path: Path, faces_file: Path) -> None:
-    file = relabelled(faces_file, tmp_path / "f.jsonl", {"description": "Only words."})
+    file = relabeled(faces_file, tmp_path / "f.jsonl", {"description": "Only words."})
     source = Source(str(file), str(faces_file.parent), wrap=False)
     data = attach(FEADataModule(test=[source], num_workers=0), "test")
     assert data.tables["test"][0][0].analysis == "Only words."
@@ -173,7 +173,7 @@ def test_descriptions_are_taken_as_they_stand_on_request(tmp_path: Path, faces_f
 def test_too_few_examples_for_a_batch_are_refused(
     tmp_path: Path, faces_file: Path, batch_size: int, world: int, needs: bool, message: str
 ) -> None:
-    file = relabelled(faces_file, tmp_path / "f.jsonl", {}, *[{"description": None}] * 4) if needs else faces_file
+    file = relabeled(faces_file, tmp_path / "f.jsonl", {}, *[{"description": None}] * 4) if needs else faces_file
     source = Source(str(file), str(faces_file.parent))
     data = attach(FEADataModule(train=[source], batch_size=batch_size), needs_analyses=needs, world_size=world)
     with pytest.raises(FEAError, match=message):
@@ -182,7 +182,7 @@ def test_too_few_examples_for_a_batch_are_refused(
 
 def test_skipped_lines_and_images_are_told(tmp_path: Path, capsys: Any, caplog: Any, faces_file: Path) -> None:
     changes = [{}, {"image": "gone.png"}, {"AUs": ["AU99"]}, {}, {}]
-    file = relabelled(faces_file, tmp_path / "f.jsonl", *changes)
+    file = relabeled(faces_file, tmp_path / "f.jsonl", *changes)
     source = Source(str(file), str(faces_file.parent))
     with caplog.at_level("INFO"):
         data = attach(FEADataModule(train=[source], batch_size=4, num_workers=0, on_bad="skip"))
@@ -239,7 +239,7 @@ def test_rendered_faces_are_drawn_once_and_never_shared_between_sets(
 
 
 def test_files_are_drawn_by_their_weight_and_by_default_once_each(tmp_path: Path, faces_file: Path) -> None:
-    few = relabelled(faces_file, tmp_path / "few.jsonl", *[{}] * 4)
+    few = relabeled(faces_file, tmp_path / "few.jsonl", *[{}] * 4)
     root = str(faces_file.parent)
 
     def drawn(weight: float) -> list[str]:
@@ -260,6 +260,6 @@ def test_a_weight_of_nothing_is_refused() -> None:
 
 def test_faces_that_are_favoured_are_drawn_more_often_and_others_as_before(faces_file: Path) -> None:
     data = attach(FEADataModule(train=[str(faces_file)], batch_size=4, num_workers=0, emotions=list(EMOTIONS)))
-    data.favour({f"{faces_file}:3": 0.25})
+    data.reweigh({f"{faces_file}:3": 0.25})
     examples = data.train_dataloader().examples
     assert data.weights(examples).tolist() == [1.0, 1.0, 0.25, *[1.0] * 21]

@@ -20,14 +20,14 @@ KINDS: dict[str, Callable[[int, Line], Line]] = {
     "au_only": lambda _, line: {**line, "labels": []},
     "mixed": lambda n, line: {**line, **([{"AUs": None, "AUs_coded": None}, {"labels": []}, {}][n % 3])},
     "partly_coded": lambda _, line: {**line, "AUs": [au for au in line["AUs"] if au == "AU12"], "AUs_coded": ["AU12"]},
-    "partly_unlabelled": lambda n, line: {**line, **({"AUs": None, "AUs_coded": None, "labels": []} if n % 2 else {})},
+    "partly_unlabeled": lambda n, line: {**line, **({"AUs": None, "AUs_coded": None, "labels": []} if n % 2 else {})},
 }
 ALL = '[{"class_path": "fea.callbacks.AUReward"}, {"class_path": "fea.callbacks.EmotionReward"}, '
 ALL += '{"class_path": "fea.callbacks.FormatReward"}, {"class_path": "test_grpo.Recorder"}]'
 
 
 @pytest.fixture(params=KINDS)
-def labelled(request: pytest.FixtureRequest, faces_file: Path, tmp_path: Path) -> tuple[str, Path]:
+def labeled(request: pytest.FixtureRequest, faces_file: Path, tmp_path: Path) -> tuple[str, Path]:
     lines = [json.loads(line) for line in faces_file.read_text().splitlines()]
     file = tmp_path / "faces.jsonl"
     changed = [KINDS[request.param](n, line) for n, line in enumerate(lines)]
@@ -43,9 +43,9 @@ def files(file: Path, root: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("advantage", ["sum_then_normalize", "normalize_then_sum"])
 def test_grpo_masks_what_is_unknown(
-    tmp_path: Path, faces_file: Path, labelled: tuple[str, Path], advantage: str
+    tmp_path: Path, faces_file: Path, labeled: tuple[str, Path], advantage: str
 ) -> None:
-    kind, file = labelled
+    kind, file = labeled
     Recorder.rollouts = []
     run = fit(
         "grpo", tmp_path / "run", trainer__callbacks=ALL, model__objective__advantage=advantage, trainer__max_steps=3,
@@ -64,8 +64,8 @@ def test_grpo_masks_what_is_unknown(
     assert ("val/accuracy" in seen) == (kind != "au_only")
 
 
-def test_sft_needs_analyses_not_labels(tmp_path: Path, faces_file: Path, labelled: tuple[str, Path]) -> None:
-    run = fit("sft", tmp_path / "run", trainer__max_steps=2, **files(labelled[1], faces_file.parent))
+def test_sft_needs_analyses_not_labels(tmp_path: Path, faces_file: Path, labeled: tuple[str, Path]) -> None:
+    run = fit("sft", tmp_path / "run", trainer__max_steps=2, **files(labeled[1], faces_file.parent))
     assert run.trainer.global_step == 2
 
 

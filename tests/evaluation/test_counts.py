@@ -91,9 +91,9 @@ def plainly(faces: list[Example], said: Said) -> dict[str, float]:
     units = [({str(n) for n in a.aus & e.coded}, {str(n) for n in e.present}) for a, e in coded]
     occurring = {n for _, present in units for n in present}
     hits, claims, there = (sum(map(len, sets)) for sets in zip(*((c & p, c, p) for c, p in units), strict=True))
-    labelled = [(a.emotion or "", a.emotion if a.emotion in e.labels else e.labels[0]) for a, e in pairs if e.labels]
-    words = [({word}, {str(label)}) for word, label in labelled]
-    labels = {str(label) for _, label in labelled}
+    labeled = [(a.emotion or "", a.emotion if a.emotion in e.labels else e.labels[0]) for a, e in pairs if e.labels]
+    words = [({word}, {str(label)}) for word, label in labeled]
+    labels = {str(label) for _, label in labeled}
     readable = [a for a, _ in pairs if a.think and a.emotion in BASIC]
     counted = Counter(a.emotion if a.emotion in BASIC else "other" for a, _ in pairs)
     return {
@@ -105,7 +105,7 @@ def plainly(faces: list[Example], said: Said) -> dict[str, float]:
         / len(coded),
         "invented": (claims - hits) / len(coded),
         "uncoded": sum(len(a.aus - e.coded) for a, e in coded) / len(coded),
-        "accuracy": sum(word == label for word, label in labelled) / len(labelled),
+        "accuracy": sum(word == label for word, label in labeled) / len(labeled),
         "emotion_f1": sum(plain_f1(words, word) for word in labels) / len(labels),
         "format": sum(a.well_formed for a, _ in pairs) / len(pairs),
         "alignment": sum(a.emotion in nearest_emotions(a.aus, BASIC) for a in readable) / len(readable),
@@ -156,14 +156,14 @@ def test_what_no_face_speaks_about_is_left_out() -> None:
 
 def test_faces_that_say_nothing_about_a_number_do_not_change_it() -> None:
     faces, said = drawn_faces(80, 5)
-    uncoded, unlabelled = face(None), face({12}, ())
+    uncoded, unlabeled = face(None), face({12}, ())
     before = numbers(faces, said)
     with_uncoded = numbers([*faces, uncoded], [*said, [says({12})]])
-    with_unlabelled = numbers([*faces, unlabelled], [*said, [says({6})]])
+    with_unlabeled = numbers([*faces, unlabeled], [*said, [says({6})]])
     aus, emotions = au_scores(sums_of(faces, said)[0]).keys(), ("accuracy", "emotion_f1")
     assert {name: with_uncoded[name] for name in aus} == {name: before[name] for name in aus}
-    assert {name: with_unlabelled[name] for name in emotions} == {name: before[name] for name in emotions}
-    assert with_unlabelled["invented"] != before["invented"]
+    assert {name: with_unlabeled[name] for name in emotions} == {name: before[name] for name in emotions}
+    assert with_unlabeled["invented"] != before["invented"]
 
 
 def test_one_of_several_sums_may_say_nothing() -> None:

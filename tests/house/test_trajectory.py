@@ -27,7 +27,7 @@ RATE = 3e-3
 STAGES: dict[str, dict[str, Any]] = {
     "sft": {"trainer__max_steps": 12, "data__mirror": "true", "trainer__accumulate_grad_batches": 2},
     "grpo": {
-        "trainer__max_steps": 24,  # six rollouts, each used twice for two optimiser steps
+        "trainer__max_steps": 24,  # six rollouts, each used twice for two optimizer steps
         "trainer__accumulate_grad_batches": 2,
         "model__mu": 2,
         "model__minibatches": 2,
@@ -45,7 +45,7 @@ WATCHED = {
 
 
 class Recorder(Callback):
-    """Keeps what is logged at each optimiser step."""
+    """Keeps what is logged at each optimizer step."""
 
     steps: list[dict[str, float]]
 
@@ -59,7 +59,7 @@ class Recorder(Callback):
 
 
 def trajectory(stage: str, folder: Path) -> dict[str, list[float]]:
-    """By name of a number, its value at each optimiser step."""
+    """By name of a number, its value at each optimizer step."""
     recorder = '{"class_path": "test_trajectory.Recorder"}'
     callbacks = f"[{REWARDS}, {recorder}]" if stage == "grpo" else f"[{recorder}]"
     done = fit(stage, folder, trainer__callbacks=callbacks, model__optimization__lr=RATE, **STAGES[stage])

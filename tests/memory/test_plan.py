@@ -36,7 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def check(folder: Path, accumulate: int, settings: dict[str, Any]) -> None:
-    """Compares the plan with the bytes of all tensors at the peak of two optimiser steps of GRPO."""
+    """Compares the plan with the bytes of all tensors at the peak of two optimizer steps of GRPO."""
     common = {
         "model__generation__max_tokens": 64, "data__batch_size": 4, "trainer__accumulate_grad_batches": accumulate,
         "trainer__callbacks": '[{"class_path": "test_grpo.Vowels"}]', "trainer__max_steps": 2,
@@ -74,7 +74,7 @@ def test_the_table_names_every_part() -> None:
     assert table(needs).splitlines() == [
         "  weights     1.00 GiB   base and adapter",
         "  gradients  51.20 MiB   of what is trained",
-        "  optimiser 1000.00 GiB   its moments",
+        "  optimizer 1000.00 GiB   its moments",
         "  rollout     3.00 GiB   8 completions, 1.00 MiB of keys and values each",
         "  update      2.00 GiB   100 tokens in a pack, 20.48 MiB each",
         "  peak      1004.05 GiB   in the rollout",

@@ -148,7 +148,7 @@ def test_a_rollout_in_train_mode_is_refused(
 def test_generation_settings_of_the_base_do_not_leak_into_samples(
     policy: Policy, make_policy: MakePolicy, prompts: list[Prompt], tmp_path: Path
 ) -> None:
-    """The published models ask for temperature 1e-6 and a repetition penalty; training would optimise another policy."""
+    """The published models ask for temperature 1e-6 and a repetition penalty; training would optimize another policy."""
     policy.save(tmp_path)
     settings = json.loads((tmp_path / "generation_config.json").read_text())
     settings |= {"do_sample": True, "temperature": 1e-6, "repetition_penalty": 1.5, "top_k": 1, "top_p": 0.01}

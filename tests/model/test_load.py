@@ -62,7 +62,7 @@ def test_a_saved_policy_comes_back_as_a_base(make_policy: MakePolicy, base: Path
     found, expected = loaded.encoder(example, True), saved.encoder(example, True)
     for part in ("ids", "positions", "grid", "target"):
         assert torch.equal(getattr(found, part), getattr(expected, part))
-    # Where torchvision is installed it resizes and rounds in its own way, by at most one grey level.
+    # Where torchvision is installed it resizes and rounds in its own way, by at most one gray level.
     torch.testing.assert_close(found.pixels, expected.pixels, rtol=0, atol=0.016)
     for found, expected in zip(sampled(loaded, prompts), sampled(saved, prompts), strict=True):
         assert torch.equal(found, expected)

@@ -30,7 +30,7 @@ def logps(policy: Policy, prompts: list[Prompt]) -> Tensor:
 
 
 def step(policy: Policy, prompts: list[Prompt]) -> None:
-    """One large optimiser step."""
+    """One large optimizer step."""
     optimizer = torch.optim.AdamW([*policy.trainable().values()], lr=0.05)
     policy.train().logps(prompts[:2], IDS, MASK)[0].sum().backward()
     optimizer.step()
@@ -96,7 +96,7 @@ def test_swapping_leaves_policy_and_reference_as_they_were_to_the_bit(
     after = weights(policy)
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert all(torch.equal(policy.reference_weights[name], reference[name]) for name in reference)
-    assert {name: id(parameter) for name, parameter in policy.named_parameters()} == parameters  # the optimiser's own
+    assert {name: id(parameter) for name, parameter in policy.named_parameters()} == parameters  # the optimizer's own
 
 
 def test_the_reference_is_not_the_base_after_a_first_stage(

@@ -1,4 +1,4 @@
-"""The page is one file, and its colours say what is right and wrong."""
+"""The page is one file, and its colors say what is right and wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts: what they see, what they are told, and what a vote says about faces that nobody labelled."""
+"""Attempts: what they see, what they are told, and what a vote says about faces that nobody labeled."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_each_attempt_of_each_round_has_its_own_noise(make_policy: MakePolicy, p
 # --- faces without labels ---
 
 
-def unlabelled(prompt: Prompt) -> Prompt:
+def unlabeled(prompt: Prompt) -> Prompt:
     return prompt._replace(example=prompt.example._replace(labels=(), aus=None, coded=frozenset()))
 
 
@@ -148,7 +148,7 @@ def test_units_that_the_answers_do_not_agree_on_stay_unknown(examples: list[Exam
 
 
 def test_a_face_without_labels_has_one_attempt_and_keeps_none(make_policy: MakePolicy, prompts: list[Prompt]) -> None:
-    bare = [unlabelled(prompt) for prompt in prompts]
+    bare = [unlabeled(prompt) for prompt in prompts]
     outcomes, scripted = run(make_policy(), bare, lambda *_: SMILE, samples=4, vote=0.75)
     assert [outcome.judged.labels for outcome in outcomes] == [("happiness",)] * len(bare)
     assert all(outcome.answer and not outcome.example.labels and not outcome.revealed for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""The optimiser's options: moments in 8 bits, and clipping in mixed precision."""
+"""The optimizer's options: moments in 8 bits, and clipping in mixed precision."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_gradients_are_clipped_in_mixed_precision(tmp_path: Path) -> None:
     assert run.trainer.global_step == 2
 
 
-def test_sharded_weights_need_the_plain_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sharded_weights_need_the_plain_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fea.optimization.DTensor", nn.Parameter)
     assert DTensor is not nn.Parameter
-    with pytest.raises(FEAError, match="sharded weights need the plain optimiser; set it to false"):
+    with pytest.raises(FEAError, match="sharded weights need the plain optimizer; set it to false"):
         Optimization(eight_bit=True).optimizer([nn.Parameter(torch.zeros(1))])

@@ -77,7 +77,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, stage: str) -> 
 
 @pytest.mark.parametrize("step", [1, 3, 5, 8])
 def test_resuming_inside_a_rollout_changes_nothing(tmp_path: Path, step: int) -> None:
-    """Four optimiser steps use one rollout: most of these checkpoints lie inside one."""
+    """Four optimizer steps use one rollout: most of these checkpoints lie inside one."""
     whole = fit("grpo", tmp_path / "whole", **settings("grpo"))
     saved = next((tmp_path / "whole" / "checkpoints").glob(f"step{step}.ckpt"))
     resumed = fit("grpo", tmp_path / "resumed", ckpt_path=saved, **settings("grpo"))

@@ -130,7 +130,7 @@ def test_two_reviewers_by_keys(browser: Browser, folder: Path, ports: Callable[[
     hers += [(keys[3], "undo", "", ""), (keys[2], "undo", "", "")]
     assert kept(folder, "anna") == hers
 
-    # An edit is coloured while it is written, left with Escape, found again and kept.
+    # An edit is colored while it is written, left with Escape, found again and kept.
     text = render("A sign that nobody looked for (AU51).", records[2]["labels"][0])
     page.keyboard.press("e")
     page.locator("#editor").fill(text)

@@ -59,7 +59,7 @@ class Family:
         patch: pixels along each side of what the tower takes in as one.
         merge: patches along each side that become one visual token.
         longest_side: of an image that its image processor takes, times the shorter side.
-        kept_whole: dotted paths of what is not quantised.
+        kept_whole: dotted paths of what is not quantized.
         lora_targets: regular expression of the linear layers of the language model.
         positions: from (P,) token ids of a prompt with one image, its (3,) grid of frames, rows and columns of patches, the id
             of the image placeholder and `merge` to the (3, P) positions in time, height and width.
