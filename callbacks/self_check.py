@@ -15,7 +15,7 @@ from fea.rollouts.loader import RolloutCallback
 from fea.rollouts.rollout import Rollout
 
 _EXACT, _ROUGH = 1e-3, 0.1  # mean difference in nats that rounding explains, in fp32 and in lower precision
-_PROMPTS = _COMPLETIONS = 2
+_PROMPTS = _COMPLETIONS = 2  # enough to share a trunk and a prompt, so that every layout has something to do
 
 
 class SelfCheck(RolloutCallback):

@@ -140,7 +140,7 @@ class Planner(CLI):
         self.model, self.datamodule = self.config_init.model, self.config_init.data
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing."""
+        """Trains nothing."""
 
 
 def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:

@@ -25,7 +25,7 @@ from fea.reports.page import Face, Page, write_page
 from fea.rollouts.rollout import ask
 
 _SAMPLES = 4  # answers a face at temperature 1
-_BATCH = 100
+_BATCH = 100  # faces that are answered together, as in the validation of the demo (configs/demo.yaml)
 _SHOWN = 8  # faces on the page
 
 Said = list[list[Answer]]  # for each face its answers

@@ -20,7 +20,7 @@ from fea.model.load import count_tokens, skeleton
 from fea.model.network import Network
 from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt
 
-GIB = 2**30
+GIB = 2**30  # bytes; cards are sold by it, under the name of GB
 _FRAME = 10  # tokens of the chat format around a text
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight in 4 bits, with its doubly quantized scales
 # Bytes for each row and word of the vocabulary while a token is chosen: probabilities in several precisions.

@@ -40,11 +40,11 @@ class Desk:
         self.log = self.reviews.own(reviewer)
 
     def close(self) -> None:
-        """Ends the review."""
+        """Ends the review, and lets another process go on under the name of the reviewer."""
         self.log.close()
 
     def start(self) -> dict[str, Any]:
-        """What stays the same."""
+        """What the page asks for once: names, choices and units, which stay the same."""
         return {
             "file": self.file.name,
             "reviewer": self.reviewer,

@@ -82,7 +82,7 @@ class Evaluated(L.LightningModule):
     test_step = validation_step
 
     def predict_step(self, batch: list[Prompt], index: int) -> list[tuple[Example, Answer]]:
-        """Answers a batch."""
+        """Answers a batch; each answer stands with its example."""
         rollout = self.answers(batch)
         return list(zip((p.example for p in batch), rollout.answers, strict=True)) if rollout else []
 

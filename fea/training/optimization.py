@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from fea.errors import FEAError
 from fea.training.loop import clippable
 
-_BETAS = (0.9, 0.95)
+_BETAS = (0.9, 0.95)  # a fit has hundreds of steps: the usual 0.999 would average squares over a thousand
 
 
 @dataclass

@@ -77,7 +77,7 @@ class RunKeeper(SaveConfigCallback):
             write_atomically(Path(folder) / self.config_filename, self._dumped().encode())
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Gives the folder free."""
+        """Gives the folder free for the next run."""
         if hasattr(self, "lock"):
             self.lock.close()
 
