@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info
 
 from fea.data.example import Example
-from fea.data.examples import Examples
+from fea.data.mixture import Examples
 from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.errors import FEAError

@@ -27,6 +27,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from fea import losses
+from fea.advantages import normalize_then_sum, sum_then_normalize, token_advantages
 from fea.data.loader import Loader
 from fea.data.prompt import Prompt, targets
 from fea.errors import FEAError
@@ -34,7 +35,7 @@ from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
 from fea.rewards import rewards_of, scored
-from fea.rollouts import numbers
+from fea.rollouts import statistics
 from fea.rollouts.buffer import Buffer, Pack
 from fea.rollouts.loader import RolloutCallback, RolloutLoader
 from fea.rollouts.packing import Packing
@@ -84,7 +85,7 @@ class GRPOModule(FEAModule):
             raise FEAError(f"model.group_size: {group_size}; to compare completions with each other needs at least 2")
         self.objective, self.sft_weight, self.seed = objective, sft_weight, seed
         self.group_size, self.mu, self.minibatches = group_size, mu, minibatches
-        self.clock = numbers.Clock()
+        self.clock = statistics.Clock()
 
     # --- one rollout ---
 
@@ -109,7 +110,7 @@ class GRPOModule(FEAModule):
             ref_logps=ref_logps,
             packs=packs,
             signal=self.packing.signal(lessons_N, self._total),
-            metrics=numbers.report(rollout, scores, advantages_NT, self.data.all_emotions, self.clock),
+            metrics=statistics.report(rollout, scores, advantages_NT, self.data.all_emotions, self.clock),
         )
 
     def _sample(self, prompts: Sequence[Prompt], round: int) -> Rollout:
@@ -132,15 +133,15 @@ class GRPOModule(FEAModule):
         if self.objective.advantage == "sum_then_normalize":
             advantages_NK, regions = self._of_totals(scores).view(-1, 1), ["all"]
         else:
-            advantages_BGK = losses.normalize_then_sum(scores.rewards_BGK, scores.weights_K)
+            advantages_BGK = normalize_then_sum(scores.rewards_BGK, scores.weights_K)
             advantages_NK, regions = advantages_BGK.view(len(mask_NT), -1), scores.regions
         spans = rollout.regions(self.policy.tokens_until)
         regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)
-        return losses.token_advantages(advantages_NK, regions_NK2, mask_NT)
+        return token_advantages(advantages_NK, regions_NK2, mask_NT)
 
     def _of_totals(self, scores: Scores) -> Tensor:
         try:
-            return losses.sum_then_normalize(scores.rewards_BGK, scores.weights_K)
+            return sum_then_normalize(scores.rewards_BGK, scores.weights_K)
         except ValueError as error:
             raise FEAError(
                 f"{error}; use model.objective.advantage normalize_then_sum, or let the reward return None for the face"

@@ -10,17 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fea.losses import (
-    Normalizer,
-    kl_k3,
-    log_distribution,
-    normalize_then_sum,
-    policy_loss,
-    sum_then_normalize,
-    token_advantages,
-    token_logps,
-    token_weights,
-)
+from fea.advantages import normalize_then_sum, sum_then_normalize, token_advantages
+from fea.losses import Normalizer, kl_k3, log_distribution, policy_loss, token_logps, token_weights
 
 NAN = float("nan")
 NORMALIZERS: tuple[Normalizer, ...] = ("grpo", "dapo", "dr_grpo")

@@ -37,7 +37,7 @@ from fea.system.machine import total_memory
 from fea.training.interruption import Interruption
 from fea.training.module import FEAModule
 from fea.training.optimization import Optimization
-from fea.training.runs import RunKeeper, WholeFiles, newest
+from fea.training.resume import RunKeeper, WholeFiles, newest
 
 _CHECKPOINT_WORDS = ("best", "last", "hpc")  # the trainer finds the file by itself
 _BUILDERS = ("lightning", "jsonargparse", "contextlib")  # what stands between a setting and the trainer that refuses it

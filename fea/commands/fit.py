@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fea.commands._moved import refuse_moved
+from fea.commands._renamed import refuse_moved
 
 # The settings that are set most, of several hundred. A test holds that each of them exists.
 SETTINGS = """\

@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Sequence
 
-from fea.commands._moved import refuse_moved
+from fea.commands._renamed import refuse_moved
 from fea.commands.fit import SETTINGS, asks_for_help, opening
 from fea.errors import FEAError
 

@@ -78,7 +78,7 @@ def _without_analysis(
     files: list[Path], image_root: str | None, rules: Rules, on_bad: OnBad, unlabeled: bool
 ) -> list[Example]:
     """Faces without an analysis; those without labels only if asked for."""
-    from fea.data.examples import Examples
+    from fea.data.mixture import Examples
     from fea.data.table import open_jsonl
     from fea.synthesis.attempts import labeled
     from fea.synthesis.round import distinct

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fea.data.example import Example
-from fea.data.examples import Examples
+from fea.data.mixture import Examples
 from fea.data.prompt import Prompt
 from fea.data.source import OnBad
 from fea.errors import FEAError

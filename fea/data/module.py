@@ -12,8 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from fea.data.example import Example
-from fea.data.examples import Balance, Examples
 from fea.data.loader import Encode, EpochSampler, Loader
+from fea.data.mixture import Balance, Examples
 from fea.data.prompt import Prompt
 from fea.data.record import OnUnknownLabel, Rules
 from fea.data.source import OnBad, Source

@@ -24,7 +24,7 @@ from fea.data.example import Example
 from fea.data.jsonl import read_lines
 from fea.data.record import Record, Rules
 from fea.data.source import OnBad
-from fea.datasets.dataset import dataset_of
+from fea.data.unknown import coded_in, coded_of
 from fea.errors import FEAError
 from fea.facs import au_number
 from fea.system.files import write_atomically
@@ -93,7 +93,7 @@ class Table:
     def __init__(self, path: Path, rows: datasets.Dataset, summary: Summary, image_root: Path, rules: Rules):
         self.path, self.rows, self.summary = path, rows, summary
         self.image_root, self.emotions = image_root, rules.emotions
-        self._coded = {name: _coded_in(name, aus) for name, aus in summary.occurring.items()}
+        self._coded = {name: coded_in(name, aus) for name, aus in summary.occurring.items()}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -108,7 +108,7 @@ class Table:
             place=f"{self.path}:{row.line}",
             question=row.question,
             aus=present,
-            coded=self._coded_aus(row),
+            coded=coded_of(row, self._coded),
             labels=tuple(row.labels),
             emotions=self.emotions,
             analysis=row.analysis,
@@ -117,13 +117,6 @@ class Table:
             arousal=row.arousal,
             meta=row.meta_info,
         )
-
-    def _coded_aus(self, row: Record) -> frozenset[int]:
-        """Units that were looked for; whether one is there is unknown for all others."""
-        if row.AUs is None:
-            return frozenset()
-        listed = self._coded[row.dataset] if row.AUs_coded is None else frozenset(map(au_number, row.AUs_coded))
-        return listed | frozenset(map(au_number, row.AUs))  # what was found was looked for
 
     def column(self, name: str) -> list[Any]:
         """One field of all records, without building the examples."""
@@ -213,9 +206,3 @@ def _kept(file: Path, rules: Rules, on_bad: OnBad, summary: Summary) -> Iterator
             occurring[record.dataset].update(record.AUs or (), record.AUs_coded or ())
             yield record
     summary.occurring = {name: sorted(set(map(au_number, codes))) for name, codes in occurring.items()}
-
-
-def _coded_in(name: str, occurring: Iterable[int]) -> frozenset[int]:
-    """Units that were coded in a data set: those that are known to be, or else those that occur in its file."""
-    dataset = dataset_of(name)
-    return frozenset(occurring) if dataset is None or dataset.coded is None else dataset.coded

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fea.data.examples import Examples
 from fea.data.loader import Draw, Encoded
+from fea.data.mixture import Examples
 from fea.data.prompt import Prompt
 from fea.data.source import OnBad
 from fea.errors import FEAError

@@ -24,9 +24,9 @@ from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.system.machine import total_memory
-from fea.training.evaluated import Evaluated
-from fea.training.guard import FiniteGuard
+from fea.training.nonfinite import FiniteGuard
 from fea.training.optimization import Optimization
+from fea.training.validation import Evaluated
 
 
 class FEAModule(Evaluated):

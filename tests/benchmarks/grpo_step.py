@@ -27,7 +27,8 @@ from transformers import (
 )
 from transformers.processing_utils import ProcessorMixin
 
-from fea.losses import kl_k3, policy_loss, sum_then_normalize, token_advantages, token_weights
+from fea.advantages import sum_then_normalize, token_advantages
+from fea.losses import kl_k3, policy_loss, token_weights
 from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise

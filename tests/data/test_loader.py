@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from fea.data.example import Example
-from fea.data.examples import Examples
 from fea.data.images import load_image
 from fea.data.loader import EpochSampler, Loader
+from fea.data.mixture import Examples
 from fea.data.prompt import Prompt
 from fea.data.record import Rules
 from fea.data.source import OnBad

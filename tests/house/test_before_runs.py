@@ -59,7 +59,7 @@ def test_a_run_goes_on_to_the_weights_at_which_it_ended_then(
 ) -> None:
     """Stage 1 with what its synthesis had written, stage 2 from inside a rollout. No setting counts as another one."""
     told: list[str] = []
-    monkeypatch.setattr("fea.training.runs.rank_zero_info", told.append)
+    monkeypatch.setattr("fea.training.resume.rank_zero_info", told.append)
     then, now = weights(f"{stage}.ckpt"), weights(go_on(stage))
     assert then.keys() == now.keys()
     start = weights(f"{stage}/checkpoints/step3.ckpt")

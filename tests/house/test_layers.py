@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[2] / "fea"
 
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
-    errors losses
+    errors advantages losses
     system       signals files lines processes randomness machine
     facs
     prompts      mentions answer prompt
     datasets     dataset
-    data         example record jsonl source table examples images prompt loader module leaks strata
+    data         example record jsonl source unknown table mixture images prompt loader module leaks strata
     drawn        pen drawing wording faces module
     evaluation   scores marks counts metrics intervals
     reports      tables curves page
@@ -25,16 +25,16 @@ PLAN = """
     model        cache decoding fsdp policy checkpoints
     review       decisions inspection desk reviewed split
     memory       dry_run plan advice
-    rollouts     rollout buffer loader packing replay numbers
+    rollouts     rollout buffer loader packing replay statistics
     rewards
-    training     moved loop optimization guard interruption evaluated module runs fits
+    training     renamed loop optimization nonfinite interruption validation module resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission journal round datacard
     sft grpo
     web          server review
     iterate
     demo         tower board stages
-    commands     _refusals _configs _moved _options _trainer fit plan analyze synthesize review data_check data_split demo
+    commands     _refusals _configs _renamed _options _trainer fit plan analyze synthesize review data_check data_split demo
     __init__ cli __main__
 """
 
@@ -129,6 +129,7 @@ LIGHT = [
     "data.record",
     "data.jsonl",
     "data.source",
+    "data.unknown",
     "data.images",
     "evaluation.scores",
     "evaluation.marks",
@@ -142,7 +143,7 @@ LIGHT = [
     "model.config",
     "review.decisions",
     "synthesis.recipe",
-    "training.moved",
+    "training.renamed",
     "training.fits",
     "iterate",
     "commands.analyze",
@@ -155,7 +156,7 @@ LIGHT = [
     "commands.fit",
     "commands._options",
     "commands._refusals",
-    "commands._moved",
+    "commands._renamed",
     "commands._configs",
     "drawn.pen",
     "drawn.drawing",
@@ -212,8 +213,9 @@ def test_the_inner_life_of_other_libraries_is_known_in_few_places(name: str) -> 
     assert private_names(FILES[name]) == set()
 
 
-def test_losses_need_torch_alone() -> None:
-    names = imported(FILES["losses"]) - {"__future__", "typing", "collections.abc", "dataclasses"}
+@pytest.mark.parametrize("formulas", ["advantages", "losses"])
+def test_formulas_need_torch_alone(formulas: str) -> None:
+    names = imported(FILES[formulas]) - {"__future__", "typing", "collections.abc", "dataclasses"}
     assert {name.partition(".")[0] for name in names} == {"torch"}
 
 

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fea.errors import FEAError
 from fea.rollouts.loader import RolloutCallback
-from fea.training.runs import WholeFiles
+from fea.training.resume import WholeFiles
 
 KEEPING = (
     '{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "step{step}", '

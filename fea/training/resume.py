@@ -24,7 +24,7 @@ from fea.system import randomness
 from fea.system.files import PART, Lock, lock, whole, write_atomically
 from fea.system.processes import gathered
 from fea.training import loop
-from fea.training.moved import renamed
+from fea.training.renamed import translated
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
 _PLACE = {
@@ -96,7 +96,7 @@ class RunKeeper(SaveConfigCallback):
             FEAError: with those of now the checkpoint would stand somewhere else in the data.
         """
         if trainer.state.fn == "fit" and "settings" in checkpoint:
-            told = _compared(renamed(checkpoint["settings"]), self._settings(trainer))
+            told = _compared(translated(checkpoint["settings"]), self._settings(trainer))
             if told:
                 rank_zero_info(f"resumed with other settings: {'; '.join(told)}")
             self.resumed, self.validated = checkpoint, checkpoint["validated"]

@@ -26,7 +26,7 @@ NEW_VALUES = {
 }
 
 
-def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+def translated(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a checkpoint under the names of now.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fea.commands._configs import configs
 from fea.errors import FEAError
-from fea.training.moved import NEW_NAMES, NEW_SETTINGS, NEW_VALUES
+from fea.training.renamed import NEW_NAMES, NEW_SETTINGS, NEW_VALUES
 
 _OPTION = re.compile(r"--?([\w.]+)\+?(?:=(.*))?", re.DOTALL)
 

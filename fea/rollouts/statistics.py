@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
+from fea.advantages import SAME, spread
 from fea.evaluation.metrics import AUScores, EmotionScores
-from fea.losses import SAME, spread
 from fea.rollouts.rollout import Rollout, Scores
 from fea.system.machine import peak_memory
 

@@ -19,7 +19,7 @@ from fea.cli import main
 from fea.errors import FEAError
 from fea.system import randomness
 from fea.system.files import whole
-from fea.training.runs import WholeFiles, claim, newest
+from fea.training.resume import WholeFiles, claim, newest
 
 # --- files ---
 

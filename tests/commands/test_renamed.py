@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from fea.cli import main
-from fea.commands._moved import refuse_moved
+from fea.commands._renamed import refuse_moved
 from fea.errors import FEAError
-from fea.training import moved
-from fea.training.moved import NEW_NAMES, renamed
+from fea.training import renamed
+from fea.training.renamed import NEW_NAMES, translated
 
 OLD = "fea.data.rendered.RenderedFaces"
 CONFIGS = {
@@ -86,7 +86,7 @@ def test_a_setting_with_an_old_name_is_one_sentence(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(moved.NEW_SETTINGS, "model.older", "model.group.newer")
+    monkeypatch.setitem(renamed.NEW_SETTINGS, "model.older", "model.group.newer")
     Path("c.yaml").write_text("model:\n  class_path: fea.grpo.GRPOModule\n  init_args:\n    older: 1\n")
     with pytest.raises(FEAError, match=r": 'model\.older' is called 'model\.group\.newer' now; write that$"):
         refuse_moved(["fit", *words])
@@ -98,7 +98,7 @@ def test_a_value_with_an_old_name_is_one_sentence(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(moved.NEW_VALUES, "model.kind", {"olde": "old"})
+    monkeypatch.setitem(renamed.NEW_VALUES, "model.kind", {"olde": "old"})
     Path("c.yaml").write_text("model: {init_args: {kind: olde}}\n")
     with pytest.raises(FEAError, match=r": 'olde' is called 'old' now; write that$"):
         refuse_moved(["fit", *words])
@@ -129,7 +129,7 @@ def test_settings_of_an_earlier_checkpoint_are_read_under_the_names_of_now() -> 
         "model.init_args.beta": 0.1, "model.init_args.advantage": "sum_then_normalise", "model.init_args.seed": 0,
         "data.class_path": OLD, "model.init_args.policy.base": "tiny",
     }  # fmt: skip
-    assert renamed(stored) == {
+    assert translated(stored) == {
         "model.init_args.objective.beta": 0.1, "model.init_args.objective.advantage": "sum_then_normalize",
         "model.init_args.seed": 0, "data.class_path": NEW_NAMES[OLD], "model.init_args.policy.base": "tiny",
     }  # fmt: skip
