@@ -156,7 +156,7 @@ class Dice(Callback):
 
 
 def test_random_numbers_go_on_where_they_were(tmp_path: Path) -> None:
-    callbacks = f'[{SAVE_EACH_STEP}, {{"class_path": "test_runs.Dice"}}]'
+    callbacks = f'[{SAVE_EACH_STEP}, {{"class_path": "test_folder.Dice"}}]'
 
     def drawn(trained: Any) -> list[float]:
         return next(callback for callback in trained.trainer.callbacks if type(callback).__name__ == "Dice").drawn

@@ -28,7 +28,7 @@ class Poison(Callback):
         self.step += 1
 
 
-POISONED: dict[str, Any] = {"trainer__callbacks": '[{"class_path": "test_guard.Poison"}]', "trainer__max_steps": 6}
+POISONED: dict[str, Any] = {"trainer__callbacks": '[{"class_path": "test_nonfinite.Poison"}]', "trainer__max_steps": 6}
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient is not finite.*")
@@ -37,7 +37,7 @@ def test_too_many_in_a_row_end_the_run_with_the_batches_of_the_last(tmp_path: Pa
     Poison.steps = {1, 2, 3}
     rewards = "" if stage == "sft" else ', {"class_path": "test_grpo.Vowels"}'
     settings = {
-        **POISONED, "trainer__callbacks": f'[{{"class_path": "test_guard.Poison"}}{rewards}]',
+        **POISONED, "trainer__callbacks": f'[{{"class_path": "test_nonfinite.Poison"}}{rewards}]',
         "model__optimization__patience": 3, "trainer__accumulate_grad_batches": 2,
     }  # fmt: skip
     with pytest.raises(FEAError, match=r"3 steps in a row .*nonfinite-step3[.]pt'; lower model[.]optimization[.]lr"):
