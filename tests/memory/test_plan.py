@@ -100,7 +100,7 @@ def test_running_out_of_memory_says_what_to_change(tmp_path: Path, monkeypatch: 
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(GRPOModule, "training_step", full)
-    monkeypatch.setattr("fea.monitor.total_memory", lambda: 1.02 * GIB)
+    monkeypatch.setattr("fea.commands.fit.total_memory", lambda: 1.02 * GIB)
     with pytest.raises(
         FEAError, match=r"out of memory at step 0; .* does not fit .* set trainer.accumulate_grad_batches"
     ):
