@@ -1,8 +1,13 @@
 """How the groups of a rollout are spread over packs, and what each token weighs in the loss of its optimiser step.
 
-A rollout is used for `steps` optimiser steps an epoch, each of `packs` packs. A pack is whole groups that go through the model
-together. Weights of an optimiser step add up to its mean over all its packs and processes, so packing changes nothing but time
-and memory.
+A rollout is used for `steps` optimizer steps an epoch, each of `packs` packs. A pack is whole groups that go through the model
+together. Weights of an optimizer step add up to its mean over all its packs and processes, so packing changes nothing but time
+and memory. Eight groups for two steps of two packs:
+
+    groups     0   1   2   3     4   5   6   7
+    tokens    90  60  50  40    30   -  70  20         -: scores the same throughout, left out
+    step       0   0   0   0     1   1   1   1         fixed, so that the mean of a step is known beforehand
+    packs     [0, 3]  [1, 2]    [6]     [4, 7]         about equally many tokens: the largest first, into the lightest pack
 
 Shapes in names: B prompts, N completions, T tokens of a completion.
 """
@@ -26,8 +31,8 @@ class Packing:
     Args:
         prompts: of the rollout, a multiple of `steps`.
         group: completions of each.
-        steps: optimiser steps an epoch over the rollout.
-        packs: packs of an optimiser step.
+        steps: optimizer steps an epoch over the rollout.
+        packs: packs of an optimizer step.
         copies: of a prompt in the layout of the rows: 1 if its completions share it.
 
     Raises:
@@ -60,9 +65,8 @@ class Packing:
         held = groups // self.packs * most
         if held <= limit:
             return None
-        enough = [
-            packs for packs in range(self.packs, groups + 1) if not groups % packs and groups // packs * most <= limit
-        ]
+        spread = [packs for packs in range(self.packs, groups + 1) if not groups % packs]  # with whole groups in each
+        enough = [packs for packs in spread if groups // packs * most <= limit]
         change = (
             f"set trainer.accumulate_grad_batches to {enough[0]}"
             if enough
@@ -74,7 +78,7 @@ class Packing:
         )
 
     def weights(self, counted_NT: Tensor, normalizer: Normalizer, limit: int, total: Total, processes: int) -> Tensor:
-        """(N, T) weight of each token in the loss of its optimiser step.
+        """(N, T) weight of each token in the loss of its optimizer step.
 
         Args:
             counted_NT: 1 for the tokens that count. Groups that are dropped later count too.
@@ -103,7 +107,7 @@ class Packing:
         return packs
 
     def signal(self, lessons_N: Tensor, total: Total) -> list[bool]:
-        """For each pack, whether its optimiser step has anything to learn on any process.
+        """For each pack, whether its optimizer step has anything to learn on any process.
 
         Args:
             lessons_N: how much each completion teaches; 0 for nothing.
@@ -113,6 +117,7 @@ class Packing:
         return [any_lesson for any_lesson in taught for _ in range(self.packs)]
 
     def _rows(self, groups: range) -> slice:
+        """The completions of neighboring groups."""
         return slice(groups.start * self.group, groups.stop * self.group)
 
 
@@ -128,7 +133,8 @@ def balanced(tokens: dict[int, int], packs: int) -> list[list[int]]:
     """
     contents: list[list[int]] = [[] for _ in range(packs)]
     loads = [0] * packs
-    for group in sorted(tokens, key=lambda g: (-tokens[g], g)):  # the largest first, into the lightest
+    # The largest first, into the lightest; among equals by number, so that all processes and a resumed run agree.
+    for group in sorted(tokens, key=lambda g: (-tokens[g], g)):
         lightest = loads.index(min(loads))
         contents[lightest].append(group)
         loads[lightest] += tokens[group]
