@@ -6,14 +6,11 @@ Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a comp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from fea.data.prompt import Prompt
-
-if TYPE_CHECKING:
-    pass
 from fea.rollouts.rollout import rows_of
 
 
@@ -31,6 +28,31 @@ class Buffer(NamedTuple):
         packs: for each pack, the numbers of its groups.
         signal: for each pack, whether any token of its optimizer step, on any process, has a weight and something to learn.
         metrics: what the rollout has to report.
+
+    Example: two prompts with two completions each, in two packs that are one optimizer step. The second prompt's completions
+    scored the same, so that they teach nothing, and no group is in its pack.
+
+        >>> import torch
+        >>> mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 0], [1, 1, 1]])
+        >>> buffer = Buffer(
+        ...     ids=torch.tensor([[11, 12, 2], [13, 2, 0], [14, 2, 0], [11, 15, 16]]),
+        ...     mask=mask,
+        ...     advantages=torch.tensor([[0.7], [-0.7], [0.0], [0.0]]) * mask,
+        ...     weights=mask / mask.sum(dim=1, keepdim=True) / 4,
+        ...     sampled_logps=torch.tensor([[-0.7, -0.1, -0.2], [-1.6, -0.3, 0.0], [-0.9, -0.4, 0.0], [-0.7, -2.3, -1.2]]),
+        ...     old_logps=None,
+        ...     ref_logps=None,
+        ...     packs=[[0], []],
+        ...     signal=[True, True],
+        ...     metrics={"reward/total": 2.25},
+        ... )
+        >>> prompts = ["prompt 0", "prompt 1"]  # in place of two `Prompt`
+        >>> buffer.pack(0, prompts).ids
+        tensor([[11, 12,  2],
+                [13,  2,  0]])
+        >>> empty = buffer.pack(1, prompts)  # a stand-in that weighs nothing
+        >>> empty.prompts, float(empty.weights.sum())
+        (['prompt 0'], 0.0)
     """
 
     ids: Tensor
@@ -45,14 +67,18 @@ class Buffer(NamedTuple):
     metrics: dict[str, float]
 
     def pack(self, number: int, prompts: Sequence[Prompt]) -> Pack:
-        """One pack with its prompts.
+        """One pack with its prompts, cut to its longest completion.
 
         A pack without groups is given one with weight 0: every process runs the same number of forward passes.
+
+        Args:
+            number: of the pack, from 0 up.
+            prompts: all B of the rollout.
         """
         group = len(self.ids) // len(prompts)
         groups = self.packs[number] or [0]
         rows = rows_of(groups, group, self.ids.device)
-        used = int(self.mask[rows].sum(dim=1).max())
+        used = int(self.mask[rows].sum(dim=1).max())  # tokens; only padding is behind them
 
         def part(tensor: Tensor) -> Tensor:
             return tensor[rows, :used]

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
+from fea.rollouts.buffer import Buffer, Pack
+from fea.rollouts.rollout import Rollout
 from fea.system.processes import gathered, rank
 
 if TYPE_CHECKING:
     import lightning.pytorch as L
-from fea.rollouts.buffer import Buffer, Pack
-from fea.rollouts.rollout import Rollout
 
 
 class RolloutCallback(Callback):
@@ -35,7 +35,12 @@ class RolloutLoader:
     """Makes a rollout from each batch of prompts and serves its packs, `epochs` times over.
 
     Its length and its position are known, so clipping, accumulation, schedules and exact resume inside a rollout are the
-    trainer's business.
+    trainer's business. With two packs and two epochs:
+
+        position    0 1 2 3 | 4 5 6 7 | 8 ..        packs served in this epoch of the data
+        batch       0         1         2           each a rollout, made before its first pack
+        served      0 1 2 3   0 1 2 3   0 ..        of this rollout, so the pack is 0 1 0 1
+        buffer      x x x -   x x x -   x ..        what a checkpoint holds after this pack: - when all are served
 
     Args:
         prompts: batches of prompts.
@@ -55,10 +60,14 @@ class RolloutLoader:
         place: Callable[[list[Prompt]], list[Prompt]],
         replay: Callable[[int], list[Prompt]],
     ):
-        self.prompts, self.roll, self.packs, self.epochs, self.place, self.replay = (
-            prompts, roll, packs, epochs, place, replay,
-        )  # fmt: skip
-        self._position = self._skip = 0
+        self.prompts = prompts
+        self.roll = roll
+        self.packs = packs
+        self.epochs = epochs
+        self.place = place
+        self.replay = replay
+        self._position = 0
+        self._skip = 0  # packs that the next iteration begins behind
         self._buffer: Buffer | None = None
 
     @property
@@ -71,7 +80,8 @@ class RolloutLoader:
 
     def __iter__(self) -> Iterator[Pack]:
         self._position, self._skip = self._skip, 0
-        batch, served = divmod(self._position, self.packs * self.epochs)
+        uses = self.packs * self.epochs  # packs that a rollout is served in
+        batch, served = divmod(self._position, uses)
         if not served:
             self._buffer = None  # an epoch may have been cut short inside a rollout
         self.prompts.load_state_dict({"position": batch})
@@ -80,11 +90,11 @@ class RolloutLoader:
             round = self.sampler.epoch * len(self.prompts) + number
             buffer = self._buffer or self.roll(placed, round)
             self._buffer = buffer
-            for pack in range(served, self.packs * self.epochs):
-                self._position += 1
-                if pack + 1 == self.packs * self.epochs:
+            for pack in range(served, uses):
+                self._position += 1  # before the pack is out: a checkpoint after its step goes on behind it
+                if pack + 1 == uses:
                     self._buffer = None
-                replay = self.replay(round * self.packs * self.epochs + pack)
+                replay = self.replay(round * uses + pack)
                 yield buffer.pack(pack % self.packs, placed)._replace(replay=replay and self.place(replay))
             served = 0
 

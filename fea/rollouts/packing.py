@@ -2,7 +2,12 @@
 
 A rollout is used for `steps` optimizer steps an epoch, each of `packs` packs. A pack is whole groups that go through the model
 together. Weights of an optimizer step add up to its mean over all its packs and processes, so packing changes nothing but time
-and memory.
+and memory. Eight groups for two steps of two packs:
+
+    groups     0   1   2   3     4   5   6   7
+    tokens    90  60  50  40    30   -  70  20         -: scores the same throughout, left out
+    step       0   0   0   0     1   1   1   1         fixed, so that the mean of a step is known beforehand
+    packs     [0, 3]  [1, 2]    [6]     [4, 7]         about equally many tokens: the largest first, into the lightest pack
 
 Shapes in names: B prompts, N completions, T tokens of a completion.
 """
@@ -60,9 +65,8 @@ class Packing:
         held = groups // self.packs * most
         if held <= limit:
             return None
-        enough = [
-            packs for packs in range(self.packs, groups + 1) if not groups % packs and groups // packs * most <= limit
-        ]
+        spread = [packs for packs in range(self.packs, groups + 1) if not groups % packs]  # with whole groups in each
+        enough = [packs for packs in spread if groups // packs * most <= limit]
         change = (
             f"set trainer.accumulate_grad_batches to {enough[0]}"
             if enough
@@ -113,6 +117,7 @@ class Packing:
         return [any_lesson for any_lesson in taught for _ in range(self.packs)]
 
     def _rows(self, groups: range) -> slice:
+        """The completions of neighboring groups."""
         return slice(groups.start * self.group, groups.stop * self.group)
 
 
@@ -128,7 +133,8 @@ def balanced(tokens: dict[int, int], packs: int) -> list[list[int]]:
     """
     contents: list[list[int]] = [[] for _ in range(packs)]
     loads = [0] * packs
-    for group in sorted(tokens, key=lambda g: (-tokens[g], g)):  # the largest first, into the lightest
+    # The largest first, into the lightest; among equals by number, so that all processes and a resumed run agree.
+    for group in sorted(tokens, key=lambda g: (-tokens[g], g)):
         lightest = loads.index(min(loads))
         contents[lightest].append(group)
         loads[lightest] += tokens[group]

@@ -16,6 +16,9 @@ from fea.errors import FEAError
 from fea.model.encoding import Encoder
 from fea.system.processes import count, rank
 
+# More packs than a run has on all its processes, so that no two seeds ever share their draws.
+_DRAWS = 1_000_003
+
 
 class Replay:
     """Draws analyses for each pack; which ones is a function of the seed and of the pack's place in the run.
@@ -46,7 +49,8 @@ class Replay:
         """The analyses of a pack of this process, by the number of the pack in the run."""
         if not len(self.examples):
             return []
-        chance = torch.Generator().manual_seed(self.seed * 1_000_003 + pack * count() + rank())
+        # Packs of all processes are numbered through: 0 1 | 2 3 | 4 5 with two of them.
+        chance = torch.Generator().manual_seed(self.seed * _DRAWS + pack * count() + rank())
         drawn = torch.multinomial(self._weights, self.size, replacement=True, generator=chance)
         return [self._prompt(number) for number in drawn.tolist()]
 

@@ -9,7 +9,7 @@ Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a comp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +20,6 @@ from fea.model.policy import Policy
 from fea.model.sampling import Completions, Generation
 from fea.prompts.answer import Answer, parse
 
-if TYPE_CHECKING:
-    pass
-
 
 class Rollout(NamedTuple):
     """What the policy wrote about a batch of prompts; rewards and callbacks read it.
@@ -32,6 +29,36 @@ class Rollout(NamedTuple):
         group: completions of each.
         completions: N completions, those of one prompt next to each other.
         answers: the same, parsed.
+
+    Example: two prompts with two completions each, the last one cut off at the length limit of 3 tokens.
+
+        >>> from fea.data.example import Example
+        >>> smile = Example(
+        ...     id="face-0", dataset="faces", image="0.png", place="faces.jsonl:1", question="", aus=frozenset({"AU12"}),
+        ...     coded=frozenset({4, 12}), labels=("happiness",), emotions=("happiness", "sadness"), analysis=None,
+        ...     intensities={}, valence=None, arousal=None, meta="",
+        ... )
+        >>> none = torch.empty(0)  # in place of the image and of a reference text
+        >>> first = Prompt(smile, torch.tensor([5, 9, 7]), torch.arange(3).expand(3, -1), none, none, none)
+        >>> prompts = [first, first._replace(ids=torch.tensor([5, 9, 8]))]
+        >>> texts = [
+        ...     "<think>Mouth corners up (AU12).</think><answer>happiness</answer>",
+        ...     "<think>Brows together (AU4).</think><answer>sadness</answer>",
+        ...     "<think>At rest.</think><answer>happiness</answer>",
+        ...     "<think>The",
+        ... ]
+        >>> completions = Completions(
+        ...     ids=torch.tensor([[11, 12, 2], [13, 2, 0], [14, 2, 0], [11, 15, 16]]),  # 2 ends a completion
+        ...     mask=torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 0], [1, 1, 1]]),
+        ...     logps=torch.tensor([[-0.7, -0.1, -0.2], [-1.6, -0.3, 0.0], [-0.9, -0.4, 0.0], [-0.7, -2.3, -1.2]]),
+        ...     truncated=torch.tensor([False, False, False, True]),
+        ...     texts=texts,
+        ... )
+        >>> rollout = Rollout(prompts, group=2, completions=completions, answers=parse_all(texts, prompts))
+        >>> [[answer.emotion for answer in answers] for answers in rollout.by_prompt]
+        [['happiness', 'sadness'], ['happiness', None]]
+        >>> rollout.rows([1])
+        tensor([2, 3])
     """
 
     prompts: Sequence[Prompt]
@@ -41,7 +68,7 @@ class Rollout(NamedTuple):
 
     @property
     def by_prompt(self) -> list[list[Answer]]:
-        """The answers of each prompt."""
+        """The answers of each prompt: B lists of G."""
         return [self.answers[start : start + self.group] for start in range(0, len(self.answers), self.group)]
 
     def rows(self, groups: Sequence[int]) -> Tensor:
@@ -50,6 +77,10 @@ class Rollout(NamedTuple):
 
     def regions(self, tokens_until: Callable[[Tensor, int], int]) -> dict[str, Tensor]:
         """First token and end of each region of each completion; without a closed think block all of it is thinking.
+
+            text      <think> ... </think> <answer> ... </answer> end
+            tokens    0                    think                     length
+            "think"   [0, think)           "answer"  [think, length)           "all"  [0, length)
 
         Args:
             tokens_until: how many of given ids it takes to write so many characters.

@@ -21,7 +21,7 @@ def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str])
     `groups/same_worst` at 0, `groups/same_other` in between.
     """
     numbers: dict[str, float] = {}
-    known_K = ~rewards_BGK.isnan()
+    known_BGK = ~rewards_BGK.isnan()
     total_BG = (rewards_BGK.nan_to_num() * weights_K).sum(dim=-1)
     for name, scores_BG in [*zip(names, rewards_BGK.unbind(dim=-1), strict=True), ("total", total_BG)]:
         known = scores_BG[~scores_BG.isnan()]
@@ -29,8 +29,10 @@ def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str])
             numbers[f"reward/{name}"] = float(known.mean())
             numbers[f"reward/{name}_std"] = float(known.std(unbiased=False))
             groups = scores_BG[~scores_BG.isnan().any(dim=1)]
+            # The unbiased one, by which advantages are divided.
             numbers[f"reward/{name}_group_std"] = float(groups.std(dim=1).mean()) if len(groups) else 0.0
-    most_B = (known_K[:, 0] * weights_K).sum(dim=-1)
+    # A reward applies to a whole group or to none of it, as a rule: the first completion tells.
+    most_B = (known_BGK[:, 0] * weights_K).sum(dim=-1)
     same_B = spread(total_BG, dim=1) <= SAME
     best_B, worst_B = total_BG[:, 0] >= most_B - SAME, total_BG[:, 0] <= SAME
     for kind, which in {"best": best_B, "worst": worst_B & ~best_B, "other": ~best_B & ~worst_B}.items():
@@ -50,6 +52,7 @@ def completion_numbers(rollout: Rollout) -> dict[str, float]:
     groups = [rollout.completions.texts[i : i + rollout.group] for i in range(0, len(lengths_N), rollout.group)]
     read = sum(len(prompt.ids) for prompt in rollout.prompts)
     written = float(lengths_N.sum())
+    # Saved: G prompts and what is written, over 1 prompt and what is written.
     return {
         "completions/length": float(lengths_N.mean()),
         "completions/length_min": float(lengths_N.min()),
@@ -79,7 +82,7 @@ class Clock:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Counts what happens inside."""
+        """Adds the seconds spent inside to a part of the round."""
         start = time.perf_counter()
         yield
         self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start

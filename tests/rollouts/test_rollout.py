@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -173,3 +175,10 @@ def test_regions_end_with_the_think_block() -> None:
     assert spans["all"].tolist() == [[0, 42], [0, 14]]
     assert spans["think"].tolist() == [[0, 16], [0, 14]]
     assert spans["answer"].tolist() == [[16, 42], [14, 14]]
+
+
+@pytest.mark.parametrize("record", ["rollout", "buffer"])
+def test_the_examples_of_the_records_are_true(record: str) -> None:
+    failed, attempted = doctest.testmod(importlib.import_module(f"fea.rollouts.{record}"))
+    assert attempted > 3
+    assert not failed
