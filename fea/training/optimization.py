@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate."""
+"""The optimizer and its learning rate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from fea.errors import FEAError
 
+# Gradients are averaged over about 10 steps, their squares over 20. torch's own 0.999 looks back on 1,000 steps, more than many
+# a fit has: one burst of gradients would keep all later steps small.
 _BETAS = (0.9, 0.95)
 
 
@@ -24,9 +26,9 @@ class Optimization:
     Args:
         lr: peak learning rate; 1e-5 to 5e-5 suits an adapter.
         weight_decay: decoupled weight decay.
-        warmup: optimiser steps in which the rate rises from 0.
+        warmup: optimizer steps in which the rate rises from 0.
         decay: what follows: "constant", "linear" to 0 at the last step, or "cosine".
-        eight_bit: keep the optimiser's moments in 8 bits (Dettmers et al., arXiv 2110.02861); on a full GPU they move to host
+        eight_bit: keep the optimizer's moments in 8 bits (Dettmers et al., arXiv 2110.02861); on a full GPU they move to host
             memory. Not for sharded weights.
         patience: steps in a row whose gradient is not finite, after which training ends; fewer are left out and counted.
     """
@@ -51,7 +53,7 @@ class Optimization:
         return self.decay != "constant"
 
     def optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """AdamW over some weights.
+        """AdamW over some weights, with its moments in 8 bits if asked for.
 
         Raises:
             FEAError: 8 bits for sharded weights.
@@ -61,7 +63,7 @@ class Optimization:
             plain._step_supports_amp_scaling = False  # else the trainer refuses to clip gradients in mixed precision
             return plain
         if any(isinstance(weight, DTensor) for weight in weights):
-            raise FEAError("model.optimization.eight_bit: sharded weights need the plain optimiser; set it to false")
+            raise FEAError("model.optimization.eight_bit: sharded weights need the plain optimizer; set it to false")
         from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
         kind = PagedAdamW8bit if torch.cuda.is_available() else AdamW8bit
@@ -69,14 +71,14 @@ class Optimization:
         return chosen
 
     def schedule(self, optimizer: torch.optim.Optimizer, steps: float) -> LambdaLR:
-        """The rate over `steps` optimiser steps."""
+        """The rate over `steps` optimizer steps, which may be infinite where it does not fall."""
 
         def factor(step: int) -> float:
             if step < self.warmup:
-                return (step + 1) / self.warmup
+                return (step + 1) / self.warmup  # not from 0, at which the first step would change nothing
             if self.decay == "constant":
                 return 1.0
-            left = max(0.0, 1 - (step - self.warmup) / max(1.0, steps - self.warmup))
+            left = max(0.0, 1 - (step - self.warmup) / max(1.0, steps - self.warmup))  # from 1 down to 0
             return left if self.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
 
         return LambdaLR(optimizer, factor)
