@@ -1,4 +1,4 @@
-"""How the groups of a rollout are spread over packs, and what each token weighs in the loss of its optimiser step.
+"""How the groups of a rollout are spread over packs, and what each token weighs in the loss of its optimizer step.
 
 A rollout is used for `steps` optimizer steps an epoch, each of `packs` packs. A pack is whole groups that go through the model
 together. Weights of an optimizer step add up to its mean over all its packs and processes, so packing changes nothing but time
