@@ -54,9 +54,9 @@ class _Face(Pen):
 
     def __init__(self, grades: Mapping[int, float], look: Look, pixels: int):
         super().__init__(look, pixels)
-        # A trace is already visible, the maximum three times as large.
+        # From 0.38 to 1: a trace is already visible, the maximum nearly three times as large.
         self.au = {n: (grades[n] + 1.5) / 6.5 if n in grades else 0.0 for n in DRAWN_AUS}
-        self.jaw = 0.28 * self.au[26]
+        self.jaw = 0.28 * self.au[26]  # face units by which the chin is lower
 
     def outline(self, grow: float = 1.0) -> list[Point]:
         """The face from the forehead round the chin; the jaw drops with AU26."""
@@ -64,12 +64,13 @@ class _Face(Pen):
         points = []
         for step in range(64):
             angle = 2 * math.pi * step / 64
-            x, y = math.sin(angle), -math.cos(angle)
-            narrowing = 1 - 0.16 * max(0.0, y) ** 2
+            x, y = math.sin(angle), -math.cos(angle)  # from the top: 16 is the right ear, 32 the chin, 48 the left ear
+            narrowing = 1 - 0.16 * max(0.0, y) ** 2  # only below the ears
             points.append((x * width * narrowing, y * 1.28 * length + self.jaw * max(0.0, y) ** 2))
         return points
 
     def back_hair(self) -> None:
+        """What of the hair is behind the head."""
         style, hair = self.look.hair_style, self.look.hair
         if style == "long":
             self.fill([(-1.15, -0.6), (-1.2, 1.5), (1.2, 1.5), (1.15, -0.6), (0.7, -1.45), (-0.7, -1.45)], hair)
@@ -81,14 +82,16 @@ class _Face(Pen):
             self.disc((0.0, -1.5), 0.34, hair)
 
     def head(self) -> None:
+        """Neck, ears and face."""
         skin = self.look.skin
         self.fill([(-0.42, 0.8), (-0.46, 1.7), (-1.3, 2.2), (1.3, 2.2), (0.46, 1.7), (0.42, 0.8)], shade(skin, 0.82))
         for side in (-1, 1):
             self.disc((side * 1.0 * self.look.face_width, 0.0), 0.17, shade(skin, 0.9))
         self.fill(self.outline(), skin)
-        self.line([*self.outline()[16:49]], shade(skin, 0.72), 0.025)
+        self.line([*self.outline()[16:49]], shade(skin, 0.72), 0.025)  # the jaw, from ear to ear
 
     def front_hair(self) -> None:
+        """What of the hair is in front of the head: a crown, and strands before the ears."""
         style, hair, w = self.look.hair_style, self.look.hair, self.look.face_width
         if style == "bald":
             return
@@ -115,6 +118,7 @@ class _Face(Pen):
                 )
 
     def brows(self) -> None:
+        """AU1 lifts the inner ends and AU2 the outer ones; AU4 draws the inner ends down and together."""
         up = self.look.brow_height
         inner, outer, low = self.au[1], self.au[2], self.au[4]
         distance = self.look.eye_distance - 0.42
@@ -135,6 +139,7 @@ class _Face(Pen):
         self.creases([[(0.055, -0.62), (0.045, -0.36)]], low)
 
     def eyes(self) -> None:
+        """Both eyes, and the line of AU7 under them."""
         for side in (-1, 1):
             self.eye(side)
         distance = self.look.eye_distance
@@ -142,6 +147,7 @@ class _Face(Pen):
         self.creases([[(distance - 0.2, -0.085), (distance, -0.06), (distance + 0.2, -0.085)]], self.au[7])
 
     def eye(self, side: int) -> None:
+        """AU5 lifts the upper lid; AU7 straightens the lower one, which AU6 pushes up a little."""
         look, tight, wide = self.look, self.au[7], self.au[5]
         x, y, half = side * look.eye_distance, -0.2, 0.215 * look.eye_size
         above = 0.115 * look.eye_opening + 0.14 * wide - 0.05 * tight
@@ -156,11 +162,13 @@ class _Face(Pen):
         self.line(fold, shade(look.skin, 0.72), 0.02)
 
     def iris(self, center: Point) -> None:
+        """Iris, pupil and a gleam."""
         self.disc(center, 0.108, self.look.iris)
         self.disc(center, 0.052, (15, 12, 12))
         self.disc((center[0] + 0.03, center[1] - 0.035), 0.022, (250, 250, 250))
 
     def nose(self) -> None:
+        """AU9 pulls the tip up, widens the nostrils and wrinkles the bridge."""
         look, wrinkle = self.look, self.au[9]
         skin = look.skin
         tip = 0.30 * look.nose_length - 0.07 * wrinkle
@@ -176,6 +184,7 @@ class _Face(Pen):
         self.creases([[(0.13, -0.02), (0.2, 0.12)]], wrinkle)
 
     def cheeks(self) -> None:
+        """AU6 makes them glow, with a fold under the eye and crow's feet; AU12 draws the fold from nose to mouth."""
         raised, smile = self.au[6], self.au[12]
         if raised:
             glow = mix(self.look.skin, (255, 150, 130), 0.16 + 0.16 * raised)
@@ -186,6 +195,7 @@ class _Face(Pen):
         self.creases([[(0.22, 0.3), (0.44, 0.42), (0.56, 0.66)]], smile)
 
     def mouth(self) -> None:
+        """Corners (AU12, AU15, AU20), thickness (AU23, AU24), opening (AU25, AU16, AU26) and the push from below (AU17)."""
         look, au = self.look, self.au
         y = 0.68 + look.mouth_height + 0.25 * self.jaw
         half = 0.33 * look.mouth_width + 0.11 * au[12] + 0.18 * au[20] - 0.10 * au[23] - 0.02 * au[26]
@@ -204,6 +214,14 @@ class _Face(Pen):
         self.mouth_creases(half, corner, y, full)
 
     def lips(self, upper: list[Point], lower: list[Point], full: float, push: float) -> None:
+        """The red of both lips, thin at the corners; the upper one is notched in the middle.
+
+        Args:
+            upper: the lower edge of the upper lip, from corner to corner.
+            lower: the upper edge of the lower lip.
+            full: thickness of the upper lip in the middle.
+            push: how much AU17 swells the lower lip.
+        """
         count = len(upper) - 1
         swell = [math.sin(math.pi * i / count) for i in range(count + 1)]
         bow = [1 - 0.35 * math.exp(-(((i / count - 0.5) / 0.07) ** 2)) for i in range(count + 1)]
@@ -213,6 +231,7 @@ class _Face(Pen):
         self.fill([*lower, *bottom[::-1]], mix(self.look.lips, (255, 255, 255), 0.12))
 
     def teeth(self, half: float, middle: float, gap: float) -> None:
+        """The upper row in any gap between the lips, the lower row where AU16 bares it; `inside` clips both."""
         white = (240, 236, 226)
         if gap:
             top = middle - 0.35 * gap
@@ -222,6 +241,7 @@ class _Face(Pen):
             self.fill([(-half, low + 0.2), (half, low + 0.2), (half, low - 0.09), (-half, low - 0.09)], white)
 
     def mouth_creases(self, half: float, corner: float, y: float, full: float) -> None:
+        """Around the mouth: what tells AU15, AU16, AU20, AU23 and AU24 apart once the lips look alike."""
         au = self.au
         self.creases([[(half + 0.03, corner + 0.02), (half + 0.10, corner + 0.2)]], au[15])
         self.creases(
@@ -244,6 +264,7 @@ class _Face(Pen):
         self.creases([[(-0.3, low - 0.06), (-0.2, low), (0.2, low), (0.3, low - 0.06)]], au[16], both=False)
 
     def chin(self) -> None:
+        """AU17 raises it to an arch over a dimpled ball."""
         raised, y = self.au[17], 1.06 * self.look.face_length + 0.85 * self.jaw
         if raised:
             arch = [(0.24 * math.cos(t), y - 0.1 * math.sin(t)) for t in HALF_TURN[::4]]

@@ -8,7 +8,9 @@ from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.faces import EMOTIONS, Text, write_faces
 
-_VAL_SEED, _TEST_SEED = 1_000_001, 1_000_002  # faces to be judged on are never those of a training seed
+# Above any training seed that one would choose: faces to be judged on are never among those to learn from.
+_VAL_SEED = 1_000_001
+_TEST_SEED = 1_000_002
 
 
 class RenderedFaces(FEADataModule):

@@ -1,6 +1,14 @@
 """The pen that draws faces: strokes, fills and creases in face coordinates, on a picture that is turned, scaled and lit.
 
-Coordinates: x to the right, y down, the face about 2 wide; eyes at y = -0.2, mouth at y = 0.68, chin at y = 1.25.
+Coordinates: x to the right, y down, the face about 2 wide:
+
+             x = -1        0         1
+    y = -1.3            forehead
+        -0.55       brows      brows
+        -0.2        eyes       eyes
+         0.3              nose
+         0.68            mouth
+         1.25             chin
 """
 
 from __future__ import annotations
@@ -64,7 +72,7 @@ class Pen:
         self.look, self.pixels = look, pixels
         self.image = Image.new("RGB", (pixels, pixels), look.background)
         self.pen = ImageDraw.Draw(self.image)
-        self.unit = pixels * 0.335 * look.scale
+        self.unit = pixels * 0.335 * look.scale  # pixels of a face unit: the face is two thirds of the picture wide
         self.crease = shade(look.skin, 0.50)
 
     def place(self, points: Sequence[Point]) -> list[Point]:
@@ -72,7 +80,8 @@ class Pen:
         roll = math.radians(self.look.roll)
         cos, sin = math.cos(roll) * self.unit, math.sin(roll) * self.unit
         middle_x = self.pixels * (0.5 + self.look.shift[0])
-        middle_y = self.pixels * (0.5 + self.look.shift[1]) - 0.05 * self.unit
+        middle_y = self.pixels * (0.5 + self.look.shift[1]) - 0.05 * self.unit  # a little up: below, a jaw may drop
+        # A head that turns moves what is in front of it, and not its outline.
         turned = [(x + self.look.yaw * max(0.0, 1 - x * x), y) for x, y in points]
         return [(middle_x + cos * x - sin * y, middle_y + sin * x + cos * y) for x, y in turned]
 
@@ -85,7 +94,7 @@ class Pen:
         pixels = max(1, round(width * self.unit))
         placed = self.place(smooth(points) if len(points) > 2 else points)
         self.pen.line(placed, fill=color, width=pixels)
-        if pixels > 3:
+        if pixels > 3:  # thinner ones show no ends
             for x, y in (placed[0], placed[-1]):  # round ends
                 self.pen.ellipse([x - pixels / 2, y - pixels / 2, x + pixels / 2, y + pixels / 2], fill=color)
 
@@ -95,7 +104,13 @@ class Pen:
         self.line([(-x, y) for x, y in points], color, width)
 
     def creases(self, strokes: Sequence[Sequence[Point]], amount: float, both: bool = True) -> None:
-        """Wrinkles; they darken and thicken with the grade."""
+        """Wrinkles; they darken and thicken with the grade, from half of their color and width at none to all at the most.
+
+        Args:
+            strokes: points of each.
+            amount: from 0, for which there are none, to 1.
+            both: on both sides of the face.
+        """
         if amount:
             color = mix(self.look.skin, self.crease, 0.55 + 0.45 * amount)
             for stroke in strokes:
@@ -106,9 +121,13 @@ class Pen:
         self.fill([(center[0] + radius * math.cos(t), center[1] + radius * math.sin(t)) for t in TURN], color)
 
     def inside(self, region: Sequence[Point], color: Color, paint: Callable[[], None]) -> None:
-        """Fills a region and clips what is painted next to it."""
+        """Fills a region and clips what is painted next to it: an iris by the lids, teeth by the lips.
+
+        Pillow cannot clip. So what surrounds the region is kept, painted over, and put back wherever the mask is not 0.
+        """
         placed = self.place(region)
-        xs, ys = [x for x, _ in placed], [y for _, y in placed]
+        xs = [x for x, _ in placed]
+        ys = [y for _, y in placed]
         reach = round(0.3 * self.unit)  # farther than anything painted through an opening
         box = (round(min(xs)) - reach, round(min(ys)) - reach, round(max(xs)) + reach, round(max(ys)) + reach)
         before = self.image.crop(box)
@@ -120,15 +139,15 @@ class Pen:
 
 
 # 32 corners for a circle: off by less than a tenth of a pixel at the largest radius, in a picture of 112.
-TURN = [2 * math.pi * step / 32 for step in range(32)]
-HALF_TURN = [math.pi * step / 32 for step in range(33)]
+TURN = [2 * math.pi * step / 32 for step in range(32)]  # the first point closes the circle
+HALF_TURN = [math.pi * step / 32 for step in range(33)]  # with both ends
 
 
 def arc(left: Point, middle: Point, right: Point, square: float = 0.0) -> list[Point]:
     """A smooth curve through three points; `square` flattens its middle (AU16 pulls the whole lower lip)."""
     points = []
     for step in range(25):
-        t = 2 * step / 24 - 1
+        t = 2 * step / 24 - 1  # from -1 to 1
         bow = 1 - abs(t) ** (2 + 3 * square)
         base = left[1] + (right[1] - left[1]) * step / 24
         points.append((left[0] + (right[0] - left[0]) * step / 24, base + (middle[1] - (left[1] + right[1]) / 2) * bow))
@@ -144,7 +163,7 @@ _CURVE = [
 
 def smooth(points: Sequence[Point]) -> list[Point]:
     """A smooth curve through the points."""
-    p = [points[0], *points, points[-1]]
+    p = [points[0], *points, points[-1]]  # the ends twice: every stretch needs a point before and one behind it
     return [
         (w * a[0] + x * b[0] + y * c[0] + z * d[0], w * a[1] + x * b[1] + y * c[1] + z * d[1])
         for a, b, c, d in zip(p, p[1:], p[2:], p[3:], strict=False)

@@ -75,6 +75,8 @@ def annotate(
 ) -> set[int]:
     """The units that a biased annotator writes down, who knows the emotion and sees what it suggests.
 
+    The errors are systematic: random slips in analyses average out in greedy answers, and would leave nothing to reinforce.
+
     Args:
         grades: the units that the face shows.
         emotion: its label.
@@ -87,6 +89,7 @@ def annotate(
     """
     expected = {n for n in PROTOTYPES[emotion][0] if n in SIGNS}
     seen = {n for n, grade in grades.items() if n in expected or grade > 2 or rng.random() >= overlooks}
+    # Sorted: the order of a set is no promise, and each unit has to meet the same chance in every run.
     return seen | {n for n in sorted(expected - set(grades)) if rng.random() < invents}
 
 

@@ -134,7 +134,7 @@ class Decoding:
         return stay
 
     def completions(self) -> Completions:
-        """What was written."""
+        """What was written, cut to the longest completion, and the texts of it."""
         # Copies: the update computes gradients with them, which tensors of the inference mode refuse.
         ids, mask, logps = (tensor[:, : self.written].clone() for tensor in (self.ids_NT, self.mask_NT, self.logps_NT))
         ended = torch.isin(ids, self.ends).logical_and(mask.bool()).any(dim=1)

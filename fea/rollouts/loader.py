@@ -72,7 +72,7 @@ class RolloutLoader:
 
     @property
     def sampler(self) -> EpochSampler:
-        """Lightning tells it the epoch."""
+        """That of the prompts: Lightning looks for one here, and tells it the epoch."""
         return self.prompts.sampler
 
     def __len__(self) -> int:

@@ -1,7 +1,6 @@
-"""From a batch of prompts to the packs of its update: the records that are handed over, and the loader that serves them.
+"""From prompts to answers: what a policy wrote about a batch, and the one way to ask it.
 
-A group is one prompt with its completions. It is never shuffled apart and never split across packs or processes, so that
-advantages need no communication and the prompt can be shared.
+A group is one prompt with its completions; they stand next to each other, so that completion n belongs to prompt n // G.
 
 Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion.
 """

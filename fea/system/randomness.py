@@ -13,7 +13,7 @@ import torch
 
 
 def state() -> dict[str, Any]:
-    """As tensors and plain values, for a checkpoint."""
+    """As tensors and plain values: checkpoints are read with `weights_only`, which refuses NumPy's arrays."""
     kind, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -24,7 +24,7 @@ def state() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Puts the generators where they were."""
+    """Puts the generators where they were; those of the GPUs only on as many GPUs as there were."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, *rest = state["numpy"]

@@ -24,7 +24,8 @@ class FiniteGuard:
 
     def __init__(self, patience: int):
         self.patience = patience
-        self.skipped = self.in_a_row = 0
+        self.skipped = 0
+        self.in_a_row = 0
         self.batches: list[Any] = []  # of the coming step
 
     def passes(self, norm: Tensor, step: int, folder: Path) -> bool:
@@ -38,7 +39,7 @@ class FiniteGuard:
         Raises:
             FEAError: `patience` steps in a row had to be left out.
         """
-        batches, self.batches = self.batches, []
+        batches, self.batches = self.batches, []  # those of the next step begin here, whatever becomes of this one
         if bool(norm.isfinite()):
             self.in_a_row = 0
             return True
@@ -56,7 +57,7 @@ class FiniteGuard:
 
 
 def _plain(batch: Any) -> dict[str, Any]:
-    """A batch as tensors and plain values: of prompts, or a pack with its fields."""
+    """A batch, of prompts or a pack with its fields, as tensors and plain values: a file of them loads without this package."""
     prompts: Sequence[Prompt] = batch if isinstance(batch, list) else batch.prompts
     fields = {} if isinstance(batch, list) else batch._asdict()
     tensors = {name: value.cpu() for name, value in fields.items() if isinstance(value, Tensor)}

@@ -15,7 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from fea.errors import FEAError
 from fea.training.loop import clippable
 
-_BETAS = (0.9, 0.95)  # a fit has hundreds of steps: the usual 0.999 would average squares over a thousand
+# Gradients are averaged over about 10 steps, their squares over 20. torch's own 0.999 looks back on 1,000 steps, more than many
+# a fit has: one burst of gradients would keep all later steps small.
+_BETAS = (0.9, 0.95)
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Optimization:
         return self.decay != "constant"
 
     def optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """AdamW over some weights.
+        """AdamW over some weights, with its moments in 8 bits if asked for.
 
         Raises:
             FEAError: 8 bits for sharded weights.
@@ -68,14 +70,14 @@ class Optimization:
         return chosen
 
     def schedule(self, optimizer: torch.optim.Optimizer, steps: float) -> LambdaLR:
-        """The rate over `steps` optimizer steps."""
+        """The rate over `steps` optimizer steps, which may be infinite where it does not fall."""
 
         def factor(step: int) -> float:
             if step < self.warmup:
-                return (step + 1) / self.warmup
+                return (step + 1) / self.warmup  # not from 0, at which the first step would change nothing
             if self.decay == "constant":
                 return 1.0
-            left = max(0.0, 1 - (step - self.warmup) / max(1.0, steps - self.warmup))
+            left = max(0.0, 1 - (step - self.warmup) / max(1.0, steps - self.warmup))  # from 1 down to 0
             return left if self.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
 
         return LambdaLR(optimizer, factor)

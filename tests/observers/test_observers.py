@@ -53,7 +53,7 @@ def test_sampling_that_is_not_what_would_be_trained_is_found(tmp_path: Path, mon
 
 
 def test_a_layout_that_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fea.layout.next_positions", lambda prompt, length: torch.arange(length))
+    monkeypatch.setattr("fea.model.layout.next_positions", lambda prompt, length: torch.arange(length))
     with pytest.raises(FEAError, match="self-check"):
         fit("grpo", tmp_path / "run", trainer__callbacks=CHECKED)
 

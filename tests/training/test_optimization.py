@@ -48,7 +48,7 @@ def test_gradients_are_clipped_in_mixed_precision(tmp_path: Path) -> None:
 
 
 def test_sharded_weights_need_the_plain_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fea.optimization.DTensor", nn.Parameter)
+    monkeypatch.setattr("fea.training.optimization.DTensor", nn.Parameter)
     assert DTensor is not nn.Parameter
     with pytest.raises(FEAError, match="sharded weights need the plain optimizer; set it to false"):
         Optimization(eight_bit=True).optimizer([nn.Parameter(torch.zeros(1))])
