@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from processes import fork_fits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.cli import main
@@ -16,7 +17,9 @@ from fea.cli import main
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished quick demo."""
     out = tmp_path_factory.mktemp("demo")
-    assert main(["demo", "--quick", "--controls", "--out", str(out)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fea.training.fits.subprocess", fork_fits())
+        assert main(["demo", "--quick", "--controls", "--out", str(out)]) == 0
     return out / "quick"
 
 

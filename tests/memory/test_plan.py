@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def check(folder: Path, accumulate: int, settings: dict[str, Any]) -> None:
     """Compares the plan with the bytes of all tensors at the peak of two optimizer steps of GRPO."""
     common = {
-        "model__generation__max_tokens": 64, "data__batch_size": 4, "trainer__accumulate_grad_batches": accumulate,
+        "model__generation__max_tokens": 32, "data__batch_size": 4, "trainer__accumulate_grad_batches": accumulate,
         "trainer__callbacks": '[{"class_path": "test_grpo.Vowels"}]', "trainer__max_steps": 2,
     }  # fmt: skip
     with TensorBytes() as measured:
@@ -82,6 +83,17 @@ def test_the_table_names_every_part() -> None:
     assert [line.split()[0] for line in table(needs._replace(rollout=0)).splitlines()[3:]] == ["update", "peak"]
 
 
+@pytest.fixture(scope="module")
+def _planned_once() -> Iterator[None]:
+    """What a setting needs is computed once for all commands, which takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        known = cache(plan)
+        patch.setattr("fea.memory.plan.plan", known)
+        patch.setattr("fea.memory.advice.plan", known)
+        yield
+
+
+@pytest.mark.usefixtures("_planned_once")
 @pytest.mark.parametrize("card", ["24GB", "24 GiB", "24"])
 def test_the_shipped_config_fits_its_card(capsys: pytest.CaptureFixture[str], card: str) -> None:
     assert main(["plan", "--config", str(CONFIGS / "grpo.yaml"), "--gpu", card]) == 0
@@ -90,6 +102,7 @@ def test_the_shipped_config_fits_its_card(capsys: pytest.CaptureFixture[str], ca
     assert "fits into 24.00 GiB" in shown
 
 
+@pytest.mark.usefixtures("_planned_once")
 def test_what_does_not_fit_comes_with_the_settings_to_change(capsys: pytest.CaptureFixture[str]) -> None:
     configs = ["--config", str(CONFIGS / "grpo.yaml"), "--config", str(CONFIGS / "7b.yaml")]
     large = ["--data.batch_size=16", "--trainer.accumulate_grad_batches=1"]
