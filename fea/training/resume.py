@@ -1,7 +1,7 @@
 """How a run goes on: what it keeps in its folder, and what is put back after a stop or a kill.
 
-The newest checkpoint that is whole is found, its settings are compared with those of now, and weights, optimizer, rollout, loaders,
-loops and random numbers stand where they stood. One run at a time writes into a folder.
+The newest checkpoint that is whole is found, its settings are compared with those of now, and weights, optimizer, rollout,
+loaders, loops and random numbers stand where they stood. One run at a time writes into a folder.
 """
 
 from __future__ import annotations
