@@ -15,7 +15,6 @@ import pytest
 from fea.cli import COMMANDS
 
 RUNS = 7
-GATE = 1.5  # seconds that a help may take, on a machine that does something else as well
 HELPS = ["--help", "data --help", *(f"{name} --help" for name in COMMANDS)]
 OTHERS = ["--version", "fit --trainer.help", "data check nowhere.jsonl", "fit --config nowhere.yaml"]
 
@@ -30,4 +29,3 @@ def test_start_up(command: str) -> None:
         subprocess.run([sys.executable, "-m", "fea", *command.split()], capture_output=True, check=False)
         seconds.append(time.perf_counter() - start)
     print(f"\n| `fea {command}` | {median(seconds):.2f} |")
-    assert command in OTHERS or median(seconds) < GATE
