@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from fea.errors import FEAError
 from fea.grpo import GRPOModule
 from fea.memory.advice import table
 from fea.memory.dry_run import DryRun, TensorBytes, blank_prompts
-from fea.memory.plan import GIB, Plan, plan
+from fea.memory.plan import GIB, Plan, Setting, plan
 from fea.model.config import PolicyConfig, TinySize
 from fea.model.policy import Policy
 
@@ -86,10 +85,14 @@ def test_the_table_names_every_part() -> None:
 @pytest.fixture(scope="module")
 def _planned_once() -> Iterator[None]:
     """What a setting needs is computed once for all commands, which takes seconds."""
+    known: dict[str, Plan] = {}
+
+    def planned(setting: Setting) -> Plan:
+        return known[repr(setting)] if repr(setting) in known else known.setdefault(repr(setting), plan(setting))
+
     with pytest.MonkeyPatch.context() as patch:
-        known = cache(plan)
-        patch.setattr("fea.memory.plan.plan", known)
-        patch.setattr("fea.memory.advice.plan", known)
+        patch.setattr("fea.memory.plan.plan", planned)
+        patch.setattr("fea.memory.advice.plan", planned)
         yield
 
 
