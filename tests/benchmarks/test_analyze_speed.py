@@ -1,6 +1,6 @@
 """`fea analyze` of 500 drawn faces against a loop of transformers' `generate`, one face at a time.
 
-FEA_RUN=runs/demo pytest -m benchmark tests/benchmarks/test_analyze_speed.py -s
+FEA_RUN=runs/demo pytest -n 0 -m benchmark tests/benchmarks/test_analyze_speed.py -s
 
 The run is that of `fea demo`. Both sides decode greedily; the answers have to be the same.
 """

@@ -1,6 +1,6 @@
 """Rows against group against tree: the update's forward and backward pass, and how near it comes to plain matrix products.
 
-pytest -m benchmark tests/benchmarks/test_layouts.py -s
+pytest -n 0 -m benchmark tests/benchmarks/test_layouts.py -s
 
 All layouts run in turn in one process, so that a machine whose speed wanders is fair to them. `of matmul` is the time that the
 matrix products of the linear layers alone take at the same shapes, as a share of the whole update: what is missing to 100 % is

@@ -1,6 +1,6 @@
 """bf16 and 4 bits: how far layouts are from rows, beside how far rows are from themselves with another batch size.
 
-pytest -m benchmark tests/benchmarks/test_low_precision.py -s
+pytest -n 0 -m benchmark tests/benchmarks/test_low_precision.py -s
 
 In low precision every change of shape rounds some numbers differently, and a single one of them moves all that follows it.
 Sixteen layers, so that roundings have room to grow; autocast, as in a fit; completions shuffled for each batch size.

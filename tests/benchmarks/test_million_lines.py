@@ -1,6 +1,6 @@
 """One million lines: `fea data check`, and the time from `fea fit` to its first step.
 
-pytest -m benchmark tests/benchmarks/test_million_lines.py -s
+pytest -n 0 -m benchmark tests/benchmarks/test_million_lines.py -s
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Seconds until a command answers: help, a mistake in a config, a version.
 
-pytest -m benchmark tests/benchmarks/test_start_up.py -s
+pytest -n 0 -m benchmark tests/benchmarks/test_start_up.py -s
 """
 
 from __future__ import annotations

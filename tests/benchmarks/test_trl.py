@@ -1,6 +1,6 @@
 """One GRPO step on a CPU: TRL's `GRPOTrainer` against fea, with the same model, prompts, lengths and optimizer.
 
-pytest -m benchmark tests/benchmarks/test_trl.py -s               (all cases; -k P1000-C128-G8-9M-tree-8 for the center)
+pytest -n 0 -m benchmark tests/benchmarks/test_trl.py -s               (all cases; -k P1000-C128-G8-9M-tree-8 for the center)
 
 Each case is added to the table beside the path in FEA_BENCH_OUT, as JSON and Markdown; without it, to one among pytest's
 temporary files.
