@@ -41,7 +41,7 @@ def _card(settings: Mapping[str, Mapping[str, Any]], entries: Sequence[Tried]) -
     left_out = Counter(entry.refused for entry in entries)
     revealed = sum(entry.revealed for entry in accepted)
     return [
-        "# Synthesized analyses\n",
+        "# Synthesised analyses\n",
         "Written by a model about faces, and accepted where they agree with the labels. People have not looked at them unless "
         "`meta_info.review` of a line says so.\n",
         f"- {len(accepted)} of {len(entries)} faces have an analysis now ({_share(accepted, entries)}).",

@@ -71,7 +71,7 @@ def test_what_is_accepted_joins_the_next_epoch_of_stage_1(tmp_path: Path) -> Non
     # The second round tries what is left.
     left = {entry["id"] for entry in lines(tmp_path / "run", "round-2.jsonl.tried")[1:]}
     assert left == {f"face-3-{number}" for number in range(12)} - {line["id"] for line in accepted}
-    assert "Synthesized analyses" in (tmp_path / "run" / "synthesis" / "DATACARD.md").read_text()
+    assert "Synthesised analyses" in (tmp_path / "run" / "synthesis" / "DATACARD.md").read_text()
 
 
 def test_the_last_epoch_is_followed_by_a_round_and_a_part_of_one_is_not(tmp_path: Path) -> None:
