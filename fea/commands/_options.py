@@ -29,9 +29,7 @@ def options_of(function: Callable[..., Any], argv: list[str], program: str) -> d
 
     told = docstring_parser.parse(inspect.getdoc(function) or "")
     help_of = {entry.arg_name: entry.description for entry in told.params}
-    kind_of = function.__annotations__ = get_type_hints(
-        function
-    )  # some modules hold objects that the parser trips over
+    kind_of = get_type_hints(function)
     parser = Parser(prog=program, description=told.short_description, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="file with options; those that follow it win")
     special: set[str | int] = set()
@@ -47,7 +45,20 @@ def options_of(function: Callable[..., Any], argv: list[str], program: str) -> d
         else:
             continue
         special.add(name)
-    parser.add_function_arguments(function, skip=special, fail_untyped=True)
+    parser.add_function_arguments(_resolved(function, kind_of), skip=special, fail_untyped=True)
     build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
     options = vars(build(parser.parse_args(argv)))
     return {name: options[name] for name in parameters}
+
+
+def _resolved(function: Callable[..., Any], kind_of: dict[str, Any]) -> Callable[..., Any]:
+    """The like of a function with its types in place of their names, which the parser would look up for itself.
+
+    In some modules it trips over other objects that it finds there.
+    """
+    import types
+
+    like = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    like.__kwdefaults__, like.__annotations__ = function.__kwdefaults__, kind_of
+    like.__doc__, like.__module__, like.__qualname__ = function.__doc__, function.__module__, function.__qualname__
+    return like

@@ -16,7 +16,7 @@ from fea.training.renamed import NEW_NAMES, NEW_SETTINGS, NEW_VALUES
 _OPTION = re.compile(r"--?([\w.]+)\+?(?:=(.*))?", re.DOTALL)
 
 
-def refuse_moved(arguments: Sequence[str]) -> None:
+def refuse_renamed(arguments: Sequence[str]) -> None:
     """Looks through the config files and the options of a command.
 
     Args:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fea.commands._renamed import refuse_moved
+from fea.commands._renamed import refuse_renamed
 
 # The settings that are set most, of several hundred. A test holds that each of them exists.
 SETTINGS = """\
@@ -129,7 +129,7 @@ def run(arguments: Sequence[str]) -> Any:
     Raises:
         FEAError: bad input.
     """
-    refuse_moved(arguments)
+    refuse_renamed(arguments)
     from fea.commands import _trainer
 
     return _trainer.run(arguments)

@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Sequence
 
-from fea.commands._renamed import refuse_moved
+from fea.commands._renamed import refuse_renamed
 from fea.commands.fit import SETTINGS, asks_for_help, opening
 from fea.errors import FEAError
 
@@ -40,7 +40,7 @@ def plan_memory(arguments: Sequence[str]) -> str:
     own.add_argument("--gpu", nargs="?", const="")
     known, rest = own.parse_known_args(list(arguments))
     card = None if known.gpu is None else _bytes(known.gpu)
-    refuse_moved(rest)
+    refuse_renamed(rest)
     from fea.commands._trainer import Planner, run
     from fea.memory.advice import table, verdict
     from fea.memory.plan import plan

@@ -201,9 +201,18 @@ def read_tried(file: Path) -> tuple[dict[str, Any], list[Tried]]:
 
     Returns:
         What decides the outcome, as plain values, and the faces that were tried, in their order; both empty before it began.
+
+    Raises:
+        FEAError: a line was not written by a synthesis.
     """
-    settings, *entries = whole_lines(tried_of(file)) or [{}]
-    return settings, [Tried(**entry) for entry in entries]
+    try:
+        settings, *entries = whole_lines(tried_of(file)) or [{}]
+        return dict(settings), [Tried(**entry) for entry in entries]
+    except (TypeError, ValueError) as error:
+        raise FEAError(
+            f"'{tried_of(file)}' holds a line that no synthesis of this release wrote ({error}); take it and '{file.name}' out "
+            "of the folder"
+        ) from error
 
 
 def admitted(file: Path) -> list[Admitted]:

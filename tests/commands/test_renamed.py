@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fea.cli import main
-from fea.commands._renamed import refuse_moved
+from fea.commands._renamed import refuse_renamed
 from fea.errors import FEAError
 from fea.training import renamed
 from fea.training.renamed import NEW_NAMES, translated
@@ -53,8 +53,8 @@ def test_an_option_with_an_old_name_is_one_sentence(command: str, old: str, caps
 @pytest.mark.parametrize("words", OPTIONS, ids=" ".join)
 def test_an_old_name_is_found_in_every_way_to_write_it(words: list[str]) -> None:
     with pytest.raises(FEAError, match=rf"^option {words[0].split('=')[0].rstrip('+')}: '{OLD}' is called 'fea\.drawn"):
-        refuse_moved(["fit", *(word.replace("OLD", OLD) for word in words)])
-    refuse_moved(["fit", *(word.replace("OLD", NEW_NAMES[OLD]) for word in words)])
+        refuse_renamed(["fit", *(word.replace("OLD", OLD) for word in words)])
+    refuse_renamed(["fit", *(word.replace("OLD", NEW_NAMES[OLD]) for word in words)])
 
 
 @pytest.mark.parametrize("words", [["--config", "c.yaml"], ["--config=c.yaml"], ["-c", "c.yaml"]], ids=" ".join)
@@ -65,11 +65,11 @@ def test_a_config_with_an_old_name_is_named(
     monkeypatch.chdir(tmp_path)
     Path("c.yaml").write_text(text)
     with pytest.raises(FEAError, match=r"^config 'c.yaml': '(.*)' is called '(.*)' now; write that$"):
-        refuse_moved(["fit", *words])
+        refuse_renamed(["fit", *words])
     for old, new in NEW_NAMES.items():
         text = text.replace(old, new)
     Path("c.yaml").write_text(text)
-    refuse_moved(["fit", *words])
+    refuse_renamed(["fit", *words])
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_a_setting_with_an_old_name_is_one_sentence(
     monkeypatch.setitem(renamed.NEW_SETTINGS, "model.older", "model.group.newer")
     Path("c.yaml").write_text("model:\n  class_path: fea.grpo.GRPOModule\n  init_args:\n    older: 1\n")
     with pytest.raises(FEAError, match=r": 'model\.older' is called 'model\.group\.newer' now; write that$"):
-        refuse_moved(["fit", *words])
-    refuse_moved(["fit", "--trainer.older=1"])
+        refuse_renamed(["fit", *words])
+    refuse_renamed(["fit", "--trainer.older=1"])
 
 
 @pytest.mark.parametrize("words", [["--model.kind=olde"], ["--model.init_args.kind", "olde"], ["--config", "c.yaml"]])
@@ -101,13 +101,13 @@ def test_a_value_with_an_old_name_is_one_sentence(
     monkeypatch.setitem(renamed.NEW_VALUES, "model.kind", {"olde": "old"})
     Path("c.yaml").write_text("model: {init_args: {kind: olde}}\n")
     with pytest.raises(FEAError, match=r": 'olde' is called 'old' now; write that$"):
-        refuse_moved(["fit", *words])
-    refuse_moved(["fit", "--model.name=olde"])
+        refuse_renamed(["fit", *words])
+    refuse_renamed(["fit", "--model.name=olde"])
 
 
 def test_what_is_no_config_is_left_to_the_parser(tmp_path: Path) -> None:
-    refuse_moved(["fit", "--config", str(tmp_path / "nowhere.yaml"), "--config"])
-    refuse_moved(["fit", "--data", "[1, {", "--resume"])
+    refuse_renamed(["fit", "--config", str(tmp_path / "nowhere.yaml"), "--config"])
+    refuse_renamed(["fit", "--data", "[1, {", "--resume"])
 
 
 def test_nothing_heavy_is_loaded_for_it() -> None:

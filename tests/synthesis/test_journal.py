@@ -20,7 +20,7 @@ from fea.errors import FEAError
 from fea.prompts.answer import parse
 from fea.synthesis.attempts import Outcome
 from fea.synthesis.datacard import write_datacard
-from fea.synthesis.journal import Journal, admitted
+from fea.synthesis.journal import Journal, admitted, read_tried, tried_of
 from fea.synthesis.recipe import Recipe
 
 ORIGIN = {"round": 2, "seed": 7, "base": "Qwen2.5-VL-3B-Instruct", "model": "abc", "prompt": "1"}
@@ -151,3 +151,13 @@ def test_the_card_counts_by_class_unit_and_reason(prompts: list[Prompt], tmp_pat
     assert "| missed | 1 |" in card
     assert "source faces: drawn" in card
     assert "Qwen research license" in card
+
+
+@pytest.mark.parametrize("line", ["[1, 2]", '{"batch": 0}', "not JSON", '"text"'])
+def test_a_foreign_line_is_one_sentence(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "s.jsonl"
+    tried_of(file).write_text(f'{{"images": "."}}\n{line}\n')
+    with pytest.raises(
+        FEAError, match=r"s\.jsonl\.tried' holds a line that no synthesis of this release wrote .*; take it"
+    ):
+        read_tried(file)
