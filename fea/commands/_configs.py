@@ -11,14 +11,16 @@ from fea.errors import FEAError
 
 
 def configs(arguments: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each config file among the words of a command, with what it holds; what is no file is left to the parser.
+    """Each config file among the words of a command, with what it holds; settings in place of a file are left to the parser.
 
     Raises:
-        FEAError: a file holds no settings; the parser would not say which of them it is.
+        FEAError: there is no such file, or it holds no settings; the parser would not say which of them it is.
     """
     for file in _named(arguments):
         if Path(file).is_file():
             yield file, _read(file)
+        elif file.endswith((".yaml", ".yml")):
+            raise FEAError(f"there is no file '{Path(file).resolve()}'; check the path")
 
 
 def _named(arguments: Sequence[str]) -> Iterator[str]:

@@ -105,9 +105,14 @@ def test_a_value_with_an_old_name_is_one_sentence(
     refuse_renamed(["fit", "--model.name=olde"])
 
 
-def test_what_is_no_config_is_left_to_the_parser(tmp_path: Path) -> None:
-    refuse_renamed(["fit", "--config", str(tmp_path / "nowhere.yaml"), "--config"])
+def test_what_is_no_config_is_left_to_the_parser() -> None:
+    refuse_renamed(["fit", "--config", "{seed_everything: 0}", "--config"])
     refuse_renamed(["fit", "--data", "[1, {", "--resume"])
+
+
+def test_a_config_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FEAError, match=r"there is no file '.*/nowhere\.yaml'; check the path"):
+        refuse_renamed(["fit", "--config", str(tmp_path / "nowhere.yaml")])
 
 
 def test_nothing_heavy_is_loaded_for_it() -> None:
