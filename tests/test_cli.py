@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
@@ -17,7 +16,7 @@ import datasets
 import pytest
 import torch
 import yaml
-from conftest import CONFIGS, fit, fit_arguments
+from conftest import fit, fit_arguments
 
 from fea import cli
 from fea.cli import main
@@ -293,28 +292,6 @@ def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["demo"]) == 130
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], [], ["help"]])
-def test_help_names_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 0
-    shown = capsys.readouterr().out
-    assert all(f"\n  {name:<12} {verb.told}\n" in shown for name, verb in cli.COMMANDS.items())
-
-
-@pytest.mark.parametrize("arguments", [["data"], ["data", "--help"], ["help", "data"]])
-def test_a_group_lists_its_members(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 0
-    shown = capsys.readouterr().out
-    assert re.findall(r"^  (data \w+) ", shown, re.MULTILINE) == ["data check", "data faces", "data split"]
-    assert cli.COMMANDS["data check"].told in shown
-
-
-@pytest.mark.parametrize("name", cli.COMMANDS)
-def test_the_line_of_the_help_is_the_first_of_the_docstring(name: str) -> None:
-    verb = cli.COMMANDS[name]
-    assert (inspect.getdoc(verb.load()) or "").splitlines()[0] == verb.told
-    assert verb.told.endswith(".")
-
-
 def test_a_file_of_the_commands_holds_verbs_or_says_that_it_does_not() -> None:
     folder = Path(cli.__file__).parent / "commands"
     files = {f"fea.commands.{file.stem}" for file in folder.glob("[!_]*.py")}
@@ -322,32 +299,6 @@ def test_a_file_of_the_commands_holds_verbs_or_says_that_it_does_not() -> None:
         "fea.iterate",
         "fea.drawn.faces",
     }
-
-
-HEAVY = {"torch", "lightning", "transformers", "datasets", "pyarrow", "tensorboard", "flask"}
-
-
-def loaded(*words: str) -> set[str]:
-    """The packages that a command has loaded when it ends."""
-    code = (
-        "import sys, atexit; from fea.cli import main\n"
-        "atexit.register(lambda: print(*sorted({m.partition('.')[0] for m in sys.modules})))\n"
-        f"main({list(words)})"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    return set(shown.splitlines()[-1].split())
-
-
-@pytest.mark.parametrize("words", [["--help"], ["data"], ["help"], ["--version"]])
-def test_the_dispatcher_loads_nothing_heavy(words: list[str]) -> None:
-    seen = loaded(*words)
-    assert "fea" in seen
-    assert not seen & (HEAVY | {"numpy", "PIL", "jsonargparse", "yaml"})
-
-
-@pytest.mark.parametrize("name", cli.COMMANDS)
-def test_the_help_of_a_command_loads_nothing_heavy(name: str) -> None:
-    assert not loaded(*name.split(), "--help") & HEAVY
 
 
 def test_the_module_is_the_same_program() -> None:
@@ -358,55 +309,6 @@ def test_the_module_is_the_same_program() -> None:
     refused = subprocess.run([sys.executable, "-m", "fea", "fti"], capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == "fea: error: there is no command 'fti'; did you mean 'fit'?\n"
-
-
-def helped(words: list[str]) -> object:
-    """The exit code of a help, of ours or of the parser's."""
-    try:
-        return main(words)
-    except SystemExit as ended:
-        return ended.code
-
-
-@pytest.mark.parametrize(
-    ("command", "told"),
-    [
-        ("analyze", ["one row an image", "images ", "--model ", "--out ", "by default they are printed as CSV"]),
-        ("demo", ["Teaches a tiny model to read drawn faces", "--quick ", "--controls ", "--seed ", "folder of runs"]),
-        ("review", ["on a local page", " file ", "--reviewer ", "--port ", "login name", "--open_browser "]),
-        ("data faces", ["Draws faces into image files", " out ", "--n ", "--seed ", "number of faces"]),
-        ("data check", ["Counts what is in a data file", " file ", "--image_root ", "allowed emotions"]),
-        (
-            "fit",
-            ["usage: fea fit ", "--config ", "--ckpt_path ", "--print_config", "--resume ", "fea fit --trainer.help"],
-        ),
-        ("test", ["usage: fea test ", "the checkpoint to be measured", "fea test --data.help CLASS"]),
-        ("plan", ["usage: fea plan [--gpu SIZE]", "Plans the memory", "--config ", "fea fit --model.help CLASS"]),
-        ("fit --trainer.help", ["--trainer.max_steps ", "--trainer.devices ", "--seed_everything ", "--resume"]),
-        ("fit --model.help fea.grpo.GRPOModule", ["group_size GROUP_SIZE", "completions of each prompt"]),
-        ("fit --data.help fea.data.module.FEADataModule", ["batch_size BATCH_SIZE", "prompts in a training batch"]),
-    ],
-)
-def test_help_of_a_command_is_its_docstring(command: str, told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    words = command.split()
-    assert helped(words if "--" in command else [*words, "--help"]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    if "--" not in command:
-        assert helped(["help", *words]) == 0
-        assert " ".join(capsys.readouterr().out.split()) == shown
-    assert [words for words in told if " ".join(words.split()) not in shown] == []
-
-
-def test_the_settings_of_the_short_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
-    def shown(*words: str) -> set[str]:
-        assert helped(["fit", "--config", str(CONFIGS / "grpo.yaml"), *words]) == 0
-        return set(re.findall(r"--([\w.]+)", capsys.readouterr().out.replace("init_args.", "")))
-
-    named = {name for name in shown("--help") - {"SETTING"} if not name.endswith(".help")}
-    assert len(named) > 15
-    kinds = ("--model.help", "fea.grpo.GRPOModule"), ("--data.help", "fea.data.module.FEADataModule")
-    logger = ("--trainer.logger.help", "lightning.pytorch.loggers.TensorBoardLogger")
-    assert named <= shown("--trainer.help") | shown(*kinds[0]) | shown(*kinds[1]) | shown(*logger)
 
 
 def test_faces_are_drawn_and_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,17 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import imagehash
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from fea.cli import main
-from fea.data.leaks import BITS, tied
 from fea.data.record import key_of
-from fea.data.strata import deal
-from fea.drawn.drawing import DRAWN_AUS
-from fea.drawn.faces import EMOTIONS, sample_expression, write_faces
+from fea.drawn.faces import write_faces
 from fea.review import split
 
 Record = dict[str, Any]
@@ -107,34 +102,6 @@ def test_neither_people_nor_copies_are_on_both_sides(
     assert "  27 lines are of people who are kept together because" in shown
 
 
-def test_people_whose_images_look_alike_are_joined_in_any_order() -> None:
-    chance = np.random.default_rng(0)
-    hashes = chance.random((700, BITS)) < 0.5
-    for number in range(100, 700, 3):  # chains across blocks: each differs a little from one that stands 100 before it
-        hashes[number] = hashes[number - 100] ^ (chance.permutation(BITS) < chance.integers(0, 9))
-    hashes[1:100:10] = hashes[0:100:10]  # of one person
-    people = np.arange(700) // 2
-    groups, pairs = tied(hashes, people, distance=5)
-    expected = people.copy()
-    alike = [(i, j) for i, j in itertools.combinations(range(700), 2) if (hashes[i] != hashes[j]).sum() <= 5]
-    for i, j in alike * 8:
-        expected[expected == expected[j]] = expected[i]
-    assert len(set(expected)) < 300
-    assert (np.equal.outer(groups, groups) == np.equal.outer(expected, expected)).all()
-    assert set(groups) == set(range(len(set(expected))))
-    across = [(i, j) for i, j in alike if people[i] != people[j]]
-    first = dict(reversed(across))
-    assert [(pair.first, pair.second) for pair in pairs] == sorted(first.items())
-    assert all(pair.bits == (hashes[pair.first] != hashes[pair.second]).sum() for pair in pairs)
-
-
-def test_distance_0_joins_equal_hashes_alone() -> None:
-    hashes = np.zeros((3, BITS), dtype=bool)
-    hashes[2, 0] = True
-    assert tied(hashes, np.arange(3), distance=0)[0].tolist() == [0, 0, 1]
-    assert tied(hashes, np.arange(3), distance=1)[0].tolist() == [0, 0, 0]
-
-
 def test_lines_without_a_subject_are_people_of_their_own(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = lines_of(file)
     for record in records[:5]:
@@ -149,66 +116,6 @@ def test_lines_without_a_subject_are_people_of_their_own(file: Path, capsys: pyt
 
 
 # --- shares ---
-
-
-def world(lines: int, people: int) -> NDArray[np.int64]:
-    """Labels of drawn people, (people, 1 + labels)."""
-    held = np.zeros((people, 1 + len(EMOTIONS) + len(DRAWN_AUS)), dtype=np.int64)
-    for number in range(lines):
-        chance = np.random.default_rng([1, number])
-        emotion, grades = sample_expression(chance)
-        labels = [1, *(word == emotion for word in EMOTIONS), *(unit in grades for unit in DRAWN_AUS)]
-        held[number % people if number < people else chance.integers(people)] += labels
-    return held
-
-
-def largest_deviation(held: NDArray[np.int64], chosen: NDArray[np.bool_], share: float) -> float:
-    return float(np.abs(held[chosen].sum(0) / held.sum(0) - share).max())
-
-
-@pytest.mark.parametrize(("people", "share"), [(1000, 0.1), (100, 0.1), (40, 0.2)])
-def test_shares_are_closer_than_those_of_random_splits(people: int, share: float) -> None:
-    held, chance = world(1000, people), np.random.default_rng(0)
-    by_chance = []
-    for _ in range(100):
-        order = chance.permutation(people)
-        chosen = np.zeros(people, dtype=bool)
-        chosen[order[: np.searchsorted(held[order, 0].cumsum(), share * 1000) + 1]] = True
-        by_chance.append(largest_deviation(held, chosen, share))
-    for seed in range(3):
-        chosen = deal(held, held, share, seed)
-        assert largest_deviation(held, chosen, share) < 0.5 * np.mean(by_chance)
-        assert abs(held[chosen, 0].sum() / 1000 - share) < 0.02
-
-
-def test_a_label_of_two_people_is_on_both_sides_and_that_of_one_is_for_training() -> None:
-    held = np.zeros((60, 4), dtype=np.int64)
-    held[:, 0] = 5
-    held[[7, 8], 1] = held[[8, 30], 2] = held[11, 3] = 1
-    for seed in range(10):
-        chosen = deal(held, held, 0.1, seed)
-        assert chosen[8] != chosen[7] == chosen[30]
-        assert not chosen[11]
-        assert 5 * chosen.sum() == 30
-
-
-def test_a_label_of_two_people_is_on_both_sides_even_if_both_have_too_many_lines() -> None:
-    held = np.tile([2, 0], (60, 1))
-    held[:2] = 100, 1
-    for seed in range(10):
-        chosen = deal(held, held, 0.05, seed)
-        assert chosen[0] != chosen[1]
-        assert chosen.sum() == 1
-
-
-def test_people_with_all_lines_reviewed_come_first_and_the_train_set_keeps_its_share() -> None:
-    held = np.tile([10, 10, 4], (40, 1))
-    tested = held.copy()
-    tested[:30] = 1
-    assert np.flatnonzero(deal(held, tested, 0.2, 0)).min() >= 30
-    tested[:] = 1  # to test on a fifth of all lines would cost all of them
-    assert deal(held, tested, 0.2, 0).sum() == 8
-    assert not deal(held, np.zeros_like(held), 0.2, 0).any()
 
 
 def test_the_seed_decides(file: Path) -> None:
