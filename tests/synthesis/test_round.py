@@ -44,5 +44,5 @@ def test_without_an_image_that_can_be_read_there_is_nothing_to_do(
 ) -> None:
     faces = [example._replace(image=str(tmp_path / "none.png")) for example in examples[:2]]
     journal = Journal(tmp_path / "s.jsonl", {}, tmp_path, ORIGIN)
-    with pytest.raises(FEAError, match="none of 2 images can be read, the first is '.*none.png'"):
+    with pytest.raises(FEAError, match=r"none of 2 images can be read, the first is '.*none\.png'"):
         run(make_policy(), faces, journal, Recipe(), Generation(4), Pace(2))
