@@ -164,6 +164,7 @@ _SYNONYMS: dict[str, str] = {
     "surprise": "surprised surprising astonished astonishment amazed amazement",
 }
 _CANONICAL: dict[str, str] = {word: noun for noun, words in _SYNONYMS.items() for word in words.split()}
+EMOTION_WORDS: dict[str, str] = {**{noun: noun for noun in _SYNONYMS}, **_CANONICAL}  # what may be said, and its noun
 _CORE = re.compile(r"[^\W_](?:.*[^\W_])?", re.DOTALL)  # from the first letter or digit to the last
 _GAPS = re.compile(r"[\s_-]+")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from fea.facs import emotion_name
+from fea.prompts.emotion import answered_emotion, stated_emotion
 from fea.prompts.mentions import Mention, find_mentions
 
 
@@ -21,13 +21,13 @@ class Answer(NamedTuple):
 
     Attributes:
         text: the whole text.
-        aus: FACS numbers claimed inside the think block.
-        emotion: canonical name of the answer; None without an answer block, or if several blocks disagree.
-        well_formed: the text is exactly one non-empty think block, then one non-empty answer block.
-        think: content of the first closed think block, or None.
-        answer: content of the first answer block, or None.
-        mentions: every Action Unit mentioned inside the think block; spans count from the start of the text.
-        think_span: first character and end of the think block with its tags, or None.
+        aus: FACS numbers claimed inside the think blocks.
+        emotion: canonical name of the answer; None without an answer block, or if two emotions are answered.
+        well_formed: the text is exactly one non-empty think block, then one non-empty answer block, as it was asked.
+        think: content of the first think block that says something, or None.
+        answer: content of the first answer block that says something, or None.
+        mentions: every Action Unit mentioned inside the think blocks; spans count from the start of the text.
+        think_span: first character and end of that think block with its tags, or None.
         answer_span: the same for the answer block.
     """
 
@@ -47,64 +47,112 @@ def render(think: str, answer: str) -> str:
     return f"<think>{think}</think><answer>{answer}</answer>"
 
 
-_TAG = re.compile(r"</?(?:think|answer)>")
-
-
-def parse(text: str, emotions: Collection[str] = ()) -> Answer:
+def parse(text: str, emotions: Collection[str] = (), lenient: bool = False) -> Answer:
     """Reads a text. Never raises, whatever the text.
+
+    Tags are read in any case, with blanks inside, as `<thinking>`, without the opening one that a chat template has already
+    written, and without the closing one of a last answer; such texts are not well-formed.
 
     Args:
         text: what a model or a person wrote.
         emotions: the allowed emotions; their words stand for themselves, synonyms of others are resolved to them.
+        lenient: read a text without blocks as a whole, for models that were never told of them.
 
     Returns:
         The answer; a part that cannot be read is None or empty, which rewards and metrics count as wrong.
     """
-    tags = [(match[0], match.start(), match.end()) for match in _TAG.finditer(text)]
-    think_span = next(iter(_blocks(tags, "think")), None)
-    after_think = [tag for tag in tags if think_span is None or tag[1] >= think_span[1]]
-    answer_spans = _blocks(after_think, "answer")
-    think = _content(text, think_span, "think")
-    words = {emotion_name(_content(text, span, "answer") or "", emotions) for span in answer_spans}
-    emotion = words.pop() if len(words) == 1 else ""
-    mentions = tuple(find_mentions(think)) if think else ()
-    offset = think_span[0] + len("<think>") if think_span else 0
-    answer_span = answer_spans[0] if answer_spans else None
+    tags = [_Tag(match["name"].lower(), match["close"] != "", *match.span()) for match in _TAG.finditer(text)]
+    thinks = _blocks(tags, "think", len(text))
+    answers = list(_outside(_blocks(tags, "answer", len(text)), thinks))
+    think, answer = _first(text, thinks), _first(text, answers)
+    said = [text[slice(*block.content)] for block in answers if _says(text, block)]
+    emotion = answered_emotion(said, emotions)
+    if lenient and not thinks:
+        thinks = [_Block((0, len(text)), (0, len(text)))]
+    if lenient and not answers:
+        emotion = stated_emotion(text, emotions)
+    mentions = [mention for block in thinks for mention in _mentions(text, block)]
     return Answer(
         text=text,
         aus=frozenset(mention.number for mention in mentions if mention.claimed),
-        emotion=emotion or None,
+        emotion=emotion,
         well_formed=_well_formed(text, tags),
-        think=think,
-        answer=_content(text, answer_span, "answer"),
-        mentions=tuple(m._replace(span=(m.span[0] + offset, m.span[1] + offset)) for m in mentions),
-        think_span=think_span,
-        answer_span=answer_span,
+        think=text[slice(*think.content)] if think else None,
+        answer=text[slice(*answer.content)] if answer else None,
+        mentions=tuple(mentions),
+        think_span=think.span if think else None,
+        answer_span=answer.span if answer else None,
     )
 
 
-_Tag = tuple[str, int, int]
+class _Tag(NamedTuple):
+    name: str
+    closes: bool
+    start: int
+    end: int
 
 
-def _blocks(tags: list[_Tag], name: str) -> list[tuple[int, int]]:
-    """Spans from each first opening tag to the next closing one."""
-    spans, start = [], None
-    for tag, begin, end in tags:
-        if tag == f"<{name}>" and start is None:
-            start = begin
-        elif tag == f"</{name}>" and start is not None:
-            spans.append((start, end))
-            start = None
-    return spans
+class _Block(NamedTuple):
+    """First character and end of a block, with its tags and without them."""
+
+    span: tuple[int, int]
+    content: tuple[int, int]
 
 
-def _content(text: str, span: tuple[int, int] | None, name: str) -> str | None:
-    return text[span[0] + len(name) + 2 : span[1] - len(name) - 3] if span else None
+_TAG = re.compile(r"<\s{0,3}(?P<close>/?)\s{0,3}(?P<name>think|answer)(?:ing)?\s{0,3}>", re.IGNORECASE)
+
+
+def _blocks(tags: list[_Tag], name: str, end: int) -> list[_Block]:
+    """From each first opening tag to the next closing one."""
+    blocks: list[_Block] = []
+    opened: _Tag | None = None
+    if name == "think" and (first := next(iter(tags), None)) and first.closes and first.name == name:
+        opened = _Tag(name, False, 0, 0)  # the template wrote the opening tag
+    for tag in tags:
+        if tag.name != name:
+            continue
+        if opened is None:
+            opened = None if tag.closes else tag
+        elif tag.closes or name == "answer":  # "<answer>joy<answer>": the slash was forgotten
+            blocks.append(_Block((opened.start, tag.end), (opened.end, tag.start)))
+            opened = None
+    if opened is not None and name == "answer":  # cut off, or never closed
+        blocks.append(_Block((opened.start, end), (opened.end, end)))
+    return blocks
+
+
+def _outside(blocks: list[_Block], others: list[_Block]) -> Iterator[_Block]:
+    """The blocks that do not begin inside one of the others; both are in order."""
+    remaining = iter(others)
+    other = next(remaining, None)
+    for block in blocks:
+        while other is not None and other.span[1] <= block.span[0]:
+            other = next(remaining, None)
+        if other is None or block.span[0] < other.span[0]:
+            yield block
+
+
+def _says(text: str, block: _Block) -> bool:
+    return bool(text[slice(*block.content)].strip())
+
+
+def _first(text: str, blocks: list[_Block]) -> _Block | None:
+    return next((block for block in blocks if _says(text, block)), next(iter(blocks), None))
+
+
+def _mentions(text: str, block: _Block) -> list[Mention]:
+    start, end = block.content
+    found = find_mentions(text[start:end])
+    return [mention._replace(span=(mention.span[0] + start, mention.span[1] + start)) for mention in found]
+
+
+_ASKED = ["<think>", "</think>", "<answer>", "</answer>"]
 
 
 def _well_formed(text: str, tags: list[_Tag]) -> bool:
-    if [tag for tag, _, _ in tags] != ["<think>", "</think>", "<answer>", "</answer>"]:
+    if [text[tag.start : tag.end] for tag in tags] != _ASKED:
         return False
-    (_, _, think), (_, think_end, after), (_, answer, words), (_, words_end, end) = tags
-    outside = text[: tags[0][1]] + text[after:answer] + text[end:]
-    return not outside.strip() and bool(text[think:think_end].strip()) and bool(text[words:words_end].strip())
+    (think, think_end, answer, answer_end) = tags
+    outside = text[: think.start] + text[think_end.end : answer.start] + text[answer_end.end :]
+    inside = text[think.end : think_end.start], text[answer.end : answer_end.start]
+    return not outside.strip() and all(map(str.strip, inside))

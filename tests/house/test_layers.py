@@ -15,7 +15,7 @@ PLAN = """
     errors advantages losses
     system       signals files lines processes randomness machine
     facs
-    prompts      mentions answer prompt
+    prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset
     data         example record jsonl source unknown table mixture images prompt loader module leaks strata
     drawn        pen drawing wording faces module

@@ -1,0 +1,190 @@
+"""What a text says of the Action Units that it names: that they are there, that they are not, or neither.
+
+A sentence is read from name to name. Each place that names units is judged by the words before it, back to the start of its
+clause, and by the words after it, up to the next name; `fea.prompts.rules` says what the words mean. What is said of several
+that are joined ("brow lowering (AU4) and jaw drop (AU26) are absent") is said of each, and what a heading says is said of all
+below it. Without any such word a unit is claimed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from fea.prompts.rules import AFTER, BEFORE, Verdict
+from fea.prompts.spotting import Spot
+
+_SENTENCE_END = re.compile(r"(?<!\n[0-9])(?:[.](?!\w)|[!?])|\n")
+_CLAUSE_START = re.compile(
+    r"[;,]|\b(?:and|(?<!nothing\s)but|however|although|though|while|whereas|yet|because|since|given|so|(?<!such\s)as(?!\sif)|considering)\b",
+    re.IGNORECASE,
+)
+_CLAUSE = 300  # characters before a unit that can change what is said of it: more than a clause has
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|do|does|did|shows?|see|looks?|appears?|seems?|can|cannot|with|without|but|there|no|not|i|we|it"
+    r"|this|that|which)\b",
+    re.IGNORECASE,
+)
+_OR = re.compile(r"\b(?:or|nor)\b", re.IGNORECASE)
+_INSTANCE = re.compile(r"\s{0,3}(?:such\sas|including|like|namely|neither)\b", re.IGNORECASE)
+_NO_NOUN = re.compile(r"\b(?:no|without|neither|lack\sof|absence\sof)\b(?P<noun>[^,;]{0,80})$", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"[\s)\]]{0,4}(?:is|are|was|were|ha(?:s|ve)|do(?:es)?|shows?|looks?|seems?|appears?)\b", re.IGNORECASE
+)
+_SINGULAR = re.compile(
+    r"[\s)\]]{0,4}(?:is|was|has|does|remains|isn't|wasn't|doesn't|(?!this|always|perhaps)[a-z]{3,12}s)\b", re.IGNORECASE
+)
+_PLURAL = re.compile(
+    r"[\s)\]]{0,4}(?:are|were|have|do|show|look|seem|appear|remain|both|all|aren't|weren't|don't|,?\s?(?:neither|none)\sof)\b",
+    re.IGNORECASE,
+)
+_JOINED = re.compile(
+    r"[)\]\s]{0,4}(?:,?\s{0,2}(?P<word>and|or|nor)\b|,)(?P<phrase>[^,;:()\n]{0,60})\(?\s{0,2}", re.IGNORECASE
+)
+_CORRECTED = re.compile(
+    r"[)\s,.;-]{0,4}(?:or\srather|i\smean|correction|scratch\sthat|make\sthat|no,?\swait|sorry)\b[^;.]{0,20}",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(r"[^:]{1,60}:[\s-]{0,8}$")
+_LETTER = re.compile(r"[^\W\d_x]")  # "[x]" is a box
+_ASKS = re.compile(r"\W{0,4}(?:is|are|does|do|can|could|what|which|whether|where)\b", re.IGNORECASE)
+_HYPOTHETICAL = re.compile(r"\b(?:would|could|might|if|unless)\b", re.IGNORECASE)
+_INSTEAD = re.compile(r"\b(?:unlike|without|rather\sthan|instead\sof)\W{0,3}$", re.IGNORECASE)
+
+
+class _Place(NamedTuple):
+    """A place in its sentence: the words since the place before, those up to the next, and its joint to the former."""
+
+    spot: Spot
+    since: str
+    until: str
+    joint: str
+
+
+def verdicts(text: str, spots: Sequence[Spot]) -> Iterator[tuple[Spot, Verdict]]:
+    """What a text says of each place that names units, in order.
+
+    Args:
+        text: the text as `fea.prompts.spotting.plain` leaves it.
+        spots: the places that `fea.prompts.spotting.spots` finds in it.
+    """
+    heading: Verdict | None = None
+    for start, end, inside in _sentences(text, spots):
+        first = text[start : inside[0].start if inside else end]
+        if not inside:
+            heading = _said_before(first) if _HEADING.search(first) else None if _LETTER.search(first) else heading
+            continue
+        if text[max(start - 1, 0) : start] != "\n" or _VERB.search(first):
+            heading = None
+        places = list(_places(text, start, end, list(_settled(text, inside))))
+        said = _sentence(places, heading)
+        if text[end : end + 1] == "?":
+            asked = places if _ASKS.match(first) else [] if _LETTER.search(places[-1].until) else places[-1:]
+            said[len(said) - len(asked) :] = ["supposed"] * len(asked)
+        if _HYPOTHETICAL.search(text, start, end):  # "without AU4 it would be joy" does not take AU4 back
+            said = ["supposed" if verdict == "denied" else verdict for verdict in said]
+        yield from zip((place.spot for place in places), said, strict=True)
+
+
+def _sentences(text: str, spots: Sequence[Spot]) -> Iterator[tuple[int, int, Sequence[Spot]]]:
+    """First character and end of each sentence, and the places in it; a list that runs over a line end stays whole."""
+    start = first = last = 0
+    for end, beyond in [*(match.span() for match in _SENTENCE_END.finditer(text)), (len(text), len(text))]:
+        while last < len(spots) and spots[last].start < end:
+            last += 1
+        if last == first or spots[last - 1].end <= end:
+            yield start, end, spots[first:last]
+            start, first = beyond, last
+
+
+def _settled(text: str, spots: Sequence[Spot]) -> Iterator[Spot]:
+    """The places; of "unlike AU12, AU20 pulls" the last unit is no part of what is put aside."""
+    for spot in spots:
+        before, after = text[max(0, spot.start - 20) : spot.start], text[spot.end : spot.end + 20]
+        if spot.commas and _INSTEAD.search(before) and _SINGULAR.match(after):
+            *others, last = spot.items
+            yield Spot(tuple(others), spot.start, others[-1].span[1])
+            yield Spot((last,), last.span[0], spot.end)
+        else:
+            yield spot
+
+
+def _places(text: str, start: int, end: int, spots: Sequence[Spot]) -> Iterator[_Place]:
+    begins = [*(spot.start for spot in spots), end]
+    for i, spot in enumerate(spots):
+        since = text[(spots[i - 1].end if i else start) : spot.start]
+        joined = _JOINED.fullmatch(since) if i else None
+        joint = (joined["word"] or ",").lower() if joined and not _VERB.search(joined["phrase"]) else ""
+        # Up to a next place the words do not end: "AU12 no AU4" says no of AU4.
+        until = text[spot.end : begins[i + 1]] + ("\x00" if i + 1 < len(spots) else "")
+        yield _Place(spot, since, until, joint)
+
+
+def _sentence(places: Sequence[_Place], heading: Verdict | None) -> list[Verdict]:
+    behind = _behind(places)
+    said: list[Verdict] = []
+    before: Verdict | None = None
+    for i, place in enumerate(places):
+        if i and _CORRECTED.fullmatch(place.since):
+            said[-1] = "denied"
+        since = (
+            place.since[behind[i - 1][1] :] if i else place.since
+        )  # what was said of the place before is not said of this
+        own = _said_before(_clause(since, place.until))
+        before = own or (before if _carries(places, i) else None)
+        heading = own if _HEADING.search(since) else heading
+        after = behind[i][0]
+        said.append("denied" if after == "denied" else before or after or heading or "claimed")
+    return said
+
+
+def _behind(places: Sequence[_Place]) -> list[tuple[Verdict | None, int]]:
+    """What the words after each place say of it, and how many of them do; a plural says it of all that are joined."""
+    behind = [_said_after(place.until) for place in places]
+    reach = ""
+    for i in range(len(places) - 1, 0, -1):
+        verdict, until, joint = behind[i][0], places[i].until, places[i].joint
+        if verdict and not (reach and behind[i][1] == 0):
+            reach = "all" if _PLURAL.match(until) else "last" if _SINGULAR.match(until) else "words"
+        spreads = reach == "all" or (reach == "words" and joint != ",")
+        if verdict in ("denied", "supposed") and joint and spreads and behind[i - 1][0] is None:
+            behind[i - 1] = (verdict, 0)
+    return behind
+
+
+def _carries(places: Sequence[_Place], i: int) -> bool:
+    """Whether "no" or "maybe" before a place is said of the next too: "no frown (AU4), wide eyes (AU5) or open lips (AU25)"."""
+    joint = places[i].joint
+    if joint != ",":
+        return bool(joint)
+    following = next(
+        (place.joint for place in places[i + 1 : i + 8] if place.joint != ","), ""
+    )  # lists are no longer than that
+    return following in ("or", "nor")
+
+
+def _clause(since: str, until: str) -> str:
+    """The words before a place that belong to its clause."""
+    words = since[-_CLAUSE:]
+    start = 0
+    for boundary in _CLAUSE_START.finditer(words):
+        rest = words[boundary.end() :]
+        verb = _VERB.search(rest) is not None
+        listed = _INSTANCE.match(rest) or (_OR.search(rest) and not verb)  # "no AUs, such as", "no brow, lid or lip"
+        shared = (
+            boundary[0].lower() == "and"
+            and (no := _NO_NOUN.search(words, 0, boundary.start()))
+            and not (verb or _VERB.search(no["noun"]) or _SUBJECT.match(until))
+        )
+        if not (listed or shared):
+            start = boundary.end()
+    return words[start:]
+
+
+def _said_before(words: str) -> Verdict | None:
+    return next((rule.verdict for rule in BEFORE if rule.words.search(words)), None)
+
+
+def _said_after(words: str) -> tuple[Verdict | None, int]:
+    return next(((rule.verdict, match.end()) for rule in AFTER if (match := rule.words.match(words))), (None, 0))

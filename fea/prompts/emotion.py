@@ -1,0 +1,72 @@
+"""The emotion that a text answers, whatever it is wrapped in: a sentence, JSON, LaTeX, a grade, a confidence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+
+from fea.facs import EMOTION_WORDS, emotion_name
+
+_MARKUP = re.compile(r"\\(?:boxed|text|mathrm|textbf)\b|[{}$\"*`\\]|[\s_]+")
+# Up to three words may stand between a denial and what it denies: "not a very happy face".
+_DENIED = re.compile(
+    r"\b(?:not|no|never|without|neither|nor|isn['\u2019]t|non|rather than|instead of)(?:[ -]\w{1,12}){0,3}[ -]$",
+    re.IGNORECASE,
+)
+_STATED = re.compile(
+    r"\b(?:emotion|answer|expression|label|feeling|conclusion)\s{0,2}(?::|=|is\b)(?P<said>[^.;!?\n]{1,80})",
+    re.IGNORECASE,
+)
+# "Happily surprised" is two emotions unless the vocabulary has it as one.
+_WORDS = {form: noun for word, noun in EMOTION_WORDS.items() for form in (word, f"{word}ly", f"{word[:-1]}ily")}
+
+
+def answered_emotion(answers: Iterable[str], vocabulary: Collection[str] = ()) -> str | None:
+    """Canonical name of the one emotion that answers name, each in its own words.
+
+    Args:
+        answers: contents of answer blocks that say something.
+        vocabulary: the allowed emotions, as `fea.facs.emotion_name` takes them.
+
+    Returns:
+        The name; a single answer without a known word is returned as it is, cleaned; None if there is no answer, if
+        emotions are only denied, or if two are named.
+    """
+    names = {name for answer in answers for name in _named(answer, vocabulary) or {emotion_name(answer, vocabulary)}}
+    return (names.pop() or None) if len(names) == 1 else None
+
+
+def stated_emotion(text: str, vocabulary: Collection[str] = ()) -> str | None:
+    """The emotion that a text without an answer block states last ("Emotion: sadness"), or else the only one that it names."""
+    for stated in reversed(list(_STATED.finditer(text.replace("*", " ")))):
+        if names := _named(stated["said"], vocabulary):
+            return (names.pop() or None) if len(names) == 1 else None
+    names = _named(text, vocabulary)
+    return (names.pop() or None) if len(names) == 1 else None
+
+
+def _named(text: str, vocabulary: Collection[str]) -> set[str]:
+    """Canonical names of the emotions in a text; {""} if it only denies some, none if it knows none."""
+    whole = emotion_name(text, vocabulary)
+    if whole in vocabulary or whole in EMOTION_WORDS:
+        return {whole}
+    words = _MARKUP.sub(" ", text)
+    found = [
+        (match[0], words[max(0, match.start() - 60) : match.start()])
+        for match in _pattern(tuple(vocabulary)).finditer(words)
+    ]
+    claimed = {_name(word, vocabulary) for word, before in found if not _DENIED.search(before)}
+    return claimed or ({""} if found else set())
+
+
+def _name(word: str, vocabulary: Collection[str]) -> str:
+    name = emotion_name(word, vocabulary)
+    return name if name in vocabulary else emotion_name(_WORDS.get(name, name), vocabulary)
+
+
+@lru_cache
+def _pattern(vocabulary: tuple[str, ...]) -> re.Pattern[str]:
+    words = sorted({*vocabulary, *_WORDS}, key=len, reverse=True)  # "happily surprised" before "surprised"
+    phrases = "|".join(re.escape(word).replace(r"\ ", r"[\s_-]+") for word in words)
+    return re.compile(rf"(?<![^\W_])(?:{phrases})(?![^\W_])", re.IGNORECASE)
