@@ -46,11 +46,17 @@ _CORRECTED = re.compile(
     r"[)\s,.;-]{0,4}(?:or\srather|i\smean|correction|scratch\sthat|make\sthat|no,?\swait|sorry)\b[^;.]{0,20}",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"[^:]{1,60}:[\s-]{0,8}$")
+_HEADING = re.compile(r"[^:]{1,60}:[\s-]{0,8}$|\s{0,3}#{1,6}\s[^:]{1,60}$")
 _LETTER = re.compile(r"[^\W\d_x]")  # "[x]" is a box
 _ASKS = re.compile(r"\W{0,4}(?:is|are|does|do|can|could|what|which|whether|where)\b", re.IGNORECASE)
 _HYPOTHETICAL = re.compile(r"\b(?:would|could|might|if|unless)\b", re.IGNORECASE)
-_INSTEAD = re.compile(r"\b(?:unlike|without|rather\sthan|instead\sof)\W{0,3}$", re.IGNORECASE)
+_INSTEAD = re.compile(
+    r"\b(?:unlike|without|rather\sthan|instead\sof|absence\sof|lack\sof|despite\sno|with\sno)\W{0,3}$", re.IGNORECASE
+)
+_ACTS = re.compile(
+    r"\s{1,2}(?:is|are|was|were|ha(?:s|ve)|do(?:es)?|show|mean|suggest|indicate|point|make|look|give|pull|[a-z]{3,12}s)\b",
+    re.IGNORECASE,
+)
 
 
 class _Place(NamedTuple):
@@ -99,13 +105,15 @@ def _sentences(text: str, spots: Sequence[Spot]) -> Iterator[tuple[int, int, Seq
 
 
 def _settled(text: str, spots: Sequence[Spot]) -> Iterator[Spot]:
-    """The places; of "unlike AU12, AU20 pulls" the last unit is no part of what is put aside."""
+    """The places; of "unlike AU12, AU20 pulls" the subject of the verb is no part of what is put aside."""
     for spot in spots:
         before, after = text[max(0, spot.start - 20) : spot.start], text[spot.end : spot.end + 20]
-        if spot.commas and _INSTEAD.search(before) and _SINGULAR.match(after):
-            *others, last = spot.items
-            yield Spot(tuple(others), spot.start, others[-1].span[1])
-            yield Spot((last,), last.span[0], spot.end)
+        if spot.joints[:1] == (",",) and _INSTEAD.search(before) and _ACTS.match(after):
+            cut = (
+                1 if set(spot.joints) != {","} else len(spot.items) - 1
+            )  # "unlike AU12, AU20 and AU5 show", "..., AU20 shows"
+            yield Spot(spot.items[:cut], spot.start, spot.items[cut - 1].span[1])
+            yield Spot(spot.items[cut:], spot.items[cut].span[0], spot.end)
         else:
             yield spot
 

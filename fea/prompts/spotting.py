@@ -2,9 +2,9 @@
 
 A unit is named by its code ("AU12", "au_06", "AUL12C", "AU04_r", "action unit 12"), by a list with one prefix ("AUs 6
 and 12", "AU6+12", "AU: [4, 7]", "Action units present: 9, 15"; a range such as "AU1-2" is a list of two), by its name with its
-number ("cheek raiser (6)"), or by its name alone where the table calls the unit a doer ("the cheek raiser", but not "lips
-part", which plain prose says of lips). Every pattern is bounded, so that the time grows with the length of the text and not
-faster, whatever a policy under training may write.
+number ("cheek raiser (6)"), by its name alone where the table calls the unit a doer ("the cheek raiser", but not "lips part",
+which plain prose says of lips), and by a bare number in a table's column of units. Every pattern is bounded, so that the time
+grows with the length of the text and not faster, whatever a policy under training may write.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Spot(NamedTuple):
         start: first character of what names them, its prefix included ("AUs absent: 4, 5" starts at "AUs").
         end: end, with the units' own names behind their codes.
         defined: a single code that is followed by its own name as in a glossary ("AU6: cheek raiser").
-        commas: the last two items are joined by a comma and nothing else.
+        joints: what stands between the items: ",", "and", "+", ...
     """
 
     items: tuple[Item, ...]
     start: int
     end: int
     defined: bool = False
-    commas: bool = False
+    joints: tuple[str, ...] = ()
 
 
 # What looks different and means the same becomes one character, so that places in the text stay the same.
@@ -85,7 +85,7 @@ _REMARK = (
     r"|visible|likely|possibl[ey]|probably|maybe|perhaps|intensity|level|score|value|confidence|probability)\b))[^()]{0,60}\))"
 )
 _JOINT = (
-    r"(?P<joint>(?:[,/+&|]|(?:and|or|nor|plus|y|et|e|und)\b|[\u548c\u3068\u53ca\u4e0e]){1}(?:\s{0,3}(?:and|or|nor)\b)?)"
+    r"(?P<joint>(?:[,/+&]|(?:and|or|nor|plus|y|et|e|und)\b|[\u548c\u3068\u53ca\u4e0e]){1}(?:\s{0,3}(?:and|or|nor)\b)?)"
 )
 # A number without prefix is a unit unless it counts something: "AU12 and 2 folds", "AU12, 4/5".
 _COUNTS = (
@@ -118,9 +118,8 @@ _NAMED = re.compile(
 
 def spots(text: str) -> list[Spot]:
     """All places of a text, as `plain` leaves it, that name Action Units, in order and without overlap."""
-    coded = list(_lists(text))
     found, position = [], 0
-    for spot in sorted([*coded, *_names(text)], key=lambda spot: spot.start):
+    for spot in sorted([*_lists(text), *_names(text), *_cells(text)], key=lambda spot: spot.start):
         if spot.start >= position:
             found.append(spot)
             position = spot.end
@@ -131,17 +130,18 @@ def _lists(text: str) -> Iterator[Spot]:
     """Codes joined by nothing but "and", commas and the like."""
     position = 0
     while head := _HEAD.search(text, position):
-        items, joint = [_item(head, head.start())], ""
+        items, joints = [_item(head, head.start())], list[str]()
         following = _NEXT_OF_LIST if head["list"] or head[0][:3].lower() == "aus" else _NEXT
         end = head.end()
         while match := next(filter(None, (pattern.match(text, end) for pattern in following)), None):
             items.append(_item(match, match.start("code")))
-            end, joint = match.end(), match["joint"]
+            joints.append(match["joint"])
+            end = match.end()
         own = _OWN_NAME.match(text, end)
         defined = own is not None and len(items) == 1 and _GLOSSED.match(own["sign"]) is not None
         remark = own or _OWN_REMARK.match(text, end)
         end = remark.end() if remark else end
-        yield Spot(tuple(items), head.start(), end, defined, joint.strip() == ",")
+        yield Spot(tuple(items), head.start(), end, defined, tuple(joints))
         position = end
 
 
@@ -159,3 +159,23 @@ def _names(text: str) -> Iterator[Spot]:
         numbered = match["number"] is not None and int(match["number"]) == number
         if not match["coded"] and (numbered or (match["number"] is None and _DOER.search(match["name"]))):
             yield Spot((Item(number, "", "", match.span()),), match.start(), match.end())
+
+
+_TITLE = re.compile(r"\s*(?:AUs?|action units?|units?|codes?)\s*", re.IGNORECASE)
+_NUMBERS = re.compile(r"\s*[0-9]{1,2}(?:\s?[,;+/&]\s?[0-9]{1,2}){0,20}\s*")
+
+
+def _cells(text: str) -> Iterator[Spot]:
+    """Bare numbers in a column of a table whose title speaks of Action Units."""
+    column, start = None, 0
+    for line in text.splitlines(keepends=True):
+        cells = line.split("|") if "|" in line else []
+        titled = next((i for i, cell in enumerate(cells) if _TITLE.fullmatch(cell)), None)
+        column = titled if titled is not None else column if cells else None
+        if titled is None and column is not None and column < len(cells) and _NUMBERS.fullmatch(cells[column]):
+            begin = start + sum(len(cell) + 1 for cell in cells[:column])
+            numbers = [(int(n[0]), n.start() + begin, n.end() + begin) for n in re.finditer("[0-9]+", cells[column])]
+            items = tuple(Item(number, "", "", (first, end)) for number, first, end in numbers if number)
+            if items:
+                yield Spot(items, items[0].span[0], items[-1].span[1])
+        start += len(line)
