@@ -71,7 +71,7 @@ def parse(text: str, emotions: Collection[str] = (), lenient: bool = False) -> A
         thinks = [_Block((0, len(text)), (0, len(text)))]
     if lenient and not answers:
         emotion = stated_emotion(text, emotions)
-    mentions = [mention for block in thinks for mention in _mentions(text, block)]
+    mentions = find_mentions(_only(text, thinks))
     return Answer(
         text=text,
         aus=frozenset(mention.number for mention in mentions if mention.claimed),
@@ -140,10 +140,13 @@ def _first(text: str, blocks: list[_Block]) -> _Block | None:
     return next((block for block in blocks if _says(text, block)), next(iter(blocks), None))
 
 
-def _mentions(text: str, block: _Block) -> list[Mention]:
-    start, end = block.content
-    found = find_mentions(text[start:end])
-    return [mention._replace(span=(mention.span[0] + start, mention.span[1] + start)) for mention in found]
+def _only(text: str, blocks: list[_Block]) -> str:
+    """The text with line ends in place of all that is not content of a block, so that places stay the same."""
+    parts, position = [], 0
+    for start, end in (block.content for block in blocks):
+        parts += ["\n" * (start - position), text[start:end]]
+        position = end
+    return "".join(parts)
 
 
 _ASKED = ["<think>", "</think>", "<answer>", "</answer>"]

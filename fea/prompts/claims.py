@@ -17,7 +17,7 @@ from fea.prompts.spotting import Spot
 
 _SENTENCE_END = re.compile(r"(?<!\n[0-9])(?:[.](?!\w)|[!?])|\n")
 _CLAUSE_START = re.compile(
-    r"[;,]|\b(?:and|(?<!nothing\s)but|however|although|though|while|whereas|yet|because|since|given|so|(?<!such\s)as(?!\sif)|considering)\b",
+    r"[;,:]|\b(?:and|(?<!nothing\s)(?<!\ball\s)(?<!everything\s)but|however|although|though|while|whereas|yet|because|since|given|so|(?<!such\s)as(?!\sif)|considering)\b",
     re.IGNORECASE,
 )
 _CLAUSE = 300  # characters before a unit that can change what is said of it: more than a clause has
@@ -46,9 +46,15 @@ _CORRECTED = re.compile(
     r"[)\s,.;-]{0,4}(?:or\srather|i\smean|correction|scratch\sthat|make\sthat|no,?\swait|sorry)\b[^;.]{0,20}",
     re.IGNORECASE,
 )
+_TICK = re.compile(r"[\u2713\u2717][\s\x00]{0,4}$")
+_LACKS = re.compile(r"\b(?:missing|absent|not|no|none|lacking)(?:\s\w{1,12}){0,2}\s?:$", re.IGNORECASE)
+_APPOSED = re.compile(r"\s?,\s(?:is|are|was|were|has|have|[a-z]{2,12}s)\b", re.IGNORECASE)
 _HEADING = re.compile(r"[^:]{1,60}:[\s-]{0,8}$|\s{0,3}#{1,6}\s[^:]{1,60}$")
+_BULLET = re.compile(r"\n\s{0,3}[-+\u2022]\s")
 _LETTER = re.compile(r"[^\W\d_x]")  # "[x]" is a box
 _ASKS = re.compile(r"\W{0,4}(?:is|are|does|do|can|could|what|which|whether|where)\b", re.IGNORECASE)
+_ANSWER = re.compile(r"[\s)]{0,4}(yes|they\sdo(?:n't)?|it\s(?:is|does)(?:n't)?|no|not)\b", re.IGNORECASE)
+_NEGATIVE = re.compile(r"\bno|n't", re.IGNORECASE)
 _HYPOTHETICAL = re.compile(r"\b(?:would|could|might|if|unless)\b", re.IGNORECASE)
 _INSTEAD = re.compile(
     r"\b(?:unlike|without|rather\sthan|instead\sof|absence\sof|lack\sof|despite\sno|with\sno)\W{0,3}$", re.IGNORECASE
@@ -68,7 +74,7 @@ class _Place(NamedTuple):
     joint: str
 
 
-def verdicts(text: str, spots: Sequence[Spot]) -> Iterator[tuple[Spot, Verdict]]:
+def judge(text: str, spots: Sequence[Spot]) -> list[tuple[Spot, Verdict]]:
     """What a text says of each place that names units, in order.
 
     Args:
@@ -76,21 +82,31 @@ def verdicts(text: str, spots: Sequence[Spot]) -> Iterator[tuple[Spot, Verdict]]
         spots: the places that `fea.prompts.spotting.spots` finds in it.
     """
     heading: Verdict | None = None
+    said: list[tuple[Spot, Verdict]] = []
     for start, end, inside in _sentences(text, spots):
         first = text[start : inside[0].start if inside else end]
+        if said and _CORRECTED.match(first):
+            said[-1] = (said[-1][0], "denied")
         if not inside:
-            heading = _said_before(first) if _HEADING.search(first) else None if _LETTER.search(first) else heading
+            headed = _HEADING.search(first) or (_LETTER.search(first) and _BULLET.match(text, end))
+            heading = _said_before(first) if headed else None if _LETTER.search(first) else heading
             continue
         if text[max(start - 1, 0) : start] != "\n" or _VERB.search(first):
             heading = None
         places = list(_places(text, start, end, list(_settled(text, inside))))
-        said = _sentence(places, heading)
+        verdicts = _sentence(places, heading)
         if text[end : end + 1] == "?":
-            asked = places if _ASKS.match(first) else [] if _LETTER.search(places[-1].until) else places[-1:]
-            said[len(said) - len(asked) :] = ["supposed"] * len(asked)
+            answer = _ANSWER.match(text, end + 1)
+            asked = len(places) if _ASKS.match(first) else 0 if _LETTER.search(places[-1].until) else 1
+            verdicts[len(places) - asked :] = [_answered(answer[1]) if answer else "supposed"] * asked
         if _HYPOTHETICAL.search(text, start, end):  # "without AU4 it would be joy" does not take AU4 back
-            said = ["supposed" if verdict == "denied" else verdict for verdict in said]
-        yield from zip((place.spot for place in places), said, strict=True)
+            verdicts = ["supposed" if verdict == "denied" else verdict for verdict in verdicts]
+        said += zip((place.spot for place in places), verdicts, strict=True)
+    return said
+
+
+def _answered(words: str) -> Verdict:
+    return "denied" if _NEGATIVE.search(words) else "claimed"
 
 
 def _sentences(text: str, spots: Sequence[Spot]) -> Iterator[tuple[int, int, Sequence[Spot]]]:
@@ -120,13 +136,16 @@ def _settled(text: str, spots: Sequence[Spot]) -> Iterator[Spot]:
 
 def _places(text: str, start: int, end: int, spots: Sequence[Spot]) -> Iterator[_Place]:
     begins = [*(spot.start for spot in spots), end]
+    ticked = (
+        _TICK.search(text, start, begins[0]) is not None
+    )  # "\u2713 AU9 \u2717 AU12": each tick speaks of what follows it
     for i, spot in enumerate(spots):
         since = text[(spots[i - 1].end if i else start) : spot.start]
         joined = _JOINED.fullmatch(since) if i else None
         joint = (joined["word"] or ",").lower() if joined and not _VERB.search(joined["phrase"]) else ""
         # Up to a next place the words do not end: "AU12 no AU4" says no of AU4.
         until = text[spot.end : begins[i + 1]] + ("\x00" if i + 1 < len(spots) else "")
-        yield _Place(spot, since, until, joint)
+        yield _Place(spot, since, _TICK.sub("", until) if ticked else until, joint)
 
 
 def _sentence(places: Sequence[_Place], heading: Verdict | None) -> list[Verdict]:
@@ -139,7 +158,7 @@ def _sentence(places: Sequence[_Place], heading: Verdict | None) -> list[Verdict
         since = (
             place.since[behind[i - 1][1] :] if i else place.since
         )  # what was said of the place before is not said of this
-        own = _said_before(_clause(since, place.until))
+        own = _said_before(_clause(since, place.until, first=not i))
         before = own or (before if _carries(places, i) else None)
         heading = own if _HEADING.search(since) else heading
         after = behind[i][0]
@@ -172,10 +191,10 @@ def _carries(places: Sequence[_Place], i: int) -> bool:
     return following in ("or", "nor")
 
 
-def _clause(since: str, until: str) -> str:
-    """The words before a place that belong to its clause."""
+def _clause(since: str, until: str, first: bool) -> str:
+    """The words before a place that belong to its clause; a line end stands ahead of those that open a sentence."""
     words = since[-_CLAUSE:]
-    start = 0
+    start, opens = 0, first
     for boundary in _CLAUSE_START.finditer(words):
         rest = words[boundary.end() :]
         verb = _VERB.search(rest) is not None
@@ -185,13 +204,20 @@ def _clause(since: str, until: str) -> str:
             and (no := _NO_NOUN.search(words, 0, boundary.start()))
             and not (verb or _VERB.search(no["noun"]) or _SUBJECT.match(until))
         )
-        if not (listed or shared):
-            start = boundary.end()
-    return words[start:]
+        apposed = not rest.strip(" (") and _APPOSED.match(until)  # "none of the units of joy, AU6 and AU12, is there"
+        if not (listed or shared or apposed or _heads(words[start : boundary.end()], rest)):
+            start, opens = boundary.end(), boundary[0] == ";"
+    return "\n" * opens + words[start:]
+
+
+def _heads(words: str, rest: str) -> bool:
+    """Whether a colon belongs to what follows: "not present: AU4", but not "he does not hide it: the brows are low (AU4)"."""
+    sentence = _LETTER.search(rest) and _VERB.search(words) and not _LACKS.search(words)
+    return words.endswith(":") and not sentence
 
 
 def _said_before(words: str) -> Verdict | None:
-    return next((rule.verdict for rule in BEFORE if rule.words.search(words)), None)
+    return next((rule.verdict for rule in BEFORE if rule.words.search(words.replace("_", " "))), None)
 
 
 def _said_after(words: str) -> tuple[Verdict | None, int]:

@@ -11,7 +11,7 @@ from fea.facs import EMOTION_WORDS, emotion_name
 _MARKUP = re.compile(r"\\(?:boxed|text|mathrm|textbf)\b|[{}$\"*`\\]|[\s_]+")
 # Up to three words may stand between a denial and what it denies: "not a very happy face".
 _DENIED = re.compile(
-    r"\b(?:not|no|never|without|neither|nor|isn['\u2019]t|non|rather than|instead of)(?:[ -]\w{1,12}){0,3}[ -]$",
+    r"\b(?:not|no|never|without|neither|nor|isn['\u2019]t|non|rather than|instead of)(?:[ -](?!but\b)\w{1,12}){0,3}[ -]$",
     re.IGNORECASE,
 )
 _STATED = re.compile(

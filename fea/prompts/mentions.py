@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fea.prompts.claims import verdicts
+from fea.prompts.claims import judge
 from fea.prompts.rules import Verdict
 from fea.prompts.spotting import Spot, plain, spots
 
@@ -42,7 +42,7 @@ def find_mentions(text: str) -> list[Mention]:
         One record per mention; empty if there is none.
     """
     words = plain(text)
-    said = list(verdicts(words, spots(words)))
+    said = judge(words, spots(words))
     glossary = _glossary(words, said)
     mentions: list[Mention] = []
     last_word: dict[tuple[int, str], bool] = {}

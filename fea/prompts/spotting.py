@@ -30,7 +30,7 @@ class Spot(NamedTuple):
 
     Attributes:
         items: the units, in order.
-        start: first character of what names them, its prefix included ("AUs absent: 4, 5" starts at "AUs").
+        start: first character of what names them; the title of a list ("AUs absent: 4, 5") stands before it.
         end: end, with the units' own names behind their codes.
         defined: a single code that is followed by its own name as in a glossary ("AU6: cheek raiser").
         joints: what stands between the items: ",", "and", "+", ...
@@ -74,14 +74,14 @@ _PREFIX = r"(?:AUs?|UAs?|action\s{1,3}units?|\u52a8\u4f5c\u5355[\u5143\u4f4d]|\u
 # "Action units present: 9", "active AUs are 6", "FACS: 6"; what is said between is read with what stands before.
 _STATE = r"(?:not|present|absent|active|inactive|activated|visible|missing|seen|observed|detected|found|identified|shown|here)"
 _LIST_OF = (
-    rf"(?:AUs|action\s{{1,3}}units|FACS(?:\s(?:codes?|units?))?)(?:\s{{1,2}}{_STATE}){{0,3}}"
+    rf"(?:AUs|action\s{{1,3}}units|(?:(?:in)?active|visible|present|absent|detected)\sunits|FACS(?:\s(?:codes?|units?))?)(?:\s{{1,2}}{_STATE}){{0,3}}"
     r"\s{0,2}(?:[:=]|\b(?:are|were|include))\s{0,2}\[?\s{0,2}"
 )
 _HEAD = re.compile(rf"(?<![A-Za-z])(?:(?P<list>{_LIST_OF})|{_PREFIX}[\s_:#=\[(-]{{0,4}}){_ITEM}", re.IGNORECASE)
 
 # A remark in brackets may stand between the items of a list, unless it says something about the one before it.
 _REMARK = (
-    r"(?:\s{0,2}\((?![^()]{0,60}(?:[0-9?\u2713\u2717]|\b(?:yes|no|not|none|true|false|absent|present|active|inactive|detected"
+    r"(?:\s{0,2}\((?![^()]{0,60}(?:[0-9?\u2713\u2717]|\b(?:[a-e]|yes|no|not|none|true|false|absent|present|active|inactive|detected"
     r"|visible|likely|possibl[ey]|probably|maybe|perhaps|intensity|level|score|value|confidence|probability)\b))[^()]{0,60}\))"
 )
 _JOINT = (
@@ -103,7 +103,7 @@ def _either(*patterns: str) -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(rf"(?:_[rc]\b)?{_REMARK}?{pattern}", re.IGNORECASE) for pattern in patterns)
 
 
-_NEXT = _either(_NEXT_CODED, _NEXT_BARE + _COUNTS, _RANGE)
+_NEXT = _either(_NEXT_CODED, _NEXT_BARE.replace("[1-9][0-9]?", "[2-9]|[1-9][0-9]") + _COUNTS, _RANGE)
 _NEXT_OF_LIST = _either(_NEXT_CODED, _NEXT_BARE, _RANGE, rf"\s{{0,2}}(?P<joint>;)\s{{0,2}}(?P<code>{_ITEM})")
 
 _OWN_NAME = re.compile(rf"(?P<sign>[\s:=|_-]{{0,4}}[(]?)\s?(?P<name>{_ANY_NAME})(?![A-Za-z])[)\]]?", re.IGNORECASE)
@@ -141,7 +141,8 @@ def _lists(text: str) -> Iterator[Spot]:
         defined = own is not None and len(items) == 1 and _GLOSSED.match(own["sign"]) is not None
         remark = own or _OWN_REMARK.match(text, end)
         end = remark.end() if remark else end
-        yield Spot(tuple(items), head.start(), end, defined, tuple(joints))
+        start = head.end("list") if head["list"] else head.start()
+        yield Spot(tuple(items), start, end, defined, tuple(joints))
         position = end
 
 

@@ -35,6 +35,21 @@ from fea.prompts.mentions import find_mentions
         ("beau 12", ""),
         ("12 and 6", ""),
         ("AU", ""),
+        ("AU: [4, 7]", "AU: [4|7"),
+        ("Action units present: 9, 15 and 17.", "Action units present: 9|15|17"),
+        ("the active AUs are 6 and 12", "AUs are 6|12"),
+        ("AUs 4; 5; 7.", "AUs 4|5|7"),
+        ("AU1-2 and AU25–27", "AU1|2|AU25|27"),  # noqa: RUF001
+        ("FACS: 6+12", "FACS: 6|12"),
+        ("cheek raiser (6), lips part (25)", "cheek raiser (6)|lips part (25)"),
+        ("the cheek raiser is active, the lips part", "cheek raiser"),
+        ("cheek raiser (AU6)", "AU6"),
+        ("AU12 and 2 deep folds", "AU12"),
+        ("AU12, 4/5; AU6, 3/5", "AU12|AU6"),
+        ("AU04_r: 2.3, AU4_brow_lowerer", "AU04|AU4"),
+        ("$AU_{4}$ and $AU_{12}$", "AU_{4|AU_{12"),
+        ("皱眉AU4和AU7", "AU4|AU7"),
+        ("| AU | sign |\n|---|---|\n| 4, 7 | low |\n| 3 | 12 |", "4|7|3"),
     ],
 )
 def test_spellings_with_their_spans(text: str, found: str) -> None:

@@ -159,3 +159,13 @@ def test_the_question_names_the_allowed_emotions() -> None:
 def test_changed_words_need_a_new_version() -> None:
     words = system_prompt("full") + system_prompt("brief") + user_prompt("", BASIC)
     assert (PROMPT_VERSION, blake2b(words.encode(), digest_size=8).hexdigest()) == ("1", "615bf86df17387ac")
+
+
+def test_a_text_without_blocks_is_read_as_a_whole_when_asked() -> None:
+    text = "**Action Units**\n- AU6: Cheek Raiser\n- AU12: Lip Corner Puller\n- AU4: absent\n\n**Emotion:** Happiness"
+    strict, lenient = parse(text, BASIC), parse(text, BASIC, lenient=True)
+    assert (strict.aus, strict.emotion) == (frozenset(), None)
+    assert (lenient.aus, lenient.emotion, lenient.well_formed) == ({6, 12}, "happiness", False)
+    assert parse("Sad or angry, AU4.", BASIC, lenient=True).emotion is None
+    asked = render("AU1 and AU4", "fear")
+    assert parse(asked, BASIC, lenient=True) == parse(asked, BASIC)
