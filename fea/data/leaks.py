@@ -22,6 +22,7 @@ from fea.data.images import load_image
 
 _SIDE = 16  # a hash says which of the 16 x 16 lowest frequencies of an image are above their median
 BITS = _SIDE**2
+_ENOUGH = 256**2  # pixels of an image that are looked at; a hash is made of 64 x 64
 # Hashes that are compared with all others at a time: with 100,000 images a block of products takes 100 MB, all of them 40 GB.
 _BLOCK = 256
 
@@ -49,7 +50,7 @@ def hashes_of(examples: Sequence[Example]) -> NDArray[np.bool_]:
 
 
 def _hash(image: str, place: str) -> NDArray[np.bool_]:
-    bits: NDArray[np.bool_] = imagehash.phash(load_image(image, place), hash_size=_SIDE).hash
+    bits: NDArray[np.bool_] = imagehash.phash(load_image(image, place, enough=_ENOUGH), hash_size=_SIDE).hash
     return bits.ravel()
 
 

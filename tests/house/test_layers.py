@@ -17,7 +17,7 @@ PLAN = """
     facs
     prompts      mentions answer prompt
     datasets     dataset
-    data         example record jsonl source unknown table mixture images prompt loader module leaks strata
+    data         example record jsonl source unknown table mixture signatures images prompt loader module leaks strata
     drawn        pen drawing wording faces module
     evaluation   scores marks counts metrics intervals
     reports      tables curves page
@@ -130,6 +130,7 @@ LIGHT = [
     "data.jsonl",
     "data.source",
     "data.unknown",
+    "data.signatures",
     "data.images",
     "evaluation.scores",
     "evaluation.marks",
