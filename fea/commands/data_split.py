@@ -46,9 +46,10 @@ def split_file(
     from fea.data.record import Rules
     from fea.facs import emotion_set
     from fea.review.reviewed import read_reviewed
-    from fea.review.split import split_lines, told, write_sides
+    from fea.review.split import check_place, split_lines, told, write_sides
 
-    _check(file, out, test_share, distance, seed)
+    _check(file, test_share, distance, seed)
+    check_place(out)
     read = read_reviewed(file, image_root or file.parent, Rules(emotion_set(emotions)), unreviewed)
     split = split_lines(file, read.lines, test_share, distance, seed)
     root = write_sides(out, read.lines, split.sides)
@@ -58,7 +59,7 @@ def split_file(
     return 0
 
 
-def _check(file: Path, out: Path, test_share: float, distance: int, seed: int) -> None:
+def _check(file: Path, test_share: float, distance: int, seed: int) -> None:
     from fea.data.leaks import BITS
     from fea.errors import FEAError
 
@@ -72,6 +73,3 @@ def _check(file: Path, out: Path, test_share: float, distance: int, seed: int) -
         )
     if seed < 0:
         raise FEAError(f"seed: {seed}; give a number from 0 up")
-    for target in (out / "train.jsonl", out / "test.jsonl"):
-        if target.exists():
-            raise FEAError(f"out: '{target}' exists; choose another folder")

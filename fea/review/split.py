@@ -17,9 +17,11 @@ from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
 from fea.reports import tables
 from fea.review.reviewed import Reviewed, ReviewedLine
-from fea.system.files import common_root, whole
+from fea.system.files import common_root, try_place, write_atomically
 from fea.system.lines import jsonl
+from fea.system.sets import recover, together
 
+_FILES = ("train.jsonl", "test.jsonl")  # of the sides, in their order
 _SHOWN = 5  # pairs of images that are listed
 
 
@@ -103,6 +105,20 @@ def _by_group(counts: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[n
     return sums
 
 
+def check_place(out: Path) -> None:
+    """Finds out before the work whether both files can be written.
+
+    Raises:
+        FEAError: one of them is there.
+        OSError: there is no room, or no permission.
+    """
+    recover(out, _FILES[0], _FILES[1:])
+    for file in (out / name for name in _FILES):
+        if file.exists():
+            raise FEAError(f"out: '{file}' exists; choose another folder")
+        try_place(file)
+
+
 def write_sides(out: Path, lines: Sequence[ReviewedLine], sides: Sides) -> Path:
     """Writes both files or none.
 
@@ -113,11 +129,16 @@ def write_sides(out: Path, lines: Sequence[ReviewedLine], sides: Sides) -> Path:
 
     Returns:
         What the images of both files are relative to.
+
+    Raises:
+        FEAError: one of them is there by now.
     """
     root = common_root([line.example.image for line in lines], out)
-    with whole(out / "train.jsonl") as train, whole(out / "test.jsonl") as test:
-        for stream, side in ((train, sides.train), (test, sides.test)):
-            stream.write(jsonl(_record(line, root) for line, on_side in zip(lines, side, strict=True) if on_side))
+    with together(out, _FILES[0]) as part:
+        for name, side in zip(_FILES, sides, strict=True):
+            chosen = (_record(line, root) for line, on_side in zip(lines, side, strict=True) if on_side)
+            write_atomically(part / name, jsonl(chosen))
+        check_place(out)  # the work has taken its time
     return root
 
 

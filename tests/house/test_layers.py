@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors advantages losses
-    system       signals files lines processes randomness machine
+    system       signals children files lines sets processes randomness machine
     facs
     prompts      mentions answer prompt
     datasets     dataset
@@ -139,7 +139,9 @@ LIGHT = [
     "reports",
     "system.files",
     "system.lines",
+    "system.sets",
     "system.signals",
+    "system.children",
     "model.families",
     "model.config",
     "review.decisions",
