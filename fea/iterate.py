@@ -106,7 +106,7 @@ class Loop(Fits):
 
     def accepted(self, run: str) -> list[dict[str, str]]:
         """The files that a run's synthesis wrote, as entries of data.train."""
-        from fea.synthesis.journal import images_of, written_into
+        from fea.synthesis.tried import images_of, written_into
 
         written = written_into(self.out / run / "synthesis")
         return [{"file": str(file), "image_root": str(images_of(file))} for file in written if file.stat().st_size]

@@ -64,7 +64,11 @@ def synthesize(
     """
     from fea.model.checkpoints import load_policy
     from fea.model.sampling import Generation
+    from fea.synthesis.datacard import check_card
+    from fea.synthesis.journal import check_place
 
+    check_place(Path(out))  # before a model of many gigabytes is read
+    check_card(Path(out).parent)
     generation, pace = Generation(max_tokens, temperature), Pace(batch_size, num_workers, minutes, on_bad)
     policy, trained = load_policy(model, device)
     allowed = trained.emotions if emotions is None else emotion_set(emotions)

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 
-import psutil
-
 _SOURCE = Path(__file__).resolve().parents[2]  # the folder that fea lies in
 _WATCHES = "FEA_WATCHES_INPUT"  # says to a process that its standard input ends when the process that started it does
 # Seconds between the request to stop and the end: enough to write a checkpoint of tens of gigabytes.
@@ -47,5 +45,7 @@ def _watch() -> None:
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    import psutil  # here, since every command would wait for it
+
     time.sleep(_PATIENCE)
     psutil.Process().kill()

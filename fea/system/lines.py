@@ -59,6 +59,14 @@ def append_bytes(file: Path, added: bytes, keep: int | None = None) -> None:
         raise
 
 
+def keep_lines(file: Path, count: int) -> None:
+    """Cuts off what follows the first lines of a file; makes an empty one if there is none."""
+    file.touch()
+    end = sum(len(line) + 1 for line in file.read_bytes().split(b"\n")[:-1][:count])
+    if end < file.stat().st_size:
+        os.truncate(file, end)
+
+
 def whole_lines(file: Path) -> list[Any]:
     """The values of a file; a last line that was being written is left out. A file that is not there has none."""
     return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]] if file.exists() else []

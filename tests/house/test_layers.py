@@ -29,7 +29,7 @@ PLAN = """
     rewards
     training     renamed loop optimization nonfinite interruption validation module resume fits
     analysis     tables analyzer
-    synthesis    recipe checks attempts admission journal round datacard
+    synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
     web          server review
     iterate
