@@ -75,7 +75,7 @@ def naming(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno and (error.filename is None or _unfinished(Path(os.fsdecode(error.filename)))):
-            error.filename, error.filename2 = str(file), None
+            error.filename = str(file)
         raise
 
 
