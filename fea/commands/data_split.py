@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fea.data.images import MOST_PIXELS, check_most_pixels
 from fea.review.decisions import Unreviewed
 
 
@@ -17,6 +18,7 @@ def split_file(
     unreviewed: Unreviewed = "train",
     distance: int = 12,
     seed: int = 0,
+    max_image_pixels: int = MOST_PIXELS,
 ) -> int:
     """Makes a train and a test set from a reviewed file, with no person in both.
 
@@ -35,6 +37,7 @@ def split_file(
             256 bits (unrelated images: about 128; copies that were saved again or rescaled: up to 12; 0: equal hashes only).
             Crops and mirror images are not found.
         seed: of the choice between people of the same kind.
+        max_image_pixels: an image with more is not read; the default is 8192 x 8192.
 
     Returns:
         0.
@@ -49,9 +52,10 @@ def split_file(
     from fea.review.split import check_place, split_lines, told, write_sides
 
     _check(file, test_share, distance, seed)
+    check_most_pixels("max_image_pixels", max_image_pixels)
     check_place(out)
     read = read_reviewed(file, image_root or file.parent, Rules(emotion_set(emotions)), unreviewed)
-    split = split_lines(file, read.lines, test_share, distance, seed)
+    split = split_lines(file, read.lines, test_share, distance, seed, max_image_pixels)
     root = write_sides(out, read.lines, split.sides)
     print(*told(file, read, split), sep="\n")
     if root != out.resolve():

@@ -52,7 +52,9 @@ class Split(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def split_lines(file: Path, lines: Sequence[ReviewedLine], test_share: float, distance: int, seed: int) -> Split:
+def split_lines(
+    file: Path, lines: Sequence[ReviewedLine], test_share: float, distance: int, seed: int, most_pixels: int
+) -> Split:
     """Deals people to the two sets; of those who go to the test set, lines that may not be tested on are in neither.
 
     Args:
@@ -61,6 +63,7 @@ def split_lines(file: Path, lines: Sequence[ReviewedLine], test_share: float, di
         test_share: share of the lines and of each label that is wanted for the test set.
         distance: bits in which the hashes of two images may differ if they are to count as alike.
         seed: of the choice between people of the same kind.
+        most_pixels: that an image may have to be read.
 
     Raises:
         FEAError: an image cannot be read, or there is nobody to put into the test set.
@@ -72,7 +75,7 @@ def split_lines(file: Path, lines: Sequence[ReviewedLine], test_share: float, di
             "reviewed, and none of these agrees with its labels; review more lines"
         )
     people = _people(lines)
-    groups, pairs = tied(hashes_of([line.example for line in lines]), people, distance)
+    groups, pairs = tied(hashes_of([line.example for line in lines], most_pixels), people, distance)
     labels, counts = _counts(lines)
     chosen = deal(_by_group(counts, groups), _by_group(counts * testable[:, None], groups), test_share, seed)
     if not chosen.any():

@@ -328,7 +328,7 @@ def test_a_new_folder_has_both_files_or_is_not_there(file: Path, monkeypatch: py
 def test_a_place_that_cannot_be_written_is_found_before_an_image_is_read(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(split, "hashes_of", lambda _: pytest.fail("read"))
+    monkeypatch.setattr(split, "hashes_of", lambda *_: pytest.fail("read"))
     monkeypatch.setattr("fea.review.reviewed.read_reviewed", lambda *_: pytest.fail("read"))
     assert main(["data", "split", str(file), "--out", f"{file}/out", "--unreviewed=any"]) == 2
     told = "a part of the path is a file and no folder; check the path"
@@ -356,6 +356,10 @@ REFUSED: dict[str, tuple[Callable[[list[Record]], None], tuple[str, ...], str]] 
     "share of all": (change(), ("--test_share=1",), "test_share: 1.0; give"),
     "negative distance": (change(), ("--distance=-1",), "distance: -1; give a number from 0 to 127"),
     "endless distance": (change(), ("--distance=128",), "distance: 128; give"),
+    "image too large": (
+        change(), (*ANY, "--max_image_pixels=99"), "{file}:.*: image .* pixels, more than the 99 that are allowed.; make it",
+    ),
+    "no pixel": (change(), ("--max_image_pixels=0",), "max_image_pixels: 0; give a number from 1 to"),
     "negative seed": (change(), ("--seed=-1",), "seed: -1; give a number from 0 up"),
     "no such way": (change(), ("--unreviewed=test",), "unreviewed: expected one of 'train', 'drop', 'any', found 'test'"),
     "no image": (change(image="images/no.png"), ANY, "{file}:3: image '.*no.png' does not exist; check 'image_root'$"),
