@@ -10,7 +10,7 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from fea.analysis.tables import result_of
+from fea.analysis.tables import check_place, result_of
 from fea.system.lines import write_jsonl
 
 
@@ -24,6 +24,16 @@ class AnswerWriter(BasePredictionWriter):
     def __init__(self, file: str | None = None):
         super().__init__("epoch")
         self.file = file
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Finds out before the work whether the file can be written.
+
+        Raises:
+            FEAError: it holds something else.
+            OSError: there is no room, or no permission.
+        """
+        if stage == "predict" and trainer.is_global_zero:
+            check_place(self._place(trainer))
 
     def write_on_epoch_end(
         self, trainer: Trainer, module: LightningModule, predictions: Sequence[Any], batch_indices: Sequence[Any]
@@ -39,6 +49,9 @@ class AnswerWriter(BasePredictionWriter):
             dist.all_gather_object(parts, rows)
             rows = [row for part in parts for row in part]
         if trainer.is_global_zero:
-            file = Path(self.file or Path(trainer.log_dir or ".") / "answers.jsonl")
+            file = self._place(trainer)
             write_jsonl(file, rows)
             print(f"answers: {file}")
+
+    def _place(self, trainer: Trainer) -> Path:
+        return Path(self.file or Path(trainer.log_dir or ".") / "answers.jsonl")

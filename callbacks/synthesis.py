@@ -22,9 +22,10 @@ from fea.model.sampling import Generation
 from fea.synthesis.attempts import Judge, labeled
 from fea.synthesis.checks import failures
 from fea.synthesis.datacard import write_datacard
-from fea.synthesis.journal import Journal, admitted, images_of, read_tried, tried_of
+from fea.synthesis.journal import Journal, admitted
 from fea.synthesis.recipe import Pace, Recipe
 from fea.synthesis.round import distinct, provenance, run, settings_of
+from fea.synthesis.tried import images_of, read_tried, tried_of
 from fea.system.files import common_root
 from fea.training.interruption import Interruption
 from fea.training.loop import whole_epochs

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from fea.errors import FEAError
+from fea.errors import FEAError, told_by
 
 
 class Verb(NamedTuple):
@@ -94,7 +94,6 @@ start with
 fea COMMAND --help shows the options of one command.
 """
 _HELP = ("-h", "--help")
-_PATH_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
 _NOBODY_READS = 128 + 13  # as a process that SIGPIPE ended, of which there is none on some systems
 
 
@@ -109,13 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         after a stop by SIGTERM, SIGUSR1 or Ctrl-C; 141 if nobody reads the output any more, as with `| head`.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a user's own callbacks; last, so that they shadow nothing
     try:
         try:
+            _print_anything()
+            _look_here_last()
+            _watch_parent()
             return _run(argv)
         finally:
-            sys.stdout.flush()  # here, and not as the interpreter ends, where an error could no longer be told quietly
+            _flush()
     except FEAError as error:
         if error.code:  # of several processes that were asked to stop, the first one speaks
             print(f"fea: {'error: ' if error.code == FEAError.code else ''}{error}", file=sys.stderr)
@@ -123,15 +123,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         if not _nobody_reads():  # but another pipe broke, such as that of a process that reads images
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at the end
+        _discard_output()
         return _NOBODY_READS
     except OSError as error:
-        if error.errno not in _PATH_ERRORS:
+        told = told_by(error)
+        if told is None:
             raise
-        print(f"fea: error: '{error.filename}': {error.strerror}; check the path", file=sys.stderr)
+        print(f"fea: error: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _print_anything() -> None:
+    """Has characters shown by their number that the output cannot show, such as those of an old terminal."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _look_here_last() -> None:
+    """Has modules looked for in the working directory, for a user's own callbacks, but last: so they shadow nothing.
+
+    `python -m` puts it first.
+    """
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise FEAError("the working directory is not there any more; change to another one") from None
+    sys.path[:] = [*(folder for folder in sys.path if folder not in ("", here)), here]
+
+
+def _watch_parent() -> None:
+    """Ends with the process that began this one, if that was `fea`."""
+    from fea.system.children import watch_parent
+
+    watch_parent()
+
+
+def _flush() -> None:
+    """Writes what was printed: here, and not as the interpreter ends, where an error could no longer be told quietly."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        error.filename = "standard output"
+        raise
+
+
+def _discard_output() -> None:
+    """Has what is still to be written at the end written nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _nobody_reads() -> bool:

@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
+_OTHER_PLACE = "make room, or choose another place"
+# What the system refuses, by the name of its number: what is wrong, and what to do.
+_REFUSED = {
+    "ENOSPC": ("the disk is full", _OTHER_PLACE),
+    "EDQUOT": ("the quota of this disk is used up", _OTHER_PLACE),
+    "EFBIG": ("no file may grow so large here", "raise the limit (ulimit -f), or choose another place"),
+    "EROFS": ("the file system is read-only", "choose another place"),
+    "EACCES": ("there is no permission", "change that, or choose another place"),
+    "EPERM": ("there is no permission", "change that, or choose another place"),
+    "EMFILE": ("too many files are open", "raise the limit (ulimit -n)"),
+    "ENFILE": ("too many files are open on this machine", "close other programs"),
+    "ENAMETOOLONG": ("the name is too long", "choose a shorter one"),
+    "EISDIR": ("it is a folder", "name a file"),
+    "ENOTDIR": ("a part of the path is a file and no folder", "check the path"),
+    "EEXIST": ("it is there already, and is no folder", "check the path"),
+    "EIO": ("the disk fails", "check it, or choose another place"),
+}
+
 
 class FEAError(ValueError):
     """Bad input. The message is one sentence: what is wrong, where (file, line, key), what to do.
@@ -38,3 +60,25 @@ class Failed(FEAError):
     def __init__(self, message: str, code: int):
         super().__init__(message)
         self.code = code
+
+
+def told_by(error: OSError) -> str | None:
+    """A sentence about a file that could not be read or written; None if the error is about something else.
+
+    Here, and with nothing to import: where no more files can be opened, no module can be read.
+    """
+    refused = _REFUSED.get(errno.errorcode.get(error.errno or 0, ""))
+    if error.filename is None:
+        return f"{refused[0]}; {refused[1]}" if refused else None
+    what, advice = refused or (error.strerror or str(error), "check the path")
+    if _in_cache(Path(os.fsdecode(error.filename))):
+        advice = "data files are cached there: name another folder with HF_HOME or HF_DATASETS_CACHE"
+    return f"'{os.fsdecode(error.filename)}': {what}; {advice}"
+
+
+def _in_cache(file: Path) -> bool:
+    """Whether a file belongs to the cache of the libraries of Hugging Face, or is a folder that it could not be made in."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    home = Path(os.environ.get("HF_HOME") or root)
+    places = [home, Path(os.environ.get("HF_DATASETS_CACHE") or home)]
+    return any(file.is_relative_to(place) or place.is_relative_to(file) for place in (p.expanduser() for p in places))

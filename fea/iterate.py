@@ -11,17 +11,21 @@ Source: Facial-R1, arXiv 2511.10254v1, "Data synthesis": the iterated stages.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fea.errors import FEAError
-from fea.system.files import write_atomically
+from fea.system.files import try_place, write_atomically
 from fea.training.fits import Fits, call, options
 
 # What needs torch or draws a page is imported where it is used: the parser reads this file for its help alone, too.
 
+PAGE = "report.html"
+# What the files begin with that a loop or a demo writes: the name of a run, and the title of a page.
+_OWN = {"RESULT": r"([\w-]+/)?(sft|grpo)-\d+\n$", PAGE: r"<!doctype html>.*<title>fea (iterate|demo)</title>"}
 _SHOWN = ("au_f1", "accuracy", "format", "invented", "score")
 
 
@@ -59,12 +63,14 @@ def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: i
         0.
 
     Raises:
-        FEAError: a stage failed, which has said why; its run was trained with other settings; rounds is less than 1.
+        FEAError: a stage failed, which has said why; its run was trained with other settings; rounds is less than 1; `out`
+            holds files of something else under these names.
     """
     if rounds < 1:
         raise FEAError(f"rounds: {rounds}; give at least 1")
     from fea.model.checkpoints import RESULT
 
+    check_places(out / RESULT, out / PAGE)
     loop, scores = Loop(out, sft, grpo), dict[str, dict[str, float]]()
     for number in range(1, rounds + 1):
         for run in loop.round(number):
@@ -77,6 +83,22 @@ def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: i
             print(f"round {number} did not help; the best run is {out / best}")
             break
     return 0
+
+
+def check_places(*files: Path) -> None:
+    """Finds out before the work whether its results can be written.
+
+    Args:
+        files: called RESULT or `PAGE`.
+
+    Raises:
+        FEAError: one is there that was written by something else.
+        OSError: there is no room, or no permission.
+    """
+    for file in files:
+        try_place(file)
+        if file.exists() and not re.match(_OWN[file.name], file.read_text(encoding="utf-8", errors="replace")):
+            raise FEAError(f"out: '{file}' exists and was not written by fea; choose another folder")
 
 
 class Loop(Fits):
@@ -106,7 +128,7 @@ class Loop(Fits):
 
     def accepted(self, run: str) -> list[dict[str, str]]:
         """The files that a run's synthesis wrote, as entries of data.train."""
-        from fea.synthesis.journal import images_of, written_into
+        from fea.synthesis.tried import images_of, written_into
 
         written = written_into(self.out / run / "synthesis")
         return [{"file": str(file), "image_root": str(images_of(file))} for file in written if file.stat().st_size]
@@ -154,4 +176,4 @@ def _report(out: Path, scores: Mapping[str, Mapping[str, float]], commands: Sequ
         for name in shown
     }
     notes = ["Each stage starts from the last one's result, and all are tested on the same files."]
-    write_page(out / "report.html", Page("fea iterate", notes, header, rows, curves, commands))
+    write_page(out / PAGE, Page("fea iterate", notes, header, rows, curves, commands))

@@ -142,13 +142,13 @@ def start_together(words: list[str], count: int, **options: Any) -> list[Process
 
 
 def fork_fits() -> Any:
-    """What stands for the module `subprocess` in `fea.training.fits`, so that the fits of a loop are forked, too."""
+    """What stands for `fea.system.children` in `fea.training.fits`, so that the fits of a loop are forked, too."""
 
-    def begin(command: list[str]) -> Process:
+    def start(words: list[str]) -> Process:
         own = {**os.environ, "PYTHONPATH": TEST_PATH}
-        return Process(Request(command[3:], os.getcwd(), own), out=sys.__stdout__, err=sys.__stderr__)
+        return Process(Request(words, os.getcwd(), own), out=sys.__stdout__, err=sys.__stderr__)
 
-    return SimpleNamespace(Popen=begin)
+    return SimpleNamespace(start=start)
 
 
 # --- the server ---
@@ -263,7 +263,7 @@ def become(request: Request, files: list[int]) -> None:
             own.close()
             return become(*serve(control))
         control.close()
-        Server._running, fits.subprocess = Server(own), fork_fits()
+        Server._running, fits.children = Server(own), fork_fits()
     return None
 
 

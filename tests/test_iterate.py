@@ -15,7 +15,8 @@ from conftest import CONFIGS, SMALL
 from processes import run, start
 
 from fea.cli import main
-from fea.iterate import _report
+from fea.errors import FEAError
+from fea.iterate import _report, check_places
 from fea.model import checkpoints
 from fea.training.fits import options
 
@@ -156,3 +157,30 @@ def test_the_table_shows_what_was_measured(tmp_path: Path, capsys: pytest.Captur
     page = (tmp_path / "report.html").read_text()
     assert re.findall(r"<td>([^<]*)</td>", page) == ["sft-1", "", "0.250", "0.500", "grpo-1", "0.625", "1.000", "0.750"]
     assert re.findall(r"<figcaption>([^<]*)", page) == ["accuracy over the stages", "score over the stages"]
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "foreign"),
+    [
+        ("RESULT", ["grpo-12\n", "loop-0/sft-1\n"], ["done\n", "grpo-1\nand more\n", ""]),
+        ("report.html", ["<!doctype html><html lang=en><title>fea demo</title>"], ["<html>", "my notes", ""]),
+    ],
+)
+def test_files_of_somebody_else_are_left_alone(tmp_path: Path, name: str, own: list[str], foreign: list[str]) -> None:
+    check_places(tmp_path / "new" / name)
+    for text in own:
+        (tmp_path / name).write_text(text)
+        check_places(tmp_path / name)
+    for text in foreign:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(FEAError, match=f"{name}' exists and was not written by fea; choose another folder"):
+            check_places(tmp_path / name)
+        assert main(["iterate", "--sft.configs=[a]", "--grpo.configs=[b]", "--out", str(tmp_path)]) == 2
+        assert (tmp_path / name).read_text() == text
+
+
+def test_a_place_is_tried_before_the_first_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for words in (["iterate", "--sft.configs=[a]", "--grpo.configs=[b]"], ["demo", "--quick"]):
+        assert main([*words, "--out", str(tmp_path / "file" / "out")]) == 2
+        assert "a part of the path is a file and no folder; check the path" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from fea.analysis.tables import Result, failure_of, result_of
 from fea.data.example import Example
+from fea.data.images import MOST_PIXELS, check_most_pixels
 from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
@@ -23,7 +25,28 @@ from fea.prompts.answer import Answer
 from fea.rollouts.rollout import ask
 
 _POOL = 8  # batches that are read ahead and sorted, so that a batch holds images of about one size and little padding
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+# Endings of pictures, in small letters: of those that are read, and of those of which a row has to say that they are not.
+_READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif"}
+_UNREAD = {
+    *(
+        ".heic",
+        ".heif",
+        ".hif",
+        ".jp2",
+        ".j2k",
+        ".jpf",
+        ".jxl",
+        ".psd",
+        ".svg",
+        ".tga",
+        ".ico",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+    ),
+    *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".eps", ".exr", ".hdr", ".qoi"),
+}
 
 
 class Analyzer:
@@ -51,6 +74,7 @@ class Analyzer:
         batch_size: int = 32,
         num_workers: int = 2,
         max_tokens: int = 256,
+        max_image_pixels: int = MOST_PIXELS,
     ) -> list[Result]:
         """Names the Action Units and the emotion of faces, with the reasoning.
 
@@ -61,6 +85,7 @@ class Analyzer:
             batch_size: images at a time.
             num_workers: processes that read images ahead, if there are more than one batch of them.
             max_tokens: length limit of an answer.
+            max_image_pixels: an image with more is not read; the default is 8192 x 8192.
 
         Returns:
             A result for each image, in their order; one that could not be read says why.
@@ -69,31 +94,70 @@ class Analyzer:
             FEAError: there is no image, or a number is below 1.
         """
         files = image_files(images)
+        parts = self.in_parts(files, question, emotions, batch_size, num_workers, max_tokens, max_image_pixels)
+        return [result for part in parts for result in part]
+
+    def in_parts(
+        self,
+        files: Sequence[Path],
+        question: str = "",
+        emotions: Emotions | None = None,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        max_tokens: int = 256,
+        max_image_pixels: int = MOST_PIXELS,
+    ) -> Iterator[list[Result]]:
+        """The same, some batches at a time, so that what is there can be kept; see `analyze`.
+
+        Args:
+            files: image files.
+            question: asked instead of the default question.
+            emotions: allowed emotions.
+            batch_size: images at a time.
+            num_workers: processes that read images ahead.
+            max_tokens: length limit of an answer.
+            max_image_pixels: an image with more is not read.
+
+        Yields:
+            Results in the order of the files; if something fails, first those that were there by then.
+
+        Raises:
+            FEAError: a number is below 1.
+        """
         check_at_least_1(batch_size=batch_size, max_tokens=max_tokens)
+        check_most_pixels("max_image_pixels", max_image_pixels)
+        self.policy.encoder.max_image_pixels = max_image_pixels
         allowed = self.emotions if emotions is None else emotion_set(emotions)
         examples = [_example(file, question, allowed) for file in files]
         workers = num_workers if len(files) > batch_size else 0
         sampler = EpochSampler(len(examples), shuffle=False)
-        loader = Loader(examples, self.policy.encoder, sampler, _POOL * batch_size, workers, "skip", training=False)
-        read: dict[str, Answer] = {}
+        size, trunk = _POOL * batch_size, Trunk()
+        loader = Loader(examples, self.policy.encoder, sampler, size, workers, "skip", training=False)
         with tqdm(total=len(examples), unit=" images", file=sys.stderr) as progress:
-            for batch, answers in self._answered(loader, batch_size, Generation(max_tokens)):
-                read |= {prompt.example.id: answer for prompt, answer in zip(batch, answers, strict=True)}
-                progress.update(len(batch))
-            progress.update(sum(loader.skipped.values()))
-        names = [example.id for example in examples]
-        return [result_of(name, read[name]) if name in read else failure_of(name, loader.skipped) for name in names]
+            for start, pool in zip(range(0, len(examples), size), loader, strict=True):
+                names, answers = [example.id for example in examples[start : start + size]], dict[str, Answer]()
+                try:
+                    for batch, said in self._answered(pool, batch_size, Generation(max_tokens), trunk):
+                        answers |= {prompt.example.id: answer for prompt, answer in zip(batch, said, strict=True)}
+                        progress.update(len(batch))
+                except BaseException:
+                    if answers:
+                        yield [result_of(name, answers[name]) for name in names if name in answers]
+                    raise
+                progress.update(len(names) - len(pool))
+                yield [
+                    result_of(name, answers[name]) if name in answers else failure_of(name, loader.skipped)
+                    for name in names
+                ]
 
     def _answered(
-        self, loader: Loader, batch_size: int, generation: Generation
+        self, pool: list[Prompt], batch_size: int, generation: Generation, trunk: Trunk
     ) -> Iterator[tuple[list[Prompt], list[Answer]]]:
-        """Batches with their answers."""
-        trunk = Trunk()
-        for pool in loader:
-            pool.sort(key=lambda prompt: len(prompt.ids))
-            for start in range(0, len(pool), batch_size):
-                batch = pool[start : start + batch_size]
-                yield batch, ask(self.policy, self.policy.look(batch), 1, generation, trunk=trunk).answers
+        """Batches of images of about one size, with their answers."""
+        pool.sort(key=lambda prompt: len(prompt.ids))
+        for start in range(0, len(pool), batch_size):
+            batch = pool[start : start + batch_size]
+            yield batch, ask(self.policy, self.policy.look(batch), 1, generation, trunk=trunk).answers
 
 
 def load(model: str | Path, device: Device = "auto") -> Analyzer:
@@ -110,21 +174,37 @@ def load(model: str | Path, device: Device = "auto") -> Analyzer:
 
 
 def image_files(images: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Image files, with those of folders in the place of these.
+    """Image files, with those of folders in the place of these. What is left out of a folder is told.
 
     Raises:
         FEAError: there is none.
     """
     named = [images] if isinstance(images, str | Path) else list(images)
     files: list[Path] = []
+    left_out: Counter[str] = Counter()
     for path in map(Path, named):
         if path.is_dir():
-            files += sorted(file for file in path.iterdir() if file.suffix.lower() in _IMAGES)
+            inside = sorted(path.iterdir())
+            files += [file for file in inside if not _other(file)]
+            left_out.update(filter(None, map(_other, inside)))
         else:
             files.append(path)
+    told = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common())
     if not files:
-        raise FEAError(f"no image in {', '.join(map(str, named))}")
+        raise FEAError(f"no image in {', '.join(map(str, named))}" + (f"; left out: {told}" if told else ""))
+    if told:
+        print(f"note: left out of the folders: {told}", file=sys.stderr)
     return files
+
+
+def _other(file: Path) -> str:
+    """What a file of a folder is, if it is no picture."""
+    if file.is_dir():
+        return "folder"
+    if file.name.startswith("."):
+        return "hidden"
+    ending = file.suffix.lower()
+    return "" if ending in _READ | _UNREAD else ending or "without an ending"
 
 
 def check_at_least_1(**numbers: int) -> None:

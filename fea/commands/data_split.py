@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fea.data.images import MOST_PIXELS, check_most_pixels
 from fea.review.decisions import Unreviewed
 
 
@@ -17,6 +18,7 @@ def split_file(
     unreviewed: Unreviewed = "train",
     distance: int = 12,
     seed: int = 0,
+    max_image_pixels: int = MOST_PIXELS,
 ) -> int:
     """Makes a train and a test set from a reviewed file, with no person in both.
 
@@ -35,6 +37,7 @@ def split_file(
             256 bits (unrelated images: about 128; copies that were saved again or rescaled: up to 12; 0: equal hashes only).
             Crops and mirror images are not found.
         seed: of the choice between people of the same kind.
+        max_image_pixels: an image with more is not read; the default is 8192 x 8192.
 
     Returns:
         0.
@@ -46,11 +49,13 @@ def split_file(
     from fea.data.record import Rules
     from fea.facs import emotion_set
     from fea.review.reviewed import read_reviewed
-    from fea.review.split import split_lines, told, write_sides
+    from fea.review.split import check_place, split_lines, told, write_sides
 
-    _check(file, out, test_share, distance, seed)
+    _check(file, test_share, distance, seed)
+    check_most_pixels("max_image_pixels", max_image_pixels)
+    check_place(out)
     read = read_reviewed(file, image_root or file.parent, Rules(emotion_set(emotions)), unreviewed)
-    split = split_lines(file, read.lines, test_share, distance, seed)
+    split = split_lines(file, read.lines, test_share, distance, seed, max_image_pixels)
     root = write_sides(out, read.lines, split.sides)
     print(*told(file, read, split), sep="\n")
     if root != out.resolve():
@@ -58,7 +63,7 @@ def split_file(
     return 0
 
 
-def _check(file: Path, out: Path, test_share: float, distance: int, seed: int) -> None:
+def _check(file: Path, test_share: float, distance: int, seed: int) -> None:
     from fea.data.leaks import BITS
     from fea.errors import FEAError
 
@@ -72,6 +77,3 @@ def _check(file: Path, out: Path, test_share: float, distance: int, seed: int) -
         )
     if seed < 0:
         raise FEAError(f"seed: {seed}; give a number from 0 up")
-    for target in (out / "train.jsonl", out / "test.jsonl"):
-        if target.exists():
-            raise FEAError(f"out: '{target}' exists; choose another folder")

@@ -32,11 +32,12 @@ def demo(
         0.
 
     Raises:
-        FEAError: rounds is less than 1, or a stage failed, which has said why.
+        FEAError: rounds is less than 1, a stage failed, which has said why, or `out` holds files of something else.
     """
     from fea.demo.board import Entry, annotator_entry, answered, faces_of, write_board
     from fea.demo.stages import FULL, LOOP, QUICK, Demo, title_of
     from fea.drawn.module import RenderedFaces
+    from fea.iterate import PAGE, check_places
     from fea.model.checkpoints import RESULT
     from fea.system.files import write_atomically
 
@@ -44,6 +45,7 @@ def demo(
         raise FEAError(f"rounds: {rounds}; give at least 1")
     name = f"seed-{seed}" if rounds == 1 else f"loop-{seed}"
     stages = Demo(out / "quick", name, seed, QUICK) if quick else Demo(out, name, seed, FULL if rounds == 1 else LOOP)
+    check_places(stages.out / RESULT, stages.loop.out / PAGE)
     stages.base()
     runs = [run for number in range(1, rounds + 1) for run in stages.loop.round(number)]
     write_atomically(stages.out / RESULT, f"{stages.loop.out.name}/{runs[-1]}\n".encode())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fea.data.example import Example
+from fea.data.images import MOST_PIXELS, check_most_pixels
 from fea.data.record import OnUnknownLabel, Rules
 from fea.data.source import OnBad
 from fea.errors import FEAError
@@ -31,6 +32,7 @@ def synthesize(
     batch_size: int = 16,
     num_workers: int = 2,
     minutes: float | None = None,
+    max_image_pixels: int = MOST_PIXELS,
     on_bad: OnBad = "raise",
     on_unknown_label: OnUnknownLabel = "raise",
     device: Device = "auto",
@@ -52,6 +54,7 @@ def synthesize(
         batch_size: faces at a time.
         num_workers: processes that read images ahead.
         minutes: after which no further batch is begun; the same command goes on later.
+        max_image_pixels: an image with more is not read; the default is 8192 x 8192.
         on_bad: "raise" at the first line or image that cannot be read, or "skip" them with a count.
         on_unknown_label: "raise" at a label outside `emotions`, or treat it as "unknown".
         device: "cpu", "cuda" or "auto".
@@ -65,13 +68,25 @@ def synthesize(
     from fea.model.checkpoints import load_policy
     from fea.model.sampling import Generation
 
+    _check(Path(out), max_image_pixels)
     generation, pace = Generation(max_tokens, temperature), Pace(batch_size, num_workers, minutes, on_bad)
     policy, trained = load_policy(model, device)
+    policy.encoder.max_image_pixels = max_image_pixels
     allowed = trained.emotions if emotions is None else emotion_set(emotions)
     rules = Rules(allowed, on_unknown_label, True)
     faces = _without_analysis([Path(file) for file in data], image_root, rules, on_bad, recipe.vote is not None)
     _write(policy, faces, out, recipe, generation, pace)
     return 0
+
+
+def _check(out: Path, max_image_pixels: int) -> None:
+    """Finds out what stands against the result, before a model of many gigabytes is read."""
+    from fea.synthesis.datacard import check_card
+    from fea.synthesis.journal import check_place
+
+    check_most_pixels("max_image_pixels", max_image_pixels)
+    check_place(out)
+    check_card(out.parent)
 
 
 def _without_analysis(

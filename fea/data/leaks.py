@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fea.data.example import Example
-from fea.data.images import load_image
+from fea.data.images import MOST_PIXELS, load_image
 
 _SIDE = 16  # a hash says which of the 16 x 16 lowest frequencies of an image are above their median
 BITS = _SIDE**2
+_AT_A_TIME = 8  # images that are decoded together: the largest that are allowed take half a gigabyte each
+_ENOUGH = 256**2  # pixels of an image that are looked at; a hash is made of 64 x 64
 # Hashes that are compared with all others at a time: with 100,000 images a block of products takes 100 MB, all of them 40 GB.
 _BLOCK = 256
 
@@ -34,22 +36,28 @@ class Pair(NamedTuple):
     bits: int
 
 
-def hashes_of(examples: Sequence[Example]) -> NDArray[np.bool_]:
+def hashes_of(examples: Sequence[Example], most_pixels: int = MOST_PIXELS) -> NDArray[np.bool_]:
     """Perceptual hashes of the examples' images, (examples, BITS).
+
+    Args:
+        examples: whose images are read.
+        most_pixels: that an image may have.
 
     Raises:
         FEAError: an image cannot be read.
     """
     place_of = {example.image: example.place for example in reversed(examples)}  # several lines may share an image
-    with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
-        hashed = pool.map(_hash, place_of, place_of.values())
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:  # Pillow decodes outside of Python's lock
+        hashed = pool.map(lambda image, place: _hash(image, place, most_pixels), place_of, place_of.values())
         progress = tqdm(hashed, total=len(place_of), unit=" images", file=sys.stderr)
         hash_of = dict(zip(place_of, progress, strict=True))
     return np.stack([hash_of[example.image] for example in examples])
 
 
-def _hash(image: str, place: str) -> NDArray[np.bool_]:
-    bits: NDArray[np.bool_] = imagehash.phash(load_image(image, place), hash_size=_SIDE).hash
+def _hash(image: str, place: str, most_pixels: int) -> NDArray[np.bool_]:
+    bits: NDArray[np.bool_] = imagehash.phash(
+        load_image(image, place, most_pixels=most_pixels, enough=_ENOUGH), hash_size=_SIDE
+    ).hash
     return bits.ravel()
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from fea.data.example import Example
+from fea.data.images import MOST_PIXELS, check_most_pixels
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
 from fea.data.prompt import Prompt
@@ -37,6 +38,9 @@ class Consumer(Protocol):
     def encode_training(self, example: Example) -> Prompt:
         """Prompt for training."""
 
+    def limit_images(self, pixels: int) -> None:
+        """Keeps images with more pixels from being read."""
+
     def train_loader(self, prompts: Loader) -> object:
         """What training iterates over."""
 
@@ -58,6 +62,7 @@ class FEADataModule(L.LightningDataModule):
         balance: draw training examples so that emotions ("emotion") or Action Units ("au") are even; null: as they come.
         mirror: show half of the training images mirrored; sided units change sides.
         seed: of the order of training examples.
+        max_image_pixels: an image with more is not read; the default is 8192 x 8192.
     """
 
     def __init__(
@@ -75,8 +80,11 @@ class FEADataModule(L.LightningDataModule):
         balance: Balance | None = None,
         mirror: bool = False,
         seed: int = 0,
+        max_image_pixels: int = MOST_PIXELS,
     ):
         super().__init__()
+        check_most_pixels("data.max_image_pixels", max_image_pixels)
+        self.max_image_pixels = max_image_pixels
         self.sources = {
             name: [Source(entry) if isinstance(entry, str) else entry for entry in entries or []]
             for name, entries in {"train": train, "val": val, "test": test, "predict": predict}.items()
@@ -202,6 +210,7 @@ class FEADataModule(L.LightningDataModule):
     def _loader(
         self, examples: Examples, encode: Encode, sampler: EpochSampler, batch_size: int, training: bool
     ) -> Loader:
+        self._module.limit_images(self.max_image_pixels)
         self.loaders.append(Loader(examples, encode, sampler, batch_size, self.num_workers, self.on_bad, training))
         return self.loaders[-1]
 

@@ -27,7 +27,7 @@ from fea.data.source import OnBad
 from fea.data.unknown import coded_in, coded_of
 from fea.errors import FEAError
 from fea.facs import au_number
-from fea.system.files import write_atomically
+from fea.system.files import naming, write_atomically
 
 _VERSION = 3  # of the columns below: older Arrow files are rebuilt
 _BATCH = 10_000  # lines held in memory at once
@@ -167,7 +167,7 @@ def _convert(file: Path, rules: Rules, on_bad: OnBad, arrow: Path) -> Summary:
     summary = Summary()
     temporary = arrow.with_suffix(f".{os.getpid()}.part")
     try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
+        with naming(arrow), pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
             for batch in _batches(_kept(file, rules, on_bad, summary)):
                 columns = dict(zip(Record._fields, map(list, zip(*batch, strict=True)), strict=True))
                 writer.write_batch(pa.RecordBatch.from_pydict(columns, _SCHEMA))

@@ -15,6 +15,7 @@ from fea.data.table import Table, open_jsonl
 from fea.drawn.faces import EMOTIONS, ceiling
 from fea.drawn.wording import analysis, annotate
 from fea.evaluation.intervals import Interval, Tally, differences, judge, scores
+from fea.iterate import PAGE
 from fea.model.cache import Trunk
 from fea.model.checkpoints import load_policy
 from fea.model.sampling import Generation, noise
@@ -113,10 +114,10 @@ def write_board(
     ]
     strong = [len(runs)]  # the last stage; row 0 is the base
     page = Page("fea demo", [*_NOTES, *gains], _HEADER, rows, _curves(out, runs), commands, strong, shown)
-    write_page(out / "report.html", page)
+    write_page(out / PAGE, page)
     folder = out.parent
     print(
-        f"\nreport: {out / 'report.html'}\ntry:    fea analyze {folder}/faces/test-*/images/*-00000?.png --model {folder}"
+        f"\nreport: {out / PAGE}\ntry:    fea analyze {folder}/faces/test-*/images/*-00000?.png --model {folder}"
     )
 
 

@@ -7,7 +7,9 @@ enumerating all sets of units; that is the ceiling for every model.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,10 +23,12 @@ from fea.drawn.wording import analysis, annotate, caption
 from fea.errors import FEAError
 from fea.facs import CONFLICTS, EMOTION_SETS, PROTOTYPES
 from fea.system.lines import write_jsonl
+from fea.system.sets import together
 
 Text = Literal["analysis", "annotator", "caption", "none"]
 
 EMOTIONS = EMOTION_SETS["basic7"]
+_LABELS = "faces.jsonl"
 DESCRIBE = "Describe the face."  # the question that captions answer
 # Probabilities that a unit of the prototype does not show, and that any other unit does. With these the units determine the
 # emotion of 92 % of the faces (`ceiling`), so that reading them pays and is not everything.
@@ -141,17 +145,41 @@ def write_faces(out: Path, n: int, seed: int = 0, text: Text = "analysis", size:
         The path of the JSONL file.
 
     Raises:
-        FEAError: n or size is too small, or the seed negative.
+        FEAError: n or size is too small, the seed negative, or the folder holds files of something else under these names.
     """
     if n < 1 or size < 28 or seed < 0:
         raise FEAError(
             f"cannot draw {n} faces of {size} pixels with seed {seed}; draw at least 1, of at least 28 pixels, with a seed "
             "from 0 up"
         )
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    file = out / "faces.jsonl"
-    write_jsonl(file, [_write_face(out, number, seed, text, size) for number in range(n)])
-    return file
+    drawn_before = _drawn_before(out)
+    with together(out, _LABELS) as part:
+        (part / "images").mkdir()
+        records = [_write_face(part, number, seed, text, size) for number in range(n)]
+        write_jsonl(part / _LABELS, records)
+        _refuse_foreign(out, part, [record["image"] for record in records if record["image"] not in drawn_before])
+    return out / _LABELS
+
+
+def _drawn_before(out: Path) -> set[str]:
+    """The images of a set that was drawn into this folder before."""
+    file = out / _LABELS
+    drawn = set()
+    for line in file.read_bytes().splitlines() if file.exists() else []:
+        record = None
+        with suppress(ValueError):
+            record = json.loads(line)
+        if not isinstance(record, dict) or not str(record.get("id")).startswith("face-"):
+            raise FEAError(f"'{file}' holds other lines than those of drawn faces; choose another folder")
+        drawn.add(str(record.get("image")))
+    return drawn
+
+
+def _refuse_foreign(out: Path, part: Path, images: list[str]) -> None:
+    """Refuses to write over files that no set names, unless they are the same."""
+    for image in images:
+        if (out / image).exists() and (out / image).read_bytes() != (part / image).read_bytes():
+            raise FEAError(f"'{out / image}' is there already and was not drawn here; choose another folder")
 
 
 def _write_face(out: Path, number: int, seed: int, text: Text, size: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fea.data.example import Example
-from fea.data.images import load_image
+from fea.data.images import MOST_PIXELS, load_image
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.model.families.family import Family
@@ -17,7 +17,11 @@ from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
 
 
 class Encoder:
-    """Turns examples into prompts. It holds no weights, so that loader workers can carry it."""
+    """Turns examples into prompts. It holds no weights, so that loader workers can carry it.
+
+    Attributes:
+        max_image_pixels: that an image may have to be read at all.
+    """
 
     def __init__(self, family: Family, tokenizer: Any, image_processor: Any, knowledge: Knowledge):
         self.family, self.knowledge = family, knowledge
@@ -25,6 +29,7 @@ class Encoder:
         self.image_token: int = tokenizer.convert_tokens_to_ids(family.image_token)
         self.end_token: int = tokenizer.convert_tokens_to_ids(family.end_token)
         self.special_tokens: list[str] = tokenizer.all_special_tokens
+        self.max_image_pixels = MOST_PIXELS
         self._texts: dict[tuple[str, tuple[str, ...]], list[int]] = {}
 
     def __call__(self, example: Example, with_target: bool = False) -> Prompt:
@@ -34,7 +39,13 @@ class Encoder:
             FEAError: the image cannot be read, or a text holds one of the model's special tokens.
         """
         self._refuse_special(example, "question", example.question)
-        image = load_image(example.image, example.place, example.flipped)
+        image = load_image(
+            example.image,
+            example.place,
+            example.flipped,
+            self.max_image_pixels,
+            self.image_processor.size["longest_edge"],
+        )
         features = self.image_processor(images=[image], return_tensors="pt")
         grid = features["image_grid_thw"][0]
         ids, positions = self._around(example.question, example.emotions, grid)

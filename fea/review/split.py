@@ -17,9 +17,11 @@ from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
 from fea.reports import tables
 from fea.review.reviewed import Reviewed, ReviewedLine
-from fea.system.files import common_root, whole
+from fea.system.files import common_root, try_place, write_atomically
 from fea.system.lines import jsonl
+from fea.system.sets import recover, together
 
+_FILES = ("train.jsonl", "test.jsonl")  # of the sides, in their order
 _SHOWN = 5  # pairs of images that are listed
 
 
@@ -50,7 +52,9 @@ class Split(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def split_lines(file: Path, lines: Sequence[ReviewedLine], test_share: float, distance: int, seed: int) -> Split:
+def split_lines(
+    file: Path, lines: Sequence[ReviewedLine], test_share: float, distance: int, seed: int, most_pixels: int
+) -> Split:
     """Deals people to the two sets; of those who go to the test set, lines that may not be tested on are in neither.
 
     Args:
@@ -59,6 +63,7 @@ def split_lines(file: Path, lines: Sequence[ReviewedLine], test_share: float, di
         test_share: share of the lines and of each label that is wanted for the test set.
         distance: bits in which the hashes of two images may differ if they are to count as alike.
         seed: of the choice between people of the same kind.
+        most_pixels: that an image may have to be read.
 
     Raises:
         FEAError: an image cannot be read, or there is nobody to put into the test set.
@@ -70,7 +75,7 @@ def split_lines(file: Path, lines: Sequence[ReviewedLine], test_share: float, di
             "reviewed, and none of these agrees with its labels; review more lines"
         )
     people = _people(lines)
-    groups, pairs = tied(hashes_of([line.example for line in lines]), people, distance)
+    groups, pairs = tied(hashes_of([line.example for line in lines], most_pixels), people, distance)
     labels, counts = _counts(lines)
     chosen = deal(_by_group(counts, groups), _by_group(counts * testable[:, None], groups), test_share, seed)
     if not chosen.any():
@@ -103,6 +108,20 @@ def _by_group(counts: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[n
     return sums
 
 
+def check_place(out: Path) -> None:
+    """Finds out before the work whether both files can be written.
+
+    Raises:
+        FEAError: one of them is there.
+        OSError: there is no room, or no permission.
+    """
+    recover(out, _FILES[0], _FILES[1:])
+    for file in (out / name for name in _FILES):
+        if file.exists():
+            raise FEAError(f"out: '{file}' exists; choose another folder")
+        try_place(file)
+
+
 def write_sides(out: Path, lines: Sequence[ReviewedLine], sides: Sides) -> Path:
     """Writes both files or none.
 
@@ -113,11 +132,16 @@ def write_sides(out: Path, lines: Sequence[ReviewedLine], sides: Sides) -> Path:
 
     Returns:
         What the images of both files are relative to.
+
+    Raises:
+        FEAError: one of them is there by now.
     """
     root = common_root([line.example.image for line in lines], out)
-    with whole(out / "train.jsonl") as train, whole(out / "test.jsonl") as test:
-        for stream, side in ((train, sides.train), (test, sides.test)):
-            stream.write(jsonl(_record(line, root) for line, on_side in zip(lines, side, strict=True) if on_side))
+    with together(out, _FILES[0]) as part:
+        for name, side in zip(_FILES, sides, strict=True):
+            chosen = (_record(line, root) for line, on_side in zip(lines, side, strict=True) if on_side)
+            write_atomically(part / name, jsonl(chosen))
+        check_place(out)  # the work has taken its time
     return root
 
 

@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fea.datasets.dataset import dataset_of
+from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
 from fea.model.families.known import FAMILIES
 from fea.reports.tables import markdown
 from fea.synthesis.admission import REFUSALS
-from fea.synthesis.journal import Tried, read_tried, written_into
+from fea.synthesis.tried import Tried, read_tried, written_into
 from fea.system.files import write_atomically
 
 CARD = "DATACARD.md"
+_OPENING = """\
+# Synthesised analyses
+
+Written by a model about faces, and accepted where they agree with the labels."""
+_MARK = "\n<!-- Written by fea; SHA-256 of what stands above: "
+
+
+def check_card(folder: Path) -> None:
+    """Finds out before the work whether the card of a folder can be written.
+
+    Raises:
+        FEAError: there is one by somebody else, or a file of a synthesis that cannot be read.
+    """
+    if not _own(folder / CARD):
+        raise FEAError(f"'{folder / CARD}' {_NOT_OURS}; give it another name, or choose another folder")
+    for file in written_into(folder):
+        read_tried(file)
+
+
+_NOT_OURS = "was not written by a synthesis, or changed since"
+
+
+def _own(card: Path) -> bool:
+    """Whether there is no card, or one that stands as it was written."""
+    if not card.exists():
+        return True
+    text = card.read_text(encoding="utf-8", errors="replace")
+    content, mark, digest = text.rpartition(_MARK)
+    # Earlier releases left no mark.
+    return digest == _digest(content) if mark else text.startswith(_OPENING)
+
+
+def _digest(content: str) -> str:
+    return f"{hashlib.sha256(content.encode()).hexdigest()} -->\n"
 
 
 def write_datacard(folder: Path) -> str:
-    """Writes the card of a folder.
+    """Writes the card of a folder, unless there is one by somebody else, which is told.
 
     Args:
         folder: holds files that a synthesis wrote.
@@ -31,7 +68,10 @@ def write_datacard(folder: Path) -> str:
     settings = {name: begun_with for name, (begun_with, _) in read.items()}
     entries = [entry for _, tried in read.values() for entry in tried]
     text = "\n".join(_card(settings, entries)) + "\n"
-    write_atomically(folder / CARD, text.encode())
+    if _own(folder / CARD):
+        write_atomically(folder / CARD, f"{text}{_MARK}{_digest(text)}".encode())
+    else:
+        print(f"note: '{folder / CARD}' {_NOT_OURS}; it stays as it is", file=sys.stderr)
     return text
 
 
@@ -41,9 +81,7 @@ def _card(settings: Mapping[str, Mapping[str, Any]], entries: Sequence[Tried]) -
     left_out = Counter(entry.refused for entry in entries)
     revealed = sum(entry.revealed for entry in accepted)
     return [
-        "# Synthesised analyses\n",
-        "Written by a model about faces, and accepted where they agree with the labels. People have not looked at them unless "
-        "`meta_info.review` of a line says so.\n",
+        f"{_OPENING} People have not looked at them unless `meta_info.review` of a line says so.\n",
         f"- {len(accepted)} of {len(entries)} faces have an analysis now ({_share(accepted, entries)}).",
         f"- {len(tried)} faces were tried.",
         f"- {revealed} of these were written with the labels in sight.",

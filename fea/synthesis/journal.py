@@ -9,67 +9,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1
 from fea.synthesis.admission import Admitted
 from fea.synthesis.attempts import Outcome
-from fea.synthesis.checks import Reason
-from fea.system.files import lock
-from fea.system.lines import append, whole_lines, write_jsonl
+from fea.synthesis.tried import Tried, accepted_lines, of_whole_batches, read_tried, tried_of
+from fea.system.files import lock, try_place
+from fea.system.lines import append, keep_lines, write_jsonl
 from fea.system.processes import rank
 
-_TRIED = ".tried"  # ends the name of the file with a line for every face
 
+def check_place(file: Path) -> None:
+    """Finds out before the work whether a synthesis can write a file, or go on with it.
 
-class Tried(NamedTuple):
-    """A face that was tried. The fields, in their order, are those of its line.
-
-    Attributes:
-        batch: number of its batch.
-        of: faces in the batch.
-        id: of the face.
-        place: file and line of the face.
-        dataset: that the face comes from.
-        accepted: whether its analysis joined the set.
-        attempts: that were made; 0 if it was left out before.
-        revealed: whether the accepted analysis had seen the labels.
-        labels: accepted emotions that it was judged by.
-        units: FACS numbers that it was judged by.
-        reasons: of the rejection of each attempt, in their order; last, why it was left out.
-        round: of the synthesis.
-        seed: of the synthesis.
-        base: name of the model.
-        model: fingerprint of its trained weights.
-        prompt: version of the prompt.
+    Raises:
+        FEAError: it was not written by a synthesis, or it or the file of what was tried was changed by hand.
+        OSError: there is no room, or no permission.
     """
-
-    batch: int
-    of: int
-    id: str
-    place: str
-    dataset: str
-    accepted: bool
-    attempts: int
-    revealed: bool
-    labels: Sequence[str]
-    units: Sequence[int]
-    reasons: Sequence[Sequence[Reason]]
-    round: int
-    seed: int
-    base: str
-    model: str
-    prompt: str
-
-    @property
-    def refused(self) -> Reason | None:
-        """What was wrong in the end, or None if the face has an analysis."""
-        return None if self.accepted else self.reasons[-1][0]
+    if file.exists() and not tried_of(file).exists():
+        raise FEAError(f"out: '{file}' exists and was not written by a synthesis; choose another name")
+    try_place(file)
+    try_place(tried_of(file))
+    accepted_lines(file, of_whole_batches(read_tried(file)[1]))
 
 
 class Journal:
@@ -92,8 +58,7 @@ class Journal:
         self.file, self.tried = file, tried_of(file)
         self.image_root = image_root.resolve()
         self.provenance, self.round = provenance, int(provenance["round"])
-        if file.exists() and not self.tried.exists():
-            raise FEAError(f"out: '{file}' exists and was not written by a synthesis; choose another name")
+        check_place(file)
         self._lock = lock(file.with_name(f".{file.name}.lock")) if rank() == 0 else None
         if rank() == 0 and self._lock is None:
             raise FEAError(f"out: another process is writing '{file}'; wait for its end, or choose another name")
@@ -104,12 +69,14 @@ class Journal:
                 f"out: '{file}' was begun with other settings ({_differing(begun_with, settings)}); use the same, or choose "
                 "another name"
             )
-        complete = _of_whole_batches(entries)
+        complete = of_whole_batches(entries)
         self.batches = 1 + max((entry.batch for entry in complete), default=-1)
         if rank() == 0:
-            accepted = sum(entry.accepted for entry in complete)
-            write_jsonl(self.tried, [settings, *(entry._asdict() for entry in complete)])
-            write_jsonl(file, whole_lines(file)[:accepted])
+            accepted = len(accepted_lines(file, complete))
+            if not entries:
+                write_jsonl(self.tried, [settings])
+            keep_lines(self.tried, 1 + len(complete))
+            keep_lines(file, accepted)
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Appends a batch."""
@@ -158,11 +125,6 @@ class Journal:
         )
 
 
-def _of_whole_batches(entries: Sequence[Tried]) -> list[Tried]:
-    sizes = Counter(entry.batch for entry in entries)
-    return [entry for entry in entries if sizes[entry.batch] == entry.of]
-
-
 def _differing(begun_with: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     names = begun_with.keys() | settings.keys()
     return ", ".join(sorted(name for name in names if begun_with.get(name) != settings.get(name)))
@@ -180,50 +142,14 @@ def _known(example: Example) -> dict[str, Any]:
     }
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def tried_of(file: Path) -> Path:
-    """The file with a line for every face that was tried, beside one with accepted lines."""
-    return file.with_name(f"{file.name}{_TRIED}")
-
-
-def written_into(folder: Path) -> list[Path]:
-    """The files with accepted lines in a folder, by their names; other files are passed over."""
-    return [tried.with_name(tried.name.removesuffix(_TRIED)) for tried in sorted(folder.glob(f"*{_TRIED}"))]
-
-
-def read_tried(file: Path) -> tuple[dict[str, Any], list[Tried]]:
-    """What a synthesis has tried so far.
-
-    Args:
-        file: with the accepted lines.
-
-    Returns:
-        What decides the outcome, as plain values, and the faces that were tried, in their order; both empty before it began.
+def admitted(file: Path) -> list[Admitted]:
+    """The accepted analyses of a file.
 
     Raises:
-        FEAError: a line was not written by a synthesis.
+        FEAError: it, or the file of what was tried, was changed by hand.
     """
-    try:
-        settings, *entries = whole_lines(tried_of(file)) or [{}]
-        return dict(settings), [Tried(**entry) for entry in entries]
-    except (TypeError, ValueError) as error:
-        raise FEAError(
-            f"'{tried_of(file)}' holds a line that no synthesis of this release wrote ({error}); take it and '{file.name}' out "
-            "of the folder"
-        ) from error
-
-
-def admitted(file: Path) -> list[Admitted]:
-    """The accepted analyses of a file."""
-    accepted = [entry for entry in read_tried(file)[1] if entry.accepted]
+    entries = [entry for entry in of_whole_batches(read_tried(file)[1]) if entry.accepted]
     return [
         Admitted(tuple(entry.labels), frozenset(entry.units), line["description"])
-        for entry, line in zip(accepted, whole_lines(file), strict=True)
+        for entry, line in zip(entries, accepted_lines(file, entries), strict=True)
     ]
-
-
-def images_of(file: Path) -> Path:
-    """The image root of a file with accepted lines."""
-    return (file.parent / str(read_tried(file)[0]["images"])).resolve()

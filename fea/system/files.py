@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +37,7 @@ else:
         return stream.close
 
 
+_TRIAL = 1 << 16  # bytes: more than a file system keeps beside a name
 PART = ".part"  # ends the name of an unfinished file, which a process that was killed leaves behind
 
 
@@ -42,19 +45,72 @@ PART = ".part"  # ends the name of an unfinished file, which a process that was 
 def whole(file: Path) -> Iterator[BinaryIO]:
     """Opens a file for writing that takes its place when the block ends, and not at all if the block fails.
 
-    A reader sees the old file or the new one, after a power cut too: the content is on the disk before the name changes.
+    A reader sees the old file or the new one, after a power cut too: the content is on the disk before the name changes. Who
+    may read the old one may read the new one, and nobody else.
+
+    Raises:
+        OSError: it cannot be written; the error names this file.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}{PART}")
+    with naming(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as stream:
+                if file.exists():
+                    temporary.chmod(stat.S_IMODE(file.stat().st_mode))
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, file)
+            keep_names(file.parent)
+        finally:
+            with suppress(OSError):  # where the name is too long, it is so here too
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Has an error of the block name a file that its user knows, if it names none or an unfinished one."""
     try:
-        with temporary.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-        _keep_name(file.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno and (error.filename is None or _unfinished(Path(os.fsdecode(error.filename)))):
+            error.filename = str(file)
+        raise
+
+
+def _unfinished(file: Path) -> bool:
+    return any(name.startswith(".") and name.endswith(PART) for name in file.parts)
+
+
+def try_place(file: Path) -> None:
+    """Finds out before the work whether a file can be written: writes a little beside it, and takes that away again.
+
+    Raises:
+        OSError: it cannot.
+    """
+    made = []
+    with naming(file):
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        if file.exists() and not os.access(file, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        missing = [folder for folder in file.parents if not folder.exists()]
+        trial = file.with_name(f".{file.name}.{os.getpid()}{PART}")
+        try:
+            for folder in reversed(missing):
+                folder.mkdir()
+                made.append(folder)
+            with trial.open("wb") as stream:
+                stream.write(bytes(_TRIAL))
+                stream.flush()
+                os.fsync(stream.fileno())
+        finally:
+            with suppress(OSError):
+                trial.unlink(missing_ok=True)
+            for folder in reversed(made):
+                with suppress(OSError):  # another process may have put something there
+                    folder.rmdir()
 
 
 class Lock(NamedTuple):
@@ -83,7 +139,7 @@ def write_atomically(file: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _keep_name(folder: Path) -> None:
+def keep_names(folder: Path) -> None:
     """Forces a folder's list of names to the disk; not every file system has a way to."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

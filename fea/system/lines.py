@@ -12,12 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fea.system.files import write_atomically
+from fea.system.files import naming, write_atomically
 
 
 def jsonl(records: Iterable[Any]) -> bytes:
     """One JSON value a line."""
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    return text.encode(
+        errors="backslashreplace"
+    )  # of half a character, as in the name of a file, JSON has the same escape
 
 
 def write_jsonl(file: Path, records: Iterable[Any]) -> None:
@@ -36,11 +39,15 @@ def append(file: Path, records: Iterable[Any], keep: int | None = None) -> None:
     Raises:
         OSError: the disk refused, and the lines are taken away again as far as it lets us.
     """
-    added = jsonl(records)
+    append_bytes(file, jsonl(records), keep)
+
+
+def append_bytes(file: Path, added: bytes, keep: int | None = None) -> None:
+    """Like `append`, with lines that are written out already."""
     held = file.stat().st_size if file.exists() else 0
     end = held if keep is None else keep
     try:
-        with file.open("ab" if keep is None else "r+b") as stream:
+        with naming(file), file.open("ab" if keep is None else "r+b") as stream:
             stream.seek(end)
             stream.truncate()
             stream.write(added)
@@ -50,6 +57,14 @@ def append(file: Path, records: Iterable[Any], keep: int | None = None) -> None:
         with suppress(OSError):
             os.truncate(file, end)  # what the caller hears was not kept must not count later
         raise
+
+
+def keep_lines(file: Path, count: int) -> None:
+    """Cuts off what follows the first lines of a file; makes an empty one if there is none."""
+    file.touch()
+    end = sum(len(line) + 1 for line in file.read_bytes().split(b"\n")[:-1][:count])
+    if end < file.stat().st_size:
+        os.truncate(file, end)
 
 
 def whole_lines(file: Path) -> list[Any]:

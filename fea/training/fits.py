@@ -6,8 +6,6 @@ import hashlib
 import json
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -17,6 +15,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from fea.errors import Failed, FEAError
+from fea.system import children
 from fea.system.files import write_atomically
 from fea.system.signals import SIGNALS
 
@@ -107,7 +106,7 @@ def call(arguments: Sequence[str]) -> None:
     Raises:
         Failed: it did, and has said why.
     """
-    process = subprocess.Popen([sys.executable, "-m", "fea", *arguments])
+    process = children.start(arguments)
     before = {number: signal.signal(number, lambda *received: process.send_signal(received[0])) for number in SIGNALS}
     try:
         code = process.wait()

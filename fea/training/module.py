@@ -103,6 +103,10 @@ class FEAModule(Evaluated):
 
     # --- prompts ---
 
+    def limit_images(self, pixels: int) -> None:
+        """Keeps images with more pixels from being read."""
+        self.policy.encoder.max_image_pixels = pixels
+
     def encode(self, example: Example) -> Prompt:
         """Prompt for an answer."""
         return self.policy.encoder(example)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -16,7 +18,9 @@ from conftest import fit
 from PIL import Image
 
 import fea
-from fea.analysis.tables import Result, result_of
+from fea.analysis import analyzer as analyzing
+from fea.analysis.analyzer import image_files
+from fea.analysis.tables import AnswerFile, Result, check_place, result_of, to_csv
 from fea.cli import main
 from fea.commands.analyze import analyze
 from fea.data.example import Example
@@ -64,6 +68,7 @@ def test_every_image_has_a_row_and_a_damaged_one_says_why(
     assert rows[2]["error"] == f"image '{images / 'c.png'}' cannot be read (image file is truncated)"
     assert rows[0]["text"]
     told = capsys.readouterr().err
+    assert "note: left out of the folders: 1 .txt\n" in told
     assert "this model has seen drawn faces only" in told
     assert "3/3" in told
 
@@ -180,3 +185,149 @@ def test_bad_options_are_one_sentence(
 def test_a_folder_without_images_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", str(tmp_path), "--model", str(run)]) == 2
     assert capsys.readouterr().err == f"fea: error: no image in {tmp_path}\n"
+
+
+# --- which files ---
+
+
+def test_every_picture_of_a_folder_has_a_row_and_the_rest_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = ["A.PNG", "b.JFIF", "c.avif", "d.TiF", "phone.heic", "raw.DNG"]
+    for name in [*pictures, "a.txt", "b.TXT", "README", ".hidden.png", "film.mp4"]:
+        (tmp_path / name).touch()
+    (tmp_path / "more.png").mkdir()
+    assert [file.name for file in image_files(tmp_path)] == pictures
+    told = "note: left out of the folders: 2 .txt, 1 hidden, 1 without an ending, 1 .mp4, 1 folder\n"
+    assert sorted(capsys.readouterr().err.strip().split(": ")[1].split(", ")) == sorted(
+        told.strip().split(": ")[1].split(", ")
+    )
+    with pytest.raises(fea.FEAError, match=rf"^no image in {tmp_path}/more.png$"):
+        image_files(tmp_path / "more.png")
+    (tmp_path / "more.png" / "a.txt").touch()
+    with pytest.raises(fea.FEAError, match=rf"^no image in {tmp_path}/more.png; left out: 1 .txt$"):
+        image_files(tmp_path / "more.png")
+
+
+def test_a_phone_picture_is_a_row_that_says_so(run: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (images / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(80))
+    assert analyze([str(images)], model=str(run), max_tokens=2) == 2
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert rows[-1]["error"] == f"image '{images / 'phone.HEIC'}' cannot be read (it is a HEIC picture)"
+
+
+def test_an_image_with_too_many_pixels_is_a_row(run: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.jsonl"
+    assert analyze([str(images / "a.png")], model=str(run), out=str(out), max_tokens=2, max_image_pixels=99) == 2
+    assert "it has 112 x 112 pixels, more than the 99 that are allowed" in json.loads(out.read_text())["error"]
+
+
+# --- where the answers go ---
+
+
+@pytest.mark.parametrize(
+    "cell", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "-", "+a"]
+)
+def test_what_a_spreadsheet_would_run_begins_with_a_quote(cell: str) -> None:
+    row = next(csv.DictReader(io.StringIO(to_csv([Result(cell, text=cell)]), newline="")))
+    assert row["image"] == row["text"] == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", ["-1", "+2.5", "-1e-05", "a=1", "", " =1", "3", "AU6 AU12"])
+def test_numbers_and_words_stay_what_they_are(cell: str) -> None:
+    row = next(csv.DictReader(io.StringIO(to_csv([Result(cell, text=cell)]), newline="")))
+    assert row["image"] == row["text"] == cell
+
+
+def _refused(tmp_path: Path, name: str) -> str:
+    """What is said of a place for the answers, before a model is looked for."""
+    (tmp_path / "a.png").touch()
+    with pytest.raises((fea.FEAError, OSError)) as refusal:
+        analyze([str(tmp_path / "a.png")], model=str(tmp_path / "nowhere"), out=str(tmp_path / name))
+    return str(refusal.value)
+
+
+def test_what_stands_against_the_answers_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "b.csv").mkdir()
+    assert "Not a directory" in _refused(tmp_path, "file/a.csv")
+    assert "Is a directory" in _refused(tmp_path, "b.csv")
+    assert "name too long" in _refused(tmp_path, f"{'n' * 300}.csv")
+    assert "holds no checkpoint" in _refused(tmp_path, "deep/er/a.csv")  # nothing stands against this one
+    assert not (tmp_path / "deep").exists()
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert _refused(tmp_path, "c.csv") == f"[Errno 28] No space left on device: '{tmp_path}/c.csv'"
+    assert not (tmp_path / "c.csv").exists()
+
+
+@pytest.mark.parametrize("content", ["id,age\n1,2\n", "[1]\n", '{"image": "a"}\n', "\xff"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert _refused(tmp_path, name).endswith("exists and holds something else than answers; choose another name")
+    assert (tmp_path / name).read_text() == content
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_older_answers_give_way_to_new_ones_and_the_mode_stays(tmp_path: Path, name: str) -> None:
+    for text in ("", "old", "new"):
+        file = tmp_path / name
+        if not text:
+            file.touch()
+            file.chmod(0o600)
+            continue
+        check_place(file)
+        answers = AnswerFile(file)
+        answers.write([Result("a.png", text=text)])
+        assert answers.place.stat().st_mode & 0o777 == 0o600
+        assert ("old" in file.read_text()) is True
+        answers.write([Result("b.png\udcff", text=text)])
+        answers.finish()
+        assert file.read_text().count(text) == 2
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_answers_so_far_are_kept(
+    run: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    older: bool,
+) -> None:
+    true, out, asked = ask, tmp_path / "answers.csv", iter(range(3))
+
+    def fails(*arguments: Any, **options: Any) -> Any:
+        if next(asked, None) is None:
+            raise RuntimeError("out of memory")
+        return true(*arguments, **options)
+
+    if older:
+        out.write_text(to_csv([]))
+    monkeypatch.setattr(analyzing, "ask", fails)
+    monkeypatch.setattr(analyzing, "_POOL", 2)
+    files = [str(images / name) for name in ("a.png", "B.JPG", "c.png", "a.png", "B.JPG", "a.png")]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        analyze(files, model=str(run), out=str(out), batch_size=1, max_tokens=2)
+    place = tmp_path / "answers.csv.part" if older else out
+    with place.open(newline="") as file:
+        assert [Path(row["image"]).name for row in csv.DictReader(file)] == ["a.png", "B.JPG", "c.png", "a.png"]
+    assert f"note: the 4 answers so far are in '{place}'\n" in capsys.readouterr().err
+    assert not older or out.read_text() == to_csv([])
+
+
+def test_a_disk_that_fills_up_is_one_sentence_with_the_name_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text(to_csv([Result("old.png")]))
+    answers = AnswerFile(tmp_path / "a.csv")
+    answers.write([Result("a.png")])
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left") as refusal:
+        answers.write([Result("b.png")])
+    assert refusal.value.filename == str(tmp_path / "a.csv")
+    assert answers.place.read_text() == to_csv([Result("a.png")])

@@ -32,6 +32,9 @@ class Stage:
     def encode_training(self, example: Example) -> Prompt:
         return self.encode(example, self.needs_analyses)
 
+    def limit_images(self, pixels: int) -> None:
+        self.encode.max_image_pixels = pixels
+
     def train_loader(self, prompts: object) -> object:
         return prompts
 
@@ -263,3 +266,11 @@ def test_faces_that_are_favoured_are_drawn_more_often_and_others_as_before(faces
     data.reweigh({f"{faces_file}:3": 0.25})
     examples = data.train_dataloader().examples
     assert data.weights(examples).tolist() == [1.0, 1.0, 0.25, *[1.0] * 21]
+
+
+def test_an_image_with_more_pixels_than_are_allowed_is_not_read(faces_file: Path) -> None:
+    data = attach(FEADataModule([str(faces_file)], num_workers=0, max_image_pixels=112 * 112 - 1))
+    with pytest.raises(FEAError, match=r"it has 112 x 112 pixels, more than the 12543 that are allowed"):
+        next(iter(data.train_dataloader()))  # type: ignore[call-overload]
+    with pytest.raises(FEAError, match=r"data.max_image_pixels: 0; give a number from 1 to"):
+        FEADataModule(max_image_pixels=0)

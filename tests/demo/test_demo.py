@@ -18,7 +18,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished quick demo."""
     out = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fea.training.fits.subprocess", fork_fits())
+        patch.setattr("fea.training.fits.children", fork_fits())
         assert main(["demo", "--quick", "--controls", "--out", str(out)]) == 0
     return out / "quick"
 

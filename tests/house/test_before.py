@@ -20,7 +20,8 @@ from fea.review.inspection import Inspection
 from fea.review.reviewed import read_reviewed
 from fea.synthesis.attempts import Outcome
 from fea.synthesis.datacard import write_datacard
-from fea.synthesis.journal import Journal, Tried, admitted, images_of, read_tried, written_into
+from fea.synthesis.journal import Journal, admitted
+from fea.synthesis.tried import Tried, images_of, read_tried, written_into
 
 BEFORE = Path(__file__).parents[1] / "before"
 RULES = Rules(EMOTIONS)
@@ -79,7 +80,7 @@ def test_the_card_is_the_same(synthesis: Path) -> None:
     card = (synthesis / "DATACARD.md").read_text()
     (synthesis / "DATACARD.md").unlink()
     assert write_datacard(synthesis) == card
-    assert (synthesis / "DATACARD.md").read_text() == card
+    assert (synthesis / "DATACARD.md").read_text().startswith(card)  # a mark follows
 
 
 def test_the_next_round_learns_from_both_files(synthesis: Path) -> None:

@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors advantages losses
-    system       signals files lines processes randomness machine
+    system       signals children files lines sets processes randomness machine
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset
-    data         example record jsonl source unknown table mixture images prompt loader module leaks strata
+    data         example record jsonl source unknown table mixture signatures images prompt loader module leaks strata
     drawn        pen drawing wording faces module
     evaluation   scores marks counts metrics intervals
     reports      tables curves page
@@ -29,7 +29,7 @@ PLAN = """
     rewards
     training     renamed loop optimization nonfinite interruption validation module resume fits
     analysis     tables analyzer
-    synthesis    recipe checks attempts admission journal round datacard
+    synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
     web          server review
     iterate
@@ -130,6 +130,7 @@ LIGHT = [
     "data.jsonl",
     "data.source",
     "data.unknown",
+    "data.signatures",
     "data.images",
     "evaluation.scores",
     "evaluation.marks",
@@ -138,7 +139,9 @@ LIGHT = [
     "reports",
     "system.files",
     "system.lines",
+    "system.sets",
     "system.signals",
+    "system.children",
     "model.families",
     "model.config",
     "review.decisions",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import imagehash
+import psutil
 import pytest
 from PIL import Image
 
@@ -279,7 +281,9 @@ def test_the_table_counts_both_sides(file: Path, capsys: pytest.CaptureFixture[s
         assert f"{name:<28}{counts[0]:>8}{counts[1]:>8}{counts[1] / sum(counts):>8.1%}" in shown.splitlines()
 
 
-def test_both_files_are_written_or_none(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_files_are_written_or_none(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     written, turns = split.jsonl, iter((True, False))
 
     def full_disk(records: Any) -> bytes:
@@ -288,9 +292,47 @@ def test_both_files_are_written_or_none(file: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(split, "jsonl", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        main(["data", "split", str(file), "--out", str(file.parent / "out"), "--unreviewed=any"])
-    assert list((file.parent / "out").iterdir()) == []
+    assert main(["data", "split", str(file), "--out", str(file.parent / "out"), "--unreviewed=any"]) == 2
+    assert f"'{file.parent}/out': the disk is full; make room" in capsys.readouterr().err
+    assert not (file.parent / "out").exists()
+
+
+@pytest.mark.parametrize("moment", [0, 1])
+def test_the_same_command_repairs_what_a_kill_left_in_a_folder(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], moment: int
+) -> None:
+    words = ["data", "split", str(file), "--out", str(file.parent), "--unreviewed=any"]
+    true, left = os.replace, iter(range(moment))
+
+    def replace(source: Path, target: Path) -> None:
+        if "moving" in str(source) and next(left, None) is None:
+            raise KeyboardInterrupt
+        true(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        assert main(words) == 130
+    assert sorted(found.name for found in file.parent.glob("t*.jsonl")) == ["test.jsonl"] * moment
+    monkeypatch.setattr(psutil, "pid_exists", lambda pid: False)
+    assert main(words) == 0
+    assert sorted(found.name for found in file.parent.glob("*t*.jsonl*")) == ["test.jsonl", "train.jsonl"]
+
+
+def test_a_new_folder_has_both_files_or_is_not_there(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    out = file.parent / "out"
+    assert main(["data", "split", str(file), "--out", str(out), "--unreviewed=any"]) == 130
+    assert not out.exists()
+
+
+def test_a_place_that_cannot_be_written_is_found_before_an_image_is_read(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(split, "hashes_of", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("fea.review.reviewed.read_reviewed", lambda *_: pytest.fail("read"))
+    assert main(["data", "split", str(file), "--out", f"{file}/out", "--unreviewed=any"]) == 2
+    told = "a part of the path is a file and no folder; check the path"
+    assert capsys.readouterr().err == f"fea: error: '{file}/out': {told}\n"
 
 
 # --- refusals ---
@@ -314,6 +356,10 @@ REFUSED: dict[str, tuple[Callable[[list[Record]], None], tuple[str, ...], str]] 
     "share of all": (change(), ("--test_share=1",), "test_share: 1.0; give"),
     "negative distance": (change(), ("--distance=-1",), "distance: -1; give a number from 0 to 127"),
     "endless distance": (change(), ("--distance=128",), "distance: 128; give"),
+    "image too large": (
+        change(), (*ANY, "--max_image_pixels=99"), "{file}:.*: image .* pixels, more than the 99 that are allowed.; make it",
+    ),
+    "no pixel": (change(), ("--max_image_pixels=0",), "max_image_pixels: 0; give a number from 1 to"),
     "negative seed": (change(), ("--seed=-1",), "seed: -1; give a number from 0 up"),
     "no such way": (change(), ("--unreviewed=test",), "unreviewed: expected one of 'train', 'drop', 'any', found 'test'"),
     "no image": (change(image="images/no.png"), ANY, "{file}:3: image '.*no.png' does not exist; check 'image_root'$"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,11 @@ from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
 from fea.prompts.answer import parse
 from fea.synthesis.attempts import Outcome
-from fea.synthesis.datacard import write_datacard
-from fea.synthesis.journal import Journal, admitted, read_tried, tried_of
+from fea.synthesis.datacard import check_card, write_datacard
+from fea.synthesis.journal import Journal, admitted, check_place
 from fea.synthesis.recipe import Recipe
+from fea.synthesis.tried import read_tried, tried_of
+from fea.system.lines import whole_lines, write_jsonl
 
 ORIGIN = {"round": 2, "seed": 7, "base": "Qwen2.5-VL-3B-Instruct", "model": "abc", "prompt": "1"}
 
@@ -140,7 +144,7 @@ def test_the_card_counts_by_class_unit_and_reason(prompts: list[Prompt], tmp_pat
         [*outcomes[:3], outcomes[3]._replace(answer=None, attempts=0, reasons=(("quota",),))]
     )
     card = write_datacard(tmp_path)
-    assert (tmp_path / "DATACARD.md").read_text() == card
+    assert (tmp_path / "DATACARD.md").read_text().startswith(card)
     assert "2 of 4 faces" in card
     assert "3 faces were tried" in card
     assert "1 faces were left out by a quota" in card
@@ -161,3 +165,89 @@ def test_a_foreign_line_is_one_sentence(tmp_path: Path, line: str) -> None:
         FEAError, match=r"s\.jsonl\.tried' holds a line that no synthesis of this release wrote .*; take it"
     ):
         read_tried(file)
+
+
+def test_a_card_of_somebody_else_stays(
+    prompts: list[Prompt], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card, journal = tmp_path / "DATACARD.md", journal_of(tmp_path / "s.jsonl")
+    journal.add(outcomes_of(prompts))
+    text = write_datacard(tmp_path)
+    check_card(tmp_path)
+    journal.add(outcomes_of(prompts))
+    assert write_datacard(tmp_path) != text  # its own is written anew
+    assert "8 faces have an analysis now" not in text
+    for theirs in ("# My data\n", card.read_text().replace("faces were tried", "faces were seen")):
+        card.write_text(theirs)
+        with pytest.raises(FEAError, match=r"DATACARD.md' was not written by a synthesis, or changed since; give it"):
+            check_card(tmp_path)
+        write_datacard(tmp_path)
+        assert card.read_text() == theirs
+        assert "it stays as it is" in capsys.readouterr().err
+    card.write_text(text)  # without the mark, as of an earlier release
+    check_card(tmp_path)
+    tried_of(tmp_path / "s.jsonl").write_text("by hand\n")
+    with pytest.raises(FEAError, match="holds a line that no synthesis"):
+        check_card(tmp_path)
+
+
+BY_HAND: dict[str, tuple[str, Callable[[list[Any]], list[Any]], str]] = {
+    "an accepted line deleted": ("s.jsonl", lambda lines: lines[1:], "does not hold the 3 lines that 's.jsonl.tried' tells of"),
+    "the last one deleted": ("s.jsonl", lambda lines: lines[:-1], "does not hold the 3 lines"),
+    "all deleted": ("s.jsonl", lambda lines: [], "does not hold the 3 lines"),
+    "two exchanged": ("s.jsonl", lambda lines: lines[::-1], "does not hold the 3 lines"),
+    "one of a user added": ("s.jsonl", lambda lines: [*lines, {"id": "mine"}], "line 4: it says nothing of its origin"),
+    "a description taken out": ("s.jsonl", lambda lines: [{**lines[0], "description": 1}, *lines[1:]], "line 1: it says"),
+    "a face deleted": ("s.jsonl.tried", lambda lines: [*lines[:2], *lines[3:]], "lacks lines of a batch, so it was changed"),
+    "a batch deleted": ("s.jsonl.tried", lambda lines: [lines[0], *lines[3:]], "lacks lines of a batch"),
+    "batches exchanged": ("s.jsonl.tried", lambda lines: [lines[0], *lines[3:], *lines[1:3]], "lacks lines of a batch"),
+    "settings deleted": ("s.jsonl.tried", lambda lines: lines[1:], "line 1: it holds no settings"),
+    "a number as text": ("s.jsonl.tried", lambda lines: [*lines[:-1], {**lines[-1], "batch": "1"}], "line 5: 'batch' is "),
+    "a list of others": ("s.jsonl.tried", lambda lines: [*lines[:-1], {**lines[-1], "units": ["6"]}], "line 5: 'units' is "),
+    "no reason": ("s.jsonl.tried", lambda lines: [*lines[:2], {**lines[2], "reasons": []}, *lines[3:]], "line 3: it gives no"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change", "told"), list(BY_HAND.values()), ids=list(BY_HAND))
+def test_what_was_changed_by_hand_is_one_sentence_and_nothing_is_written(
+    prompts: list[Prompt], tmp_path: Path, name: str, change: Callable[[list[Any]], list[Any]], told: str
+) -> None:
+    journal, outcomes = journal_of(tmp_path / "s.jsonl"), outcomes_of(prompts)
+    journal.add(outcomes[:2])
+    journal.add(outcomes[2:])
+    write_jsonl(tmp_path / name, change(whole_lines(tmp_path / name)))
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    for ask in (check_place, admitted, journal_of):
+        with pytest.raises(FEAError, match=re.escape(told)):
+            ask(tmp_path / "s.jsonl")
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("content", [b"not JSON\n", b"[" * 100_000 + b"\n", b"\xff\xfe\n", b"\n"])
+def test_a_damaged_accepted_line_is_one_sentence(prompts: list[Prompt], tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "s.jsonl"
+    journal_of(file).add(outcomes_of(prompts))
+    file.write_bytes(content + file.read_bytes())
+    with pytest.raises(
+        FEAError, match=r"s.jsonl' holds a line that no synthesis .*line 1: .*take it and 's.jsonl.tried'"
+    ):
+        check_place(file)
+
+
+def test_an_output_that_was_moved_away_is_not_made_anew(prompts: list[Prompt], tmp_path: Path) -> None:
+    journal_of(tmp_path / "s.jsonl").add(outcomes_of(prompts))
+    (tmp_path / "s.jsonl").rename(tmp_path / "elsewhere.jsonl")
+    with pytest.raises(
+        FEAError, match=r"does not hold the 3 lines that 's.jsonl.tried' tells of, .* or moved; put them"
+    ):
+        journal_of(tmp_path / "s.jsonl")
+    assert not (tmp_path / "s.jsonl").exists()
+
+
+def test_a_place_is_tried_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        check_place(tmp_path / "file" / "s.jsonl")
+    (tmp_path / "s.jsonl.tried").mkdir()
+    with pytest.raises(IsADirectoryError):
+        check_place(tmp_path / "s.jsonl")

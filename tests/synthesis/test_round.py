@@ -13,9 +13,10 @@ from fea.errors import FEAError
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.synthesis.admission import Admitted
-from fea.synthesis.journal import Journal, read_tried
+from fea.synthesis.journal import Journal
 from fea.synthesis.recipe import Pace, Recipe
 from fea.synthesis.round import run
+from fea.synthesis.tried import read_tried
 
 ORIGIN = {"round": 1, "seed": 0, "base": "tiny", "model": "m", "prompt": "1"}
 

@@ -7,6 +7,7 @@ import json
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,25 @@ def test_files_without_such_faces_are_refused(
     words[1] = str(faces_file)
     assert main(words) == 2
     assert "has labels and no analysis" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda folder: (folder / "s.jsonl").write_text("mine\n"), "exists and was not written by a synthesis"),
+        (
+            lambda folder: (folder / "DATACARD.md").write_text("mine\n"),
+            "DATACARD.md' was not written by a synthesis, or",
+        ),
+        (lambda folder: (folder / "s.jsonl").mkdir(), "exists and was not written by a synthesis"),
+        (lambda folder: (folder / "s.jsonl.tried").mkdir(), "it is a folder; name a file"),
+        (lambda folder: (folder / "other.jsonl.tried").write_text("mine\n"), "holds a line that no synthesis"),
+    ],
+)
+def test_what_stands_against_the_result_is_found_before_a_model_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], object], told: str
+) -> None:
+    spoil(tmp_path)
+    words = ["synthesize", "nowhere.jsonl", "--model", "nowhere", "--out", str(tmp_path / "s.jsonl")]
+    assert main(words) == 2
+    assert told in capsys.readouterr().err
