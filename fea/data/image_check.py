@@ -1,0 +1,101 @@
+"""Opens the images of a data file, and counts what no model learns from: unreadable, cut off, black, tiny, repeated ones."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from tqdm import tqdm
+
+from fea.data.images import load_image
+from fea.errors import FEAError
+
+MOST_OPENED = 20_000  # images that are opened unasked: a minute or two
+_SMALLEST = 32  # pixels of the shorter side; FER2013, with the smallest faces in use, has 48
+_FLAT = 8  # steps of 256 between the darkest and the brightest pixel, which JPEG makes of a single color
+_SHOWN = 5
+# What ends a whole file, by how it begins. A camera may write more behind it.
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
+
+
+class Look(NamedTuple):
+    """What was seen of one image.
+
+    Attributes:
+        problem: why it cannot be read; "" if it can.
+        cut: its file stops before its end.
+        flat: it is black, or of another single color.
+        tiny: its shorter side is below 32 pixels.
+        content: a hash of its pixels.
+    """
+
+    problem: str = ""
+    cut: bool = False
+    flat: bool = False
+    tiny: bool = False
+    content: bytes = b""
+
+
+def look(image: str, place: str) -> Look:
+    """Opens one image.
+
+    Args:
+        image: path of the file.
+        place: file and line that name it, for the message.
+    """
+    try:
+        opened = load_image(image, place)
+    except FEAError as error:
+        return Look(str(error))
+    ranges = cast(Sequence[tuple[int, int]], opened.getextrema())  # of the three channels
+    pixels = hashlib.sha256(repr(opened.size).encode() + opened.tobytes()).digest()
+    return Look(
+        cut=_is_cut(Path(image).read_bytes()),
+        flat=all(high - low < _FLAT for low, high in ranges),
+        tiny=min(opened.size) < _SMALLEST,
+        content=pixels,
+    )
+
+
+def _is_cut(content: bytes) -> bool:
+    end = next((end for start, end in _ENDS.items() if content.startswith(start)), b"")
+    return end not in content[len(content) // 2 :]  # a thumbnail in its first half has an end of its own
+
+
+def look_at_all(place_of: Mapping[str, str]) -> dict[str, Look]:
+    """Opens images, with a progress bar on a terminal.
+
+    Args:
+        place_of: by path, file and line that name it.
+    """
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
+        seen = pool.map(look, place_of, place_of.values())
+        progress = tqdm(seen, total=len(place_of), unit=" images", file=sys.stderr, disable=None, leave=False)
+        return dict(zip(place_of, progress, strict=True))
+
+
+def told(looks: Mapping[str, Look]) -> Iterator[str]:
+    """A sentence for each thing that is wrong with images that can be read."""
+    for what, found in (
+        ("are cut off: their files stop before their end", [image for image, seen in looks.items() if seen.cut]),
+        ("are black, or of another single color", [image for image, seen in looks.items() if seen.flat]),
+        (f"are tiny: less than {_SMALLEST} pixels", [image for image, seen in looks.items() if seen.tiny]),
+        ("are copies of another one", [f"{copy} = {first}" for copy, first in copies(looks).items()]),
+    ):
+        if found:
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            yield f"{len(found)} images {what}: {', '.join(found[:_SHOWN])}{more}"
+
+
+def copies(looks: Mapping[str, Look]) -> dict[str, str]:
+    """By image, the first one with the same pixels, for images that are not the first."""
+    first: dict[bytes, str] = {}
+    return {
+        image: first[seen.content]
+        for image, seen in looks.items()
+        if not seen.problem and first.setdefault(seen.content, image) != image
+    }
