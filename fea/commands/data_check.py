@@ -58,6 +58,11 @@ class _Tally:
             self.twice.append(f"{place}: id '{record.id}' occurs twice")
         self.ids.add(hash(record.id))
 
+    @property
+    def learned(self) -> bool:
+        """Whether anything is understood that a model could learn."""
+        return bool(self.labeled or self.coded or self.analysed)
+
     def place_of(self, image: str) -> str:
         """File and first line that name an image."""
         return f"{self.file}:{min(self.labels_of[image].values())}"
@@ -104,11 +109,8 @@ def check_file(
             tally.add(raw, record)
     tally.warnings += tally.doubts.told({name: coded_in(name, units) for name, units in tally.occurring.items()})
     tally.warnings += _look(tally, images)
-    learned = tally.labeled or tally.coded or tally.analysed
     print(_report(file, tally))
-    if tally.kept and not learned:
-        print("nothing to learn: no label and no analysis is understood in any line; the faces can only be predicted")
-    return 2 if tally.problems or tally.missing or tally.unreadable or not learned else 0
+    return 2 if tally.problems or tally.missing or tally.unreadable or not tally.learned else 0
 
 
 def _look(t: _Tally, images: bool | None) -> Iterator[str]:
@@ -164,6 +166,10 @@ def _report(file: Path, t: _Tally) -> str:
     if t.conflicts:
         lines.append(f"warning: {t.conflicts} faces carry units that no still face shows together")
     lines += [f"warning: {warning}" for warning in t.warnings]
+    if t.kept and not t.learned:
+        lines.append(
+            "no label and no analysis is understood in any line: these faces can be predicted, and nothing else"
+        )
     for title, found in (
         ("bad lines", t.problems),
         ("missing images", t.missing),

@@ -1,4 +1,4 @@
-"""Opens the images of a data file, and counts what no model learns from: unreadable, cut off, black, tiny, repeated ones."""
+"""Opens the images of a data file, and counts what no model learns from: unreadable, black, tiny and repeated ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, cast
 
 from tqdm import tqdm
@@ -18,23 +17,19 @@ MOST_OPENED = 20_000  # images that are opened unasked: a minute or two
 _SMALLEST = 32  # pixels of the shorter side; FER2013, with the smallest faces in use, has 48
 _FLAT = 8  # steps of 256 between the darkest and the brightest pixel, which JPEG makes of a single color
 _SHOWN = 5
-# What ends a whole file, by how it begins. A camera may write more behind it.
-_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
 
 
 class Look(NamedTuple):
     """What was seen of one image.
 
     Attributes:
-        problem: why it cannot be read; "" if it can.
-        cut: its file stops before its end.
+        problem: why it cannot be read, as when its file was cut off; "" if it can.
         flat: it is black, or of another single color.
         tiny: its shorter side is below 32 pixels.
         content: a hash of its pixels.
     """
 
     problem: str = ""
-    cut: bool = False
     flat: bool = False
     tiny: bool = False
     content: bytes = b""
@@ -54,16 +49,10 @@ def look(image: str, place: str) -> Look:
     ranges = cast(Sequence[tuple[int, int]], opened.getextrema())  # of the three channels
     pixels = hashlib.sha256(repr(opened.size).encode() + opened.tobytes()).digest()
     return Look(
-        cut=_is_cut(Path(image).read_bytes()),
         flat=all(high - low < _FLAT for low, high in ranges),
         tiny=min(opened.size) < _SMALLEST,
         content=pixels,
     )
-
-
-def _is_cut(content: bytes) -> bool:
-    end = next((end for start, end in _ENDS.items() if content.startswith(start)), b"")
-    return end not in content[len(content) // 2 :]  # a thumbnail in its first half has an end of its own
 
 
 def look_at_all(place_of: Mapping[str, str]) -> dict[str, Look]:
@@ -81,7 +70,6 @@ def look_at_all(place_of: Mapping[str, str]) -> dict[str, Look]:
 def told(looks: Mapping[str, Look]) -> Iterator[str]:
     """A sentence for each thing that is wrong with images that can be read."""
     for what, found in (
-        ("are cut off: their files stop before their end", [image for image, seen in looks.items() if seen.cut]),
         ("are black, or of another single color", [image for image, seen in looks.items() if seen.flat]),
         (f"are tiny: less than {_SMALLEST} pixels", [image for image, seen in looks.items() if seen.tiny]),
         ("are copies of another one", [f"{copy} = {first}" for copy, first in copies(looks).items()]),

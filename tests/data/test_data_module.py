@@ -119,6 +119,57 @@ def test_only_the_files_of_the_command_are_opened(faces_file: Path) -> None:
         attach(FEADataModule(**files), "test")  # type: ignore[arg-type]
 
 
+UNLABELED = {"AUs": None, "AUs_coded": None, "AU_intensities": None, "labels": ["None"], "description": None}
+
+
+@pytest.mark.parametrize(
+    ("command", "sets", "message"),
+    [
+        (
+            "fit",
+            {"train": UNLABELED},
+            r"data\.train: no label and no analysis is understood in '.*' \(labels that name none",
+        ),
+        (
+            "fit",
+            {"train": {}, "val": UNLABELED},
+            r"data\.val: no label is understood in '.*'; give|data\.val: no label .*\(",
+        ),
+        ("fit", {"train": {}, "val": {**UNLABELED, "description": "<think>AU4</think>"}}, r"data\.val: no label is"),
+        ("validate", {"val": UNLABELED}, r"data\.val: no label is understood"),
+        ("test", {"test": UNLABELED}, r"data\.test: no label is understood"),
+    ],
+)
+def test_files_that_say_nothing_are_refused_before_anything_is_learned_or_measured(
+    tmp_path: Path, faces_file: Path, command: str, sets: dict[str, dict[str, Any]], message: str
+) -> None:
+    files = {
+        name: [Source(str(relabeled(faces_file, tmp_path / f"{name}.jsonl", change)), str(faces_file.parent))]
+        for name, change in sets.items()
+    }
+    with pytest.raises(FEAError, match=message):
+        attach(FEADataModule(**files), command)  # type: ignore[arg-type]
+
+
+def test_faces_without_labels_are_predicted_and_stand_beside_labeled_ones(tmp_path: Path, faces_file: Path) -> None:
+    source = Source(str(relabeled(faces_file, tmp_path / "faces.jsonl", UNLABELED)), str(faces_file.parent))
+    attach(FEADataModule(predict=[source]), "predict")
+    attach(FEADataModule(train=[str(faces_file)], val=[source, str(faces_file)]))
+
+
+def test_what_a_file_says_in_vain_is_told_at_the_start(tmp_path: Path, caplog: Any, faces_file: Path) -> None:
+    file = relabeled(faces_file, tmp_path / "f.jsonl", {}, {"split": "train", "description": "<think>"})
+    for _ in range(2):  # read anew, and from the converted copy
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            attach(FEADataModule(train=[Source(str(file), str(faces_file.parent))]))
+        assert f"train: {file}: warning: keys that nothing reads: 'split' (1 lines)" in caplog.messages
+        assert (
+            f"train: {file}: warning: 1 of 2 analyses are not one think block and one answer block: line 2"
+            in caplog.messages
+        )
+
+
 def test_training_runs_without_validation_files(faces_file: Path) -> None:
     data = attach(FEADataModule(train=[str(faces_file)], batch_size=4, num_workers=0))
     assert data.val_dataloader() == []
