@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from tqdm import tqdm
 
 from fea.data.images import load_image
 from fea.errors import FEAError
+from fea.system.files import write_atomically
+
+if TYPE_CHECKING:
+    from fea.data.table import Table
 
 MOST_OPENED = 20_000  # images that are opened unasked: a minute or two
 _SMALLEST = 32  # pixels of the shorter side; FER2013, with the smallest faces in use, has 48
@@ -65,6 +71,33 @@ def look_at_all(place_of: Mapping[str, str]) -> dict[str, Look]:
         seen = pool.map(look, place_of, place_of.values())
         progress = tqdm(seen, total=len(place_of), unit=" images", file=sys.stderr, disable=None, leave=False)
         return dict(zip(place_of, progress, strict=True))
+
+
+class Found(NamedTuple):
+    """What is wrong with the images of a file: why some cannot be read, and a sentence for each other thing."""
+
+    problems: list[str]
+    warnings: list[str]
+
+
+def look_once(table: Table) -> Found:
+    """Looks at the images of an opened file, and remembers what was found for as long as the file stays as it is.
+
+    A file of more images than are opened unasked is not looked at.
+    """
+    remembered = table.copy.with_suffix(".images.json")
+    with suppress(OSError, ValueError, TypeError):
+        if remembered.stat().st_mtime_ns >= table.copy.stat().st_mtime_ns:
+            return Found(**json.loads(remembered.read_bytes()))
+    lines: dict[str, int] = {}
+    for image, line in zip(table.column("image"), table.column("line"), strict=True):
+        lines.setdefault(image, line)
+    if len(lines) > MOST_OPENED:
+        return Found([], [])
+    looks = look_at_all({str(table.image_root / image): f"{table.path}:{line}" for image, line in lines.items()})
+    found = Found([seen.problem for seen in looks.values() if seen.problem], list(told(looks)))
+    write_atomically(remembered, json.dumps(found._asdict()).encode())
+    return found
 
 
 def told(looks: Mapping[str, Look]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from fea.data.example import Example
+from fea.data.image_check import look_once
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
 from fea.data.prompt import Prompt
@@ -96,8 +97,11 @@ class FEADataModule(L.LightningDataModule):
         self.loaders: list[Loader] = []
 
     def prepare_data(self) -> None:
-        """Validates and converts the files once, on one process."""
-        self._open()
+        """Validates and converts the files once, on one process; before a fit their images are opened once, too."""
+        tables = self._open()
+        if "train" in tables:
+            for table in (*tables["train"], *tables["val"]):
+                self._look_at_images(table)
 
     def setup(self, stage: str) -> None:
         """Opens the converted files and says what is in them."""
@@ -124,6 +128,16 @@ class FEADataModule(L.LightningDataModule):
             elif name != "predict":
                 _expect_labels(name, tables[name])
         return tables
+
+    def _look_at_images(self, table: Table) -> None:
+        found = look_once(table)
+        if found.problems:
+            told = f"{len(found.problems)} images of '{table.path}' cannot be read; the first: {found.problems[0]}"
+            if self.on_bad == "raise":
+                raise FEAError(f"{told}, or set 'on_bad: skip'")
+            rank_zero_info(told)
+        for warning in found.warnings:
+            rank_zero_info(f"{table.path}: warning: {warning}")
 
     def _open_source(self, source: Source) -> Table:
         file = Path(source.file)

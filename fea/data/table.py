@@ -95,6 +95,7 @@ class Table:
     """An opened file: its records, memory-mapped, as `Example`s.
 
     Attributes:
+        copy: the converted file.
         weight: how often its examples are drawn in training, relative to those of other files.
     """
 
@@ -102,6 +103,7 @@ class Table:
 
     def __init__(self, path: Path, rows: datasets.Dataset, summary: Summary, image_root: Path, rules: Rules):
         self.path, self.rows, self.summary = path, rows, summary
+        self.copy = Path(rows.cache_files[0]["filename"])
         self.image_root, self.emotions = image_root, rules.emotions
         self._coded = {name: coded_in(name, aus) for name, aus in summary.occurring.items()}
 

@@ -161,8 +161,8 @@ def test_images_are_opened_and_what_no_model_learns_from_is_told(
     assert [line for line in lines if line.startswith("warning")] == [
         "warning: 2 images are black, or of another single color: black.png, gray.png",
         "warning: 1 images are tiny: less than 32 pixels: small.png",
-        "warning: 3 images are copies of another one: "
-        "padded.jpg = photo.jpg, copy.jpg = photo.jpg, again.png = saved.bmp",
+        "warning: 4 images are copies of another one: "
+        "padded.jpg = photo.jpg, copy.jpg = photo.jpg, saved.bmp = photo.jpg, again.png = photo.jpg",
     ]
     told = lines[lines.index("unreadable images: 3") + 1 :]
     for line, name, number in zip(told, ("cut.jpg", "half.jpg", "text.jpg"), (2, 3, 4), strict=True):
