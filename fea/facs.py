@@ -101,7 +101,7 @@ CONFLICTS: tuple[tuple[int, int], ...] = (
 )
 
 # What a code may look like in a label file: "AU12", "au06", "AU_4", sided "AUL12" and "AU12L", graded "AU12C".
-_CODE = re.compile(r"(?:AU)?[\s_-]?([LR]?)0*([1-9]\d?)([LR]?)[A-E]?", re.IGNORECASE)
+_CODE = re.compile(r"(?:AU[\s_-]?)?([LR]?)0*([1-9]\d?)([LR]?)[A-E]?", re.IGNORECASE | re.ASCII)
 
 
 def au_code(text: str) -> str | None:
@@ -159,7 +159,7 @@ _SYNONYMS: dict[str, str] = {
     "disgust": "disgusted revulsion repulsed",
     "fear": "afraid fearful scared fright frightened terror terrified",
     "happiness": "happy joy joyful joyous smiling delight delighted cheerful glad",
-    "neutral": "neutrality calm expressionless none",
+    "neutral": "neutrality calm expressionless",
     "sadness": "sad sorrow sorrowful unhappy grief",
     "surprise": "surprised surprising astonished astonishment amazed amazement",
 }

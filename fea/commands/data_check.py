@@ -1,13 +1,15 @@
-"""`fea data check`: what is in a data file, and what is wrong with it, in one pass and little memory."""
+"""`fea data check`: what is in a data file, and what is wrong with it, in one pass over its lines and one over its images."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fea.data.record import Record
+    from fea.data.image_check import Look
+    from fea.data.record import Record, Rules
 
 _SHOWN = 10  # problems of a kind that are listed
 
@@ -15,37 +17,63 @@ _SHOWN = 10  # problems of a kind that are listed
 class _Tally:
     """Counts over the lines of one file."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path, root: Path, rules: Rules) -> None:
+        from fea.data.doubts import Doubts
+
+        self.file, self.root, self.doubts = file, root, Doubts(rules)
         self.lines = self.kept = self.invalid = self.coded = self.labeled = self.analysed = self.wrapped = (
             self.conflicts
         ) = 0
         self.aus: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.ids: set[int] = set()
+        self.occurring: dict[str, set[int]] = defaultdict(set)
+        self.labels_of: dict[str, dict[tuple[str, ...], int]] = {}  # by image, its labels with the first line of each
         self.twice: list[str] = []
         self.problems: list[str] = []
         self.missing: list[str] = []
+        self.unreadable: list[str] = []
+        self.warnings: list[str] = []
 
-    def add(self, record: Record, place: str, root: Path) -> None:
+    def add(self, raw: Mapping[str, Any], record: Record) -> None:
         from fea.facs import CONFLICTS, au_number
 
+        place = f"{self.file}:{record.line}"
         self.kept += 1
         self.coded += record.AUs is not None
         self.labeled += bool(record.labels)
         self.analysed += record.analysis is not None
+        self.wrapped += record.analysis is not None and record.analysis != raw["description"]
         self.aus.update(record.AUs or ())
         self.labels.update(record.labels)
-        numbers = {au_number(code) for code in record.AUs or ()}
+        self.doubts.add(raw, record)
+        numbers = set(map(au_number, record.AUs or ()))
+        self.occurring[record.dataset].update(numbers, map(au_number, record.AUs_coded or ()))
         self.conflicts += any(a in numbers and b in numbers for a, b in CONFLICTS)
-        if not (root / record.image).is_file():
-            self.missing.append(f"{place}: image '{root / record.image}' does not exist")
+        if not (self.root / record.image).is_file():
+            self.missing.append(f"{place}: image '{self.root / record.image}' does not exist")
+        else:
+            self.labels_of.setdefault(record.image, {}).setdefault(tuple(record.labels), record.line)
         if hash(record.id) in self.ids:  # hashes: a million ids would cost ten times the memory
             self.twice.append(f"{place}: id '{record.id}' occurs twice")
         self.ids.add(hash(record.id))
 
+    @property
+    def learned(self) -> bool:
+        """Whether anything is understood that a model could learn."""
+        return bool(self.labeled or self.coded or self.analysed)
+
+    def place_of(self, image: str) -> str:
+        """File and first line that name an image."""
+        return f"{self.file}:{min(self.labels_of[image].values())}"
+
 
 def check_file(
-    file: Path, image_root: Path | None = None, emotions: str | list[str] = "basic7", as_is: bool = False
+    file: Path,
+    image_root: Path | None = None,
+    emotions: str | list[str] = "basic7",
+    as_is: bool = False,
+    images: bool | None = None,
 ) -> int:
     """Counts what is in a data file and lists what is wrong with it.
 
@@ -54,32 +82,69 @@ def check_file(
         image_root: folder of its images; by default the folder of the file.
         emotions: allowed emotions: "basic7", "basic8", "compound11" or a list.
         as_is: take descriptions as they stand; otherwise those without think and answer tags get them.
+        images: open every image; by default where there are 20,000 or fewer.
 
     Returns:
-        0, or 2 if a line or an image cannot be read.
+        0, or 2 if a line or an image cannot be read, or nothing in the file says what is to be learned.
 
     Raises:
-        FEAError: the file does not exist.
+        FEAError: there is no such file, or it is of another format.
     """
     from fea.data.jsonl import read_lines
     from fea.data.record import Rules
+    from fea.data.unknown import coded_in
     from fea.errors import FEAError
     from fea.facs import emotion_set
 
-    if not file.is_file():
-        raise FEAError(f"data file '{file}' does not exist")
-    root, tally, rules = image_root or file.parent, _Tally(), Rules(emotion_set(emotions), "raise", wrap=not as_is)
-    for line, raw, record in read_lines(file, rules):
+    root = image_root or file.parent
+    rules = Rules(emotion_set(emotions), "raise", wrap=not as_is).within(root)
+    tally = _Tally(file, root, rules)
+    for _, raw, record in read_lines(file, rules):
         tally.lines += 1
         if isinstance(record, FEAError):
             tally.problems.append(str(record))
         elif record is None:
             tally.invalid += 1
         else:
-            tally.add(record, f"{file}:{line}", root)
-            tally.wrapped += record.analysis is not None and record.analysis != raw["description"]
+            tally.add(raw, record)
+    tally.warnings += tally.doubts.told({name: coded_in(name, units) for name, units in tally.occurring.items()})
+    tally.warnings += _look(tally, images)
     print(_report(file, tally))
-    return 2 if tally.problems or tally.missing else 0
+    return 2 if tally.problems or tally.missing or tally.unreadable or not tally.learned else 0
+
+
+def _look(t: _Tally, images: bool | None) -> Iterator[str]:
+    """Opens the images if that is wanted; what is wrong with them, and with the labels of images that are the same."""
+    from fea.data.image_check import MOST_OPENED, copies, look_at_all, told
+
+    looks: dict[str, Look] = {}
+    if images or (images is None and len(t.labels_of) <= MOST_OPENED):
+        seen = look_at_all({str(t.root / image): t.place_of(image) for image in t.labels_of})
+        looks = dict(zip(t.labels_of, seen.values(), strict=True))
+        t.unreadable += [look.problem for look in looks.values() if look.problem]
+    elif images is None:
+        yield f"images were not opened: {len(t.labels_of)} are more than {MOST_OPENED}; open them with --images true"
+    yield from told(looks)
+    yield from _contradictions(t, copies(looks))
+
+
+def _contradictions(t: _Tally, first_of: Mapping[str, str]) -> Iterator[str]:
+    """Images with labels that have none in common, copies among them."""
+    labels: dict[str, dict[tuple[str, ...], int]] = {}
+    for image, given in t.labels_of.items():
+        own = labels.setdefault(first_of.get(image, image), {})
+        for words, line in given.items():
+            if words:
+                own.setdefault(words, line)
+    found = [
+        f"{image}: " + ", ".join(f"{' or '.join(words)} (line {line})" for words, line in given.items())
+        for image, given in labels.items()
+        if len(given) > 1 and not set.intersection(*map(set, given))
+    ]
+    if found:
+        more = [f"  ... and {len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
+        told = [f"{len(found)} images have labels that contradict each other", *(f"  {one}" for one in found[:_SHOWN])]
+        yield "\n".join([*told, *more])
 
 
 def _report(file: Path, t: _Tally) -> str:
@@ -100,7 +165,17 @@ def _report(file: Path, t: _Tally) -> str:
     ]
     if t.conflicts:
         lines.append(f"warning: {t.conflicts} faces carry units that no still face shows together")
-    for title, found in (("bad lines", t.problems), ("missing images", t.missing), ("repeated ids", t.twice)):
+    lines += [f"warning: {warning}" for warning in t.warnings]
+    if t.kept and not t.learned:
+        lines.append(
+            "no label and no analysis is understood in any line: these faces can be predicted, and nothing else"
+        )
+    for title, found in (
+        ("bad lines", t.problems),
+        ("missing images", t.missing),
+        ("unreadable images", t.unreadable),
+        ("repeated ids", t.twice),
+    ):
         if found:
             more = [f"  ... and {len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
             lines += [f"{title}: {len(found)}", *(f"  {problem}" for problem in found[:_SHOWN]), *more]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fea.data.formats import expect_lines, slip
 from fea.data.record import Record, Rules, read_record
 from fea.errors import FEAError
 
@@ -16,7 +17,11 @@ def read_lines(file: Path, rules: Rules) -> Iterator[tuple[int, Any, Record | FE
 
     Yields:
         An FEAError in place of the record for a line that cannot be read, None for one marked as invalid.
+
+    Raises:
+        FEAError: there is no such file, or it is of another format.
     """
+    expect_lines(file)
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
@@ -30,7 +35,9 @@ def _read_line(line: bytes, number: int, rules: Rules, file: Path) -> tuple[Any,
             json.dumps(raw, ensure_ascii=False).encode()
         return raw, read_record(raw, number, rules)
     except json.JSONDecodeError as error:
-        return None, FEAError(f"{file}:{number}: broken JSON, {error.msg} at column {error.colno}")
+        found = slip(line.decode("utf-8-sig"))
+        why = f" ({found})" if found else ""
+        return None, FEAError(f"{file}:{number}: broken JSON, {error.msg} at column {error.colno}{why}")
     except UnicodeError:
         return None, FEAError(f"{file}:{number}: not UTF-8 text")
     except RecursionError:

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from fea.data.example import Example
+from fea.data.image_check import look_once
 from fea.data.images import MOST_PIXELS, check_most_pixels
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
@@ -104,8 +105,11 @@ class FEADataModule(L.LightningDataModule):
         self.loaders: list[Loader] = []
 
     def prepare_data(self) -> None:
-        """Validates and converts the files once, on one process."""
-        self._open()
+        """Validates and converts the files once, on one process; before a fit their images are opened once, too."""
+        tables = self._open()
+        if "train" in tables:
+            for table in (*tables["train"], *tables["val"]):
+                self._look_at_images(table)
 
     def setup(self, stage: str) -> None:
         """Opens the converted files and says what is in them."""
@@ -113,6 +117,8 @@ class FEADataModule(L.LightningDataModule):
             self.tables[name] = tables
             for table in tables:
                 rank_zero_info(f"{name}: {table.path}: {table.summary.told()}")
+                for warning in table.summary.warnings:
+                    rank_zero_info(f"{name}: {table.path}: warning: {warning}")
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -123,7 +129,23 @@ class FEADataModule(L.LightningDataModule):
     def _open(self) -> dict[str, list[Table]]:
         if not self.sources[self.wanted[0]]:
             raise FEAError(f"data.{self.wanted[0]}: no file is given; list at least one JSONL file there")
-        return {name: [self._open_source(source) for source in self.sources[name]] for name in self.wanted}
+        tables = {name: [self._open_source(source) for source in self.sources[name]] for name in self.wanted}
+        for name in tables:
+            if name == "train":
+                _expect_something_to_learn(tables[name])
+            elif name != "predict":
+                _expect_labels(name, tables[name])
+        return tables
+
+    def _look_at_images(self, table: Table) -> None:
+        found = look_once(table)
+        if found.problems:
+            told = f"{len(found.problems)} images of '{table.path}' cannot be read; the first: {found.problems[0]}"
+            if self.on_bad == "raise":
+                raise FEAError(f"{told}, or set 'on_bad: skip'")
+            rank_zero_info(told)
+        for warning in found.warnings:
+            rank_zero_info(f"{table.path}: warning: {warning}")
 
     def _open_source(self, source: Source) -> Table:
         file = Path(source.file)
@@ -228,3 +250,27 @@ class FEADataModule(L.LightningDataModule):
     @property
     def _module(self) -> Consumer:
         return cast(Consumer, self._trainer.lightning_module)
+
+
+def _expect_something_to_learn(tables: Sequence[Table]) -> None:
+    """Refuses a file from which nothing is understood, before a run learns from it to write and nothing else."""
+    for table in tables:
+        if not (table.summary.labeled or table.summary.coded or table.summary.analysed):
+            raise FEAError(
+                f"data.train: no label and no analysis is understood in '{table.path}'{_hint(table)}; give 'labels', 'AUs' or "
+                "'description' to its lines, or leave it out"
+            )
+
+
+def _expect_labels(name: str, tables: Sequence[Table]) -> None:
+    """Refuses files that nothing can be measured on."""
+    if tables and not any(table.summary.labeled or table.summary.coded for table in tables):
+        files = ", ".join(f"'{table.path}'" for table in tables)
+        raise FEAError(
+            f"data.{name}: no label is understood in {files}{_hint(tables[0])}; give 'labels' or 'AUs' to the lines that "
+            "answers are measured on"
+        )
+
+
+def _hint(table: Table) -> str:
+    return f" ({table.summary.warnings[0]})" if table.summary.warnings else ""

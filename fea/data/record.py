@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
+import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from fea.data.action_units import read_units, shown, unit
+from fea.data.image_path import image_path
+from fea.data.keys import KEYS, refuse_lost_labels
+from fea.data.missing import missing, unknown
 from fea.errors import FEAError
-from fea.facs import au_code, emotion_name
+from fea.facs import emotion_name
 from fea.prompts.answer import render
 
 OnUnknownLabel = Literal["raise", "unknown"]
+
+_TAG = re.compile(r"<\s?/?\s?(?:think|answer)", re.IGNORECASE)
 
 
 class Record(NamedTuple):
@@ -45,11 +53,17 @@ class Rules(NamedTuple):
         emotions: the allowed emotions.
         on_unknown_label: "raise", or treat a label outside `emotions` as "unknown".
         wrap: put a description without tags into a think block and its label into an answer block.
+        image_root: folder that the images lie in, for those that are named by their full path; "" refuses these.
     """
 
     emotions: tuple[str, ...]
     on_unknown_label: OnUnknownLabel = "raise"
     wrap: bool = True
+    image_root: str = ""
+
+    def within(self, image_root: str | Path) -> Rules:
+        """The same rules for a file whose images lie in a folder."""
+        return self._replace(image_root=os.path.abspath(image_root))
 
 
 def read_record(raw: Any, line: int, rules: Rules) -> Record | None:
@@ -67,17 +81,21 @@ def read_record(raw: Any, line: int, rules: Rules) -> Record | None:
         FEAError: naming the key and what is wrong with its value.
     """
     if not isinstance(raw, dict):
-        raise FEAError(f"expected a JSON object with at least the key 'image', found {_shown(raw)}")
+        raise FEAError(f"expected a JSON object with at least the key 'image', found {shown(raw)}")
     if raw.get("is_valid") is False:
         return None
+    if not raw.keys() <= KEYS:
+        refuse_lost_labels(raw, rules.emotions)
     labels = _labels(raw, rules)
+    units = read_units(raw.get("AUs"), "AUs")
+    coded = read_units(raw.get("AUs_coded"), "AUs_coded").present
     return Record(
         id=_identity(raw, line),
         dataset=_text(raw, "dataset"),
-        image=_image(raw),
+        image=image_path(raw, rules.image_root),
         question=_text(raw, "question"),
-        AUs=_codes(raw, "AUs"),
-        AUs_coded=_codes(raw, "AUs_coded"),
+        AUs=units.present,
+        AUs_coded=units.coded if coded is None else coded,
         labels=labels,
         analysis=_analysis(_text(raw, "description"), labels, rules.wrap),
         AU_intensities=_intensities(raw),
@@ -100,74 +118,46 @@ def key_of(raw: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
 def _text(raw: dict[str, Any], key: str) -> str:
     value = raw.get(key)
-    if value is None:
+    if missing(value):
         return ""
     if not isinstance(value, str):
-        raise FEAError(f"key '{key}': expected text, found {_shown(value)}")
+        raise FEAError(f"key '{key}': expected text, found {shown(value)}")
     return value
 
 
 def _identity(raw: dict[str, Any], line: int) -> str:
     value = raw.get("id")
-    return str(line) if value is None or value == "" else str(value)
-
-
-def _image(raw: dict[str, Any]) -> str:
-    image = raw.get("image")
-    if isinstance(image, list) and len(image) == 1:
-        image = image[0]
-    if not isinstance(image, str) or not image:
-        raise FEAError(f"key 'image': expected the path of one image, found {_shown(image)}")
-    path = posixpath.normpath(image.replace("\\", "/"))
-    if path.startswith(("/", "../")) or path == ".." or path[1:2] == ":":
-        raise FEAError(f"key 'image': {_shown(image)} leaves the image root; give a path relative to it, without '..'")
-    return path
-
-
-@lru_cache(maxsize=4096)
-def _code(text: str) -> str | None:
-    return au_code(text)
-
-
-def _codes(raw: dict[str, Any], key: str) -> list[str] | None:
-    value = raw.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise FEAError(f'key \'{key}\': expected a list such as ["AU6", "AU12"], found {_shown(value)}')
-    return [_known_code(item, key) for item in value]
-
-
-def _known_code(item: Any, key: str) -> str:
-    code = _code(str(item))
-    if code is None:
-        raise FEAError(
-            f'key \'{key}\': {_shown(item)} is no Action Unit; write "AU12", or "AUL12" for the person\'s left side'
-        )
-    return code
+    return str(line) if value is None or value == "" or value != value else str(value)
 
 
 def _labels(raw: dict[str, Any], rules: Rules) -> list[str]:
+    words = given_labels(raw)
+    names = [_label(word, rules.emotions) for word in words]
+    known = [name for name in dict.fromkeys(names) if name in rules.emotions]
+    if rules.on_unknown_label == "raise":
+        for word, name in zip(words, names, strict=True):
+            if name not in known and not unknown(word):
+                raise FEAError(
+                    f"key 'labels': unknown emotion {shown(word)}; allowed are {', '.join(rules.emotions)} (change 'emotions', "
+                    "or set 'on_unknown_label: unknown')"
+                )
+    return known
+
+
+def given_labels(raw: Mapping[str, Any]) -> list[str]:
+    """The words that a line gives as its labels, whatever they mean.
+
+    Raises:
+        FEAError: they are no words.
+    """
     value = raw.get("labels")
-    items = [value] if isinstance(value, str) else [] if value is None else value
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise FEAError(f"key 'labels': expected a list of emotions, found {_shown(value)}")
-    names = [_label(item, rules.emotions) for item in items]
-    unknown = [item for item, name in zip(items, names, strict=True) if name not in rules.emotions]
-    if unknown and rules.on_unknown_label == "raise":
-        allowed = ", ".join(rules.emotions)
-        raise FEAError(
-            f"key 'labels': unknown emotion {_shown(unknown[0])}; allowed are {allowed} (change 'emotions', or set "
-            "'on_unknown_label: unknown')"
-        )
-    return [name for name in dict.fromkeys(names) if name in rules.emotions]
+    items = value if isinstance(value, list) else [value]
+    words = [item for item in items if item is not None and item == item]
+    if not all(isinstance(word, str) for word in words):
+        raise FEAError(f"key 'labels': expected a list of emotions, found {shown(value)}; write their names")
+    return words
 
 
 @lru_cache(maxsize=4096)
@@ -179,28 +169,36 @@ def _analysis(description: str, labels: list[str], wrap: bool) -> str | None:
     """The target text; a description without tags is wrapped, which needs a label."""
     if not description.strip():
         return None
-    if not wrap or "<think>" in description or "<answer>" in description:
+    if not wrap or has_tags(description):
         return description
     return render(description.strip(), labels[0]) if labels else None
 
 
+def has_tags(text: str) -> bool:
+    """Whether a text has the tags of an analysis, or was meant to: "<THINK>", "</ answer >"."""
+    return _TAG.search(text) is not None
+
+
 def _intensities(raw: dict[str, Any]) -> str:
     value = raw.get("AU_intensities")
-    if not value:
+    if not value or missing(value):
         return "{}"
     if not isinstance(value, dict):
-        raise FEAError(f"key 'AU_intensities': expected an object such as {{\"AU12\": 3}}, found {_shown(value)}")
-    grades = {_known_code(code, "AU_intensities"): grade for code, grade in value.items()}
-    for code, grade in grades.items():
-        if not isinstance(grade, int | float) or isinstance(grade, bool) or not 0 <= grade <= 5:
-            raise FEAError(f"key 'AU_intensities': {code} is graded {_shown(grade)}; grades go from 0 to 5")
+        raise FEAError(f"key 'AU_intensities': expected an object such as {{\"AU12\": 3}}, found {shown(value)}")
+    grades: dict[str, float] = {}
+    for name, grade in value.items():
+        code = unit(name, "AU_intensities")
+        if isinstance(grade, int | float) and not isinstance(grade, bool) and 0 <= grade <= 5:
+            grades[code] = grade
+        elif not missing(grade):
+            raise FEAError(f"key 'AU_intensities': {code} is graded {shown(grade)}; grades go from 0 to 5")
     return json.dumps(grades)
 
 
 def _score(raw: dict[str, Any], key: str) -> float | None:
     value = raw.get(key)
-    if value is None:
+    if missing(value):
         return None
     if not isinstance(value, int | float) or isinstance(value, bool) or not -1 <= value <= 1:
-        raise FEAError(f"key '{key}': expected a number from -1 to 1, or null for unknown, found {_shown(value)}")
+        raise FEAError(f"key '{key}': expected a number from -1 to 1, or null for unknown, found {shown(value)}")
     return float(value)

@@ -20,7 +20,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fea.data.doubts import Doubts
 from fea.data.example import Example
+from fea.data.formats import expect_lines
 from fea.data.jsonl import read_lines
 from fea.data.record import Record, Rules
 from fea.data.source import OnBad
@@ -29,7 +31,7 @@ from fea.errors import FEAError
 from fea.facs import au_number
 from fea.system.files import naming, write_atomically
 
-_VERSION = 3  # of the columns below: older Arrow files are rebuilt
+_VERSION = 4  # of the columns below: older Arrow files are rebuilt
 _BATCH = 10_000  # lines held in memory at once
 _REMEMBERED = 20  # refused lines kept with their reasons; the others are counted
 
@@ -58,7 +60,11 @@ class Summary:
         wrapped: descriptions that had no tags and got them.
         refused: lines that could not be read.
         reasons: the first of these, each with file and line.
+        labeled: records with a known emotion.
+        coded: records with coded Action Units.
+        analysed: records with an analysis.
         occurring: by data set, the FACS numbers that occur in it, present or coded.
+        warnings: what the file says that is not read, says nothing, or contradicts itself.
     """
 
     lines: int = 0
@@ -67,7 +73,11 @@ class Summary:
     wrapped: int = 0
     refused: int = 0
     reasons: list[str] = field(default_factory=list)
+    labeled: int = 0
+    coded: int = 0
+    analysed: int = 0
     occurring: dict[str, list[int]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def told(self) -> str:
         """The summary as one line."""
@@ -85,6 +95,7 @@ class Table:
     """An opened file: its records, memory-mapped, as `Example`s.
 
     Attributes:
+        copy: the converted file.
         weight: how often its examples are drawn in training, relative to those of other files.
     """
 
@@ -92,6 +103,7 @@ class Table:
 
     def __init__(self, path: Path, rows: datasets.Dataset, summary: Summary, image_root: Path, rules: Rules):
         self.path, self.rows, self.summary = path, rows, summary
+        self.copy = Path(rows.cache_files[0]["filename"])
         self.image_root, self.emotions = image_root, rules.emotions
         self._coded = {name: coded_in(name, aus) for name, aus in summary.occurring.items()}
 
@@ -139,28 +151,39 @@ def open_jsonl(file: Path, image_root: Path, rules: Rules, on_bad: OnBad) -> Tab
     Raises:
         FEAError: the file is missing, holds no usable line, or (with on_bad "raise") has a bad line.
     """
-    if not file.is_file():
-        raise FEAError(
-            f"data file '{file}' does not exist; check the path under 'data', or draw practice data with "
-            f"`fea data faces {file.parent} --n 2000`"
-        )
-    stat = file.stat()
-    state = {"version": _VERSION, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    expect_lines(file)
+    rules = rules.within(image_root)
     key = hashlib.sha256(json.dumps([str(file.resolve()), rules, on_bad]).encode()).hexdigest()[:32]
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "fea"
     arrow, sidecar = folder / f"{key}.arrow", folder / f"{key}.json"
-    stored = json.loads(sidecar.read_text()) if sidecar.exists() and arrow.exists() else {}
-    if stored.get("state") == state and stored["bytes"] == arrow.stat().st_size:
-        summary = Summary(**stored["summary"])
-    else:
+    state = [_VERSION, *_state(file)]
+    rows, summary = _stored(arrow, sidecar, state) or (None, Summary())
+    if rows is None:
         folder.mkdir(parents=True, exist_ok=True)
         summary = _convert(file, rules, on_bad, arrow)
-        told = {"state": state, "bytes": arrow.stat().st_size, "summary": asdict(summary)}
+        told = {"state": state, "arrow": _state(arrow), "summary": asdict(summary)}
         write_atomically(sidecar, json.dumps(told).encode())
     if not summary.kept:
         why = f"; the first reason: {summary.reasons[0]}" if summary.reasons else ""
         raise FEAError(f"data file '{file}' holds no usable line{why}")
-    return Table(file, datasets.Dataset.from_file(str(arrow)), summary, image_root, rules)
+    return Table(file, rows or datasets.Dataset.from_file(str(arrow)), summary, image_root, rules)
+
+
+def _state(file: Path) -> list[int]:
+    """Changes with every change of a file, of one that keeps its size and is given its old time, too."""
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _stored(arrow: Path, sidecar: Path, state: list[int]) -> tuple[datasets.Dataset, Summary] | None:
+    """The converted copy; None if there is none of this state of the file, or something has happened to it."""
+    try:
+        stored = json.loads(sidecar.read_bytes())
+        if stored["state"] == state and stored["arrow"] == _state(arrow):
+            return datasets.Dataset.from_file(str(arrow)), Summary(**stored["summary"])
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        pass
+    return None
 
 
 def _convert(file: Path, rules: Rules, on_bad: OnBad, arrow: Path) -> Summary:
@@ -191,6 +214,7 @@ def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _kept(file: Path, rules: Rules, on_bad: OnBad, summary: Summary) -> Iterator[Record]:
     """The good records of a file; fills the summary on the way."""
     occurring: dict[str, set[str]] = defaultdict(set)
+    doubts = Doubts(rules)
     for _, raw, record in read_lines(file, rules):
         summary.lines += 1
         if isinstance(record, FEAError):
@@ -202,7 +226,12 @@ def _kept(file: Path, rules: Rules, on_bad: OnBad, summary: Summary) -> Iterator
             summary.invalid += 1
         else:
             summary.kept += 1
+            summary.labeled += bool(record.labels)
+            summary.coded += record.AUs is not None
+            summary.analysed += record.analysis is not None
             summary.wrapped += record.analysis is not None and record.analysis != raw["description"]
+            doubts.add(raw, record)
             occurring[record.dataset].update(record.AUs or (), record.AUs_coded or ())
             yield record
     summary.occurring = {name: sorted(set(map(au_number, codes))) for name, codes in occurring.items()}
+    summary.warnings = doubts.told({name: coded_in(name, aus) for name, aus in summary.occurring.items()})

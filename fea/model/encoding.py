@@ -1,7 +1,12 @@
-"""From an `Example` to what the model reads: token ids, positions and image patches of one prompt."""
+"""From an `Example` to what the model reads: token ids, positions and image patches of one prompt.
+
+Text is text: a question, an emotion or an analysis that spells a special token is read as the characters it is made of. Only
+the chat template writes special tokens.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +16,12 @@ from torch import Tensor
 from fea.data.example import Example
 from fea.data.images import MOST_PIXELS, load_image
 from fea.data.prompt import Prompt
-from fea.errors import FEAError
 from fea.model.families.family import Family
+from fea.prompts.answer import render
 from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
+
+# Marks a place between two characters that no token may join: half of a surrogate pair, which no text holds.
+_CUT = "\ud800"
 
 
 class Encoder:
@@ -28,7 +36,7 @@ class Encoder:
         self.tokenizer, self.image_processor = tokenizer, image_processor
         self.image_token: int = tokenizer.convert_tokens_to_ids(family.image_token)
         self.end_token: int = tokenizer.convert_tokens_to_ids(family.end_token)
-        self.special_tokens: list[str] = tokenizer.all_special_tokens
+        self._reserved = _reserved(tokenizer)
         self.max_image_pixels = MOST_PIXELS
         self._texts: dict[tuple[str, tuple[str, ...]], list[int]] = {}
 
@@ -36,9 +44,8 @@ class Encoder:
         """Reads the image and writes the prompt.
 
         Raises:
-            FEAError: the image cannot be read, or a text holds one of the model's special tokens.
+            FEAError: the image cannot be read.
         """
-        self._refuse_special(example, "question", example.question)
         image = load_image(
             example.image,
             example.place,
@@ -49,10 +56,8 @@ class Encoder:
         features = self.image_processor(images=[image], return_tensors="pt")
         grid = features["image_grid_thw"][0]
         ids, positions = self._around(example.question, example.emotions, grid)
-        target = torch.empty(0, dtype=torch.long)
-        if with_target and example.analysis:
-            self._refuse_special(example, "description", example.analysis)
-            target = self.target(example.analysis)
+        taught = with_target and example.analysis
+        target = self.target(taught) if taught else torch.empty(0, dtype=torch.long)
         return Prompt(example, ids, positions, features["pixel_values"], grid, target)
 
     def ask(self, prompt: Prompt, question: str) -> Prompt:
@@ -71,17 +76,9 @@ class Encoder:
         ids = expand(self._text_ids(question, emotions), self.image_token, int(grid.prod()) // merge**2)
         return ids, self.family.positions(ids, grid, self.image_token, merge)
 
-    def _refuse_special(self, example: Example, key: str, text: str) -> None:
-        """An image placeholder in a text would stand for an image that is not there; an end token would end the turn."""
-        if found := [token for token in self.special_tokens if token in text]:
-            raise FEAError(
-                f"{example.place}: key '{key}' holds '{found[0]}', a special token of the model; take it out"
-            )
-
     def target(self, text: str) -> Tensor:
         """(T,) ids of an answer, end token included."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return torch.tensor([*ids, self.end_token])
+        return torch.tensor([*self._ids(self._cut(text)), self.end_token])
 
     def _text_ids(self, question: str, emotions: Sequence[str]) -> list[int]:
         """Ids of the prompt with a single image placeholder; most examples share their question, so they are kept."""
@@ -89,14 +86,35 @@ class Encoder:
         if key not in self._texts:
             if len(self._texts) > 1000:  # a data set with a question for each face
                 self._texts.clear()
-            asked = [{"type": "image"}, {"type": "text", "text": user_prompt(question, emotions)}]
+            asked = [{"type": "image"}, {"type": "text", "text": self._cut(user_prompt(question, emotions))}]
             messages = [
                 {"role": "system", "content": system_prompt(self.knowledge)},
                 {"role": "user", "content": asked},
             ]
             text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            self._texts[key] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            self._texts[key] = self._ids(text)
         return self._texts[key]
+
+    def _cut(self, text: str) -> str:
+        """A text of others, cut apart within whatever would be read as a special token; most texts are not cut at all."""
+        return self._reserved.sub(rf"\g<0>{_CUT}", text.replace(_CUT, ""))
+
+    def _ids(self, text: str) -> list[int]:
+        """Ids of a text whose parts between cuts are read one by one."""
+        return [
+            token for part in text.split(_CUT) for token in self.tokenizer(part, add_special_tokens=False)["input_ids"]
+        ]
+
+
+def _reserved(tokenizer: Any) -> re.Pattern[str]:
+    """Finds the first character of every special token that a text spells, of those that overlap too.
+
+    All tokens beside the tokenizer's vocabulary of text count, whether marked as special or not, but for the tags of an
+    answer: where a model has tokens for these, it is to write them.
+    """
+    tags = set(re.findall("<.*?>", render("", "")))
+    words = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens} - tags
+    return re.compile(rf"(?={'|'.join(map(re.escape, sorted(words)))}).", re.DOTALL)
 
 
 def expand(text_ids: Sequence[int], image_token: int, count: int) -> Tensor:

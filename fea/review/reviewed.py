@@ -67,6 +67,7 @@ def read_reviewed(file: Path, root: Path, rules: Rules, unreviewed: Unreviewed) 
             f"'{file}' has no reviews, and only reviewed lines go to the test set; run `fea review {file}` first, or add "
             "--unreviewed any if it was checked elsewhere"
         )
+    rules = rules.within(root)
     raws, keys, dropped = _raws(file, rules)
     table, lines = open_jsonl(file, root, rules, "raise"), []
     for number, (raw, key) in enumerate(zip(raws, keys, strict=True)):

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import torch
 from conftest import small_config
+from PIL import Image
 
+from fea.data import image_check
 from fea.data.example import Example
+from fea.data.image_check import look
 from fea.data.module import FEADataModule
 from fea.data.prompt import Prompt
 from fea.data.source import Source
@@ -120,6 +123,88 @@ def test_only_the_files_of_the_command_are_opened(faces_file: Path) -> None:
         attach(FEADataModule(**files), "fit")  # type: ignore[arg-type]
     with pytest.raises(FEAError, match=r"data\.test: no file is given; list at least one JSONL file there"):
         attach(FEADataModule(**files), "test")  # type: ignore[arg-type]
+
+
+UNLABELED = {"AUs": None, "AUs_coded": None, "AU_intensities": None, "labels": ["None"], "description": None}
+
+
+@pytest.mark.parametrize(
+    ("command", "sets", "message"),
+    [
+        (
+            "fit",
+            {"train": UNLABELED},
+            r"data\.train: no label and no analysis is understood in '.*' \(labels that name none",
+        ),
+        (
+            "fit",
+            {"train": {}, "val": UNLABELED},
+            r"data\.val: no label is understood in '.*'; give|data\.val: no label .*\(",
+        ),
+        ("fit", {"train": {}, "val": {**UNLABELED, "description": "<think>AU4</think>"}}, r"data\.val: no label is"),
+        ("validate", {"val": UNLABELED}, r"data\.val: no label is understood"),
+        ("test", {"test": UNLABELED}, r"data\.test: no label is understood"),
+    ],
+)
+def test_files_that_say_nothing_are_refused_before_anything_is_learned_or_measured(
+    tmp_path: Path, faces_file: Path, command: str, sets: dict[str, dict[str, Any]], message: str
+) -> None:
+    files = {
+        name: [Source(str(relabeled(faces_file, tmp_path / f"{name}.jsonl", change)), str(faces_file.parent))]
+        for name, change in sets.items()
+    }
+    with pytest.raises(FEAError, match=message):
+        attach(FEADataModule(**files), command)  # type: ignore[arg-type]
+
+
+def test_faces_without_labels_are_predicted_and_stand_beside_labeled_ones(tmp_path: Path, faces_file: Path) -> None:
+    source = Source(str(relabeled(faces_file, tmp_path / "faces.jsonl", UNLABELED)), str(faces_file.parent))
+    attach(FEADataModule(predict=[source]), "predict")
+    attach(FEADataModule(train=[str(faces_file)], val=[source, str(faces_file)]))
+
+
+def test_what_a_file_says_in_vain_is_told_at_the_start(tmp_path: Path, caplog: Any, faces_file: Path) -> None:
+    file = relabeled(faces_file, tmp_path / "f.jsonl", {}, {"split": "train", "description": "<think>"})
+    for _ in range(2):  # read anew, and from the converted copy
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            attach(FEADataModule(train=[Source(str(file), str(faces_file.parent))]))
+        assert f"train: {file}: warning: keys that nothing reads: 'split' (1 lines)" in caplog.messages
+        assert (
+            f"train: {file}: warning: 1 of 2 analyses are not one think block and one answer block: line 2"
+            in caplog.messages
+        )
+
+
+def test_images_are_opened_once_before_a_fit(
+    tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch, faces_file: Path
+) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
+    (tmp_path / "page.png").write_text("<html>")
+    file = relabeled(faces_file, tmp_path / "f.jsonl", {"image": "black.png"}, {"image": "page.png"})
+    opened: list[str] = []
+    monkeypatch.setattr(image_check, "look", lambda image, place: (opened.append(image), look(image, place))[1])
+    with pytest.raises(
+        FEAError, match=r"1 images of '.*' cannot be read; the first: .*:2: image .*, or set 'on_bad: skip'"
+    ):
+        attach(FEADataModule(train=[str(file)]))
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            attach(FEADataModule(train=[str(file)], on_bad="skip"))
+        assert (
+            f"{file}: warning: 1 images are black, or of another single color: {tmp_path / 'black.png'}"
+            in caplog.messages
+        )
+        assert f"1 images of '{file}' cannot be read; the first: {file}:2" in "\n".join(caplog.messages)
+    assert sorted(opened) == sorted([str(tmp_path / "black.png"), str(tmp_path / "page.png")] * 2)  # for each `on_bad`
+    relabeled(faces_file, file, {"image": "black.png"})
+    attach(FEADataModule(train=[str(file)], on_bad="skip"))
+    assert len(opened) == 5  # the file has changed
+    attach(FEADataModule(predict=[str(file)], on_bad="skip", emotions="basic8"), "predict")
+    monkeypatch.setattr(image_check, "MOST_OPENED", 0)
+    attach(FEADataModule(train=[str(file)], emotions="basic8"))
+    assert len(opened) == 5
 
 
 def test_training_runs_without_validation_files(faces_file: Path) -> None:

@@ -12,6 +12,7 @@ import datasets
 import pytest
 from datasets.table import MemoryMappedTable
 
+from fea.data import doubts
 from fea.data import table as tables
 from fea.data.record import Rules, key_of
 from fea.data.source import OnBad
@@ -205,6 +206,103 @@ def test_a_refused_file_leaves_no_copy_behind(tmp_path: Path) -> None:
     assert not list(cache.glob("*.part"))
     write(file, {}, {"AUs": []})
     assert len(read(file)) == 2
+
+
+def test_a_file_that_keeps_its_size_and_time_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    file = write(tmp_path / "faces.jsonl", {"labels": ["fear"]})
+    stat = file.stat()
+    assert read(file)[0].labels == ("fear",)
+    file.write_bytes(file.read_bytes().replace(b'"fear"', b'"rage"'))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert read(file)[0].labels == ("anger",)
+
+
+@pytest.mark.parametrize("kind", ["arrow", "json"])
+@pytest.mark.parametrize("damage", ["overwritten", "emptied", "cut", "another", "removed"])
+def test_a_damaged_copy_is_made_again(tmp_path: Path, kind: str, damage: str) -> None:
+    file = write(tmp_path / "faces.jsonl", *({"id": f"n{i}", "labels": ["fear"]} for i in range(20)))
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / "fea"
+    before = set(cache.glob("*"))
+    read(file)
+    (copy,) = (path for path in set(cache.glob("*")) - before if path.suffix == f".{kind}")
+    content = copy.read_bytes()
+    middle = len(content) // 2
+    new = {
+        "overwritten": content[:middle] + bytes(40) + content[middle + 40 :],
+        "emptied": b"",
+        "cut": content[:middle],
+        "another": b'[{"state": 1}]',
+    }
+    if damage in new:
+        copy.write_bytes(new[damage])
+    else:
+        copy.unlink()
+    table = read(file)
+    assert [table[i].id for i in range(20)] == [f"n{i}" for i in range(20)]
+    assert table.summary.labeled == 20
+
+
+def test_a_full_path_belongs_to_the_root_it_was_read_with(tmp_path: Path) -> None:
+    file = write(tmp_path / "faces.jsonl", {"image": str(tmp_path / "images" / "a.png")})
+    assert read(file)[0].image == str(tmp_path / "images" / "a.png")
+    with pytest.raises(FEAError, match="leaves the image root"):
+        open_jsonl(file, tmp_path / "other", RULES, "raise")
+
+
+# --- what a file says that nothing reads, or that contradicts itself ---
+
+
+def warnings(file: Path, *lines: dict[str, Any], rules: Rules = RULES) -> list[str]:
+    return read(write(file, *lines), rules=rules).summary.warnings
+
+
+def test_keys_and_words_that_say_nothing_are_counted(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [
+        {"split": "train", "Question": "Who?", "labels": ["None"]},
+        {"split": "test", "question": "Who?", "labels": "nan"},
+        {"split": "test", "labels": ["NF", "None"], "AUs": ["nan"]},
+        {"AU_intensities": {"AU4": 2}, "labels": ["fear", None]},
+        {"description": "AU4 shows."},
+    ]
+    assert warnings(tmp_path / "faces.jsonl", *lines) == [
+        "keys that nothing reads: 'split' (3 lines), 'Question' (is 'question' meant? 1 lines)",
+        "labels that name none of the emotions, and count as unknown: 'None' 2, 'nan' 1, 'NF' 1",
+        "1 lines have 'AUs' that say nothing: they count as unknown: line 3",
+        "1 lines grade Action Units but have no 'AUs': which of these were looked for, and show, counts as unknown: line 4",
+        "1 lines have a description without tags and no label for an answer block: it is left out: line 5",
+    ]
+
+
+def test_analyses_that_break_the_form_or_contradict_their_labels_are_counted(tmp_path: Path) -> None:
+    good = {"labels": ["fear"], "AUs": ["AU4"], "description": "<think>AU4.</think><answer>fear</answer>"}
+    lines: list[dict[str, Any]] = [
+        good,
+        {**good, "description": "<think>The brows (AU4) and"},
+        {**good, "description": "<THINK>AU4.</THINK><ANSWER>fear</ANSWER>"},
+        {**good, "description": "<think>AU4.</think><answer>joy</answer>"},
+        {**good, "description": "<think>AU4.</think><answer>none</answer>"},
+        {"description": "<think>AU4.</think><answer>pain</answer>"},
+        {**good, "description": "<think>AU4, AU12 and AU6.</think><answer>fear</answer>"},  # nobody looked for AU6
+        {"AUs": ["AU12"], "AUs_coded": ["AU12"], "description": "<think>AU4.</think><answer>fear</answer>"},
+        {"description": "AU12 shows.", "labels": ["fear"], "AUs": []},
+    ]
+    assert warnings(tmp_path / "faces.jsonl", *lines) == [
+        "2 of 9 analyses are not one think block and one answer block: lines 2, 3",
+        "2 of 9 analyses answer another emotion than their label: lines 4, 5",
+        "1 of 9 analyses answer none of the allowed emotions: line 6",
+        "2 of 9 analyses claim Action Units that were looked for and not found: lines 7, 9",
+    ]
+    assert warnings(tmp_path / "captions.jsonl", {"description": "AU4"}, rules=RULES._replace(wrap=False)) == []
+    assert warnings(tmp_path / "good.jsonl", good, {"id": "x"}) == []
+
+
+def test_no_more_analyses_are_read_than_take_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doubts, "MOST_READ", 8)
+    bad = {"description": "<think>"}
+    assert warnings(tmp_path / "faces.jsonl", *[bad] * 30) == [
+        "8 of the first 8 analyses are not one think block and one answer block: lines 1, 2, 3, 4, 5 and 3 more"
+    ]
 
 
 # --- writing ---

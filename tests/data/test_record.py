@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fea.data.record import Rules, key_of, read_record
+from fea.data.record import Record, Rules, key_of, read_record
 from fea.errors import FEAError
-from fea.facs import EMOTION_SETS
+from fea.facs import EMOTION_SETS, plain_word
 
 RULES = Rules(EMOTION_SETS["basic7"])
 
@@ -100,6 +101,15 @@ def test_unknown_labels_become_unknown_on_request() -> None:
         (None, "found null"),
         ({}, "key 'image': expected the path of one image, found null"),
         ({"image": ["a", "b"]}, "key 'image': expected the path of one image, found [\"a\", \"b\"]"),
+        ({"image": {"bytes": "iVBO"}}, "the content of an image; save it as a file"),
+        ({"image": "data:image/png;base64,iVBO"}, "is the content of an image; save it as a file"),
+        ({"image": "/9j/4AAQSkZJRg" * 30}, "is the content of an image; save it as a file"),
+        ({"image": "https://host/a.jpg"}, "key 'image': \"https://host/a.jpg\" is an address; save the image as a file"),
+        ({"image": "s3://bucket/a.jpg"}, "is an address"),
+        ({"image": "a/clip.MP4"}, "key 'image': \"a/clip.MP4\" is a film; save the frames"),
+        ({"image": "x/faces.zip/a.png"}, "lies in an archive; unpack 'faces.zip' first"),
+        ({"image": "faces.tar.gz"}, "lies in an archive; unpack 'faces.tar.gz' first"),
+        ({"image": None, "img_path": "a.png"}, "found null; the key 'img_path' seems to be meant: rename it"),
         ({"image": "../a.png"}, "key 'image': \"../a.png\" leaves the image root"),
         ({"image": "x/../../a.png"}, "leaves the image root"),
         ({"image": ".."}, "leaves the image root"),
@@ -108,9 +118,8 @@ def test_unknown_labels_become_unknown_on_request() -> None:
         ({"image": "C:\\a.png"}, "leaves the image root"),
         ({"AUs": ["AU99"]}, "key 'AUs': \"AU99\" is no Action Unit; write \"AU12\""),
         ({"AUs": [12.5]}, "key 'AUs': 12.5 is no Action Unit"),
-        ({"AUs": [None]}, "key 'AUs': null is no Action Unit"),
-        ({"AUs": "AU12"}, "key 'AUs': expected a list such as [\"AU6\", \"AU12\"], found \"AU12\""),
-        ({"AUs_coded": {"AU1": 1}}, "key 'AUs_coded': expected a list"),
+        ({"AUs": [[]]}, "key 'AUs': [] is no Action Unit"),
+        ({"AUs_coded": 12}, "key 'AUs_coded': expected a list such as [\"AU6\", \"AU12\"], found 12"),
         ({"labels": ["pain"]}, "key 'labels': unknown emotion \"pain\"; allowed are anger, disgust, fear"),
         ({"labels": "pain"}, "unknown emotion \"pain\""),
         ({"labels": [3]}, "key 'labels': expected a list of emotions, found [3]"),
@@ -121,7 +130,7 @@ def test_unknown_labels_become_unknown_on_request() -> None:
         ({"AU_intensities": {"AU99": 1}}, "key 'AU_intensities': \"AU99\" is no Action Unit"),
         ({"AU_intensities": {"AU12": 6}}, "AU12 is graded 6; grades go from 0 to 5"),
         ({"AU_intensities": {"AU12": True}}, "AU12 is graded true"),
-        ({"AU_intensities": {"AU12": float("nan")}}, "AU12 is graded NaN"),
+        ({"AU_intensities": {"AU12": float("inf")}}, "AU12 is graded Infinity"),
         ({"valence": 1.5}, "key 'valence': expected a number from -1 to 1, or null for unknown, found 1.5"),
         ({"valence": -1.01}, "found -1.01"),
         ({"arousal": "high"}, "key 'arousal': expected a number from -1 to 1, or null for unknown, found \"high\""),
@@ -134,3 +143,98 @@ def test_each_refusal_names_the_key_and_what_was_found(raw: Any, message: str) -
         read_record(line, 17, RULES)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+# --- what is missing ---
+
+
+def read(**changes: Any) -> Record:
+    record = read_record({"image": "a.png", **changes}, 1, RULES)
+    assert record is not None
+    return record
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), "", " ", "NaN", "nan", "None", "null", "<NA>", "N/A"])
+def test_a_missing_value_costs_itself_alone(value: Any) -> None:
+    keys = ("dataset", "question", "AUs", "AUs_coded", "labels", "description", "AU_intensities", "valence", "arousal")
+    assert read(id="x", **dict.fromkeys(keys, value)) == read(id="x")._replace(key=read(id="x", description=value).key)
+    kept = read(AUs=["AU4", value], labels=["fear", value], AU_intensities={"AU4": 2, "AU6": value})
+    assert (kept.AUs, kept.labels, kept.AU_intensities) == (["AU4"], ["fear"], '{"AU4": 2}')
+
+
+@pytest.mark.parametrize(
+    "word", ["None", "none", "NaN", "null", "uncertain", "Unknown", "NF", "N/A", "no-face", "?", "Not found."]
+)
+def test_a_word_that_names_no_emotion_is_an_unknown_label(word: str) -> None:
+    assert read(labels=[word]).labels == read(labels=word).labels == []
+    own = read_record({"image": "a.png", "labels": [word]}, 1, Rules((plain_word(word), "joy")))
+    assert own is not None
+    assert own.labels == ([plain_word(word)])  # a set of emotions may have such a word
+
+
+# --- keys ---
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ({"label": "happy"}, "key is not read: 'label' (is 'labels' meant?); rename"),
+        ({"Labels": ["happy"]}, "'Labels' (is 'labels' meant?)"),
+        ({"lables": ["pain"]}, "'lables' (is 'labels' meant?)"),
+        ({"emotion": 3}, "'emotion' (is 'labels' meant?)"),
+        ({"gt": ["Sad", "fear"]}, "'gt' (is 'labels' meant?)"),
+        ({"happiness": 0.8}, "'happiness' (is 'labels' meant?)"),
+        ({"labels": [], "class": "joy"}, "'class' (is 'labels' meant?)"),
+        ({"AU": ["AU6"]}, "'AU' (is 'AUs' meant?)"),
+        ({"aus": "6, 12"}, "'aus' (is 'AUs' meant?)"),
+        ({"found": ["AU6"]}, "'found' (is 'AUs' meant?)"),
+        ({"AU06_c": 1, "AU12_c": 0}, "keys are not read: 'AU06_c' (is 'AUs' meant?), 'AU12_c' (is 'AUs' meant?); write"),
+        ({"AU values": {"AU6": 2.5}}, "'AU values' (is 'AU_intensities' meant?)"),
+        ({"emotion": "sad", "AU": [4]}, "'AU' (is 'AUs' meant?), 'emotion' (is 'labels' meant?)"),
+        ({f"AU{n}": 1 for n in (1, 2, 4, 5, 6)}, "'AU4' (is 'AUs' meant?), 2 more; write"),
+    ],
+)  # fmt: skip
+def test_a_line_whose_labels_stand_under_another_key_is_refused(line: dict[str, Any], told: str) -> None:
+    with pytest.raises(FEAError) as refusal:
+        read_record({"image": "a.png", **line}, 1, RULES)
+    assert told in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"split": "train", "subject": "S1", "age": 31},
+        {"bbox": [1, 4, 20, 30]},
+        {"label_source": "expert"},
+        {"labels": ["fear"], "emotion": "sad"},  # the key that counts is there
+        {"emotion": None},
+        {"caption": "A woman smiles."},
+        {"Question": "Who?"},
+    ],
+)
+def test_other_keys_are_no_error(line: dict[str, Any]) -> None:
+    assert read(**line).labels == line.get("labels", [])
+
+
+# --- images ---
+
+
+def test_a_full_path_is_taken_where_it_lies_in_the_image_root(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    for root in (tmp_path / "real", tmp_path / "linked"):
+        for folder in (tmp_path / "real", tmp_path / "linked"):
+            record = read_record({"image": f"{folder}/s/../s/a.png"}, 1, RULES.within(root))
+            assert record is not None
+            assert record.image == "s/a.png"
+    with pytest.raises(FEAError, match=r"leaves the image root '.*/real'; set 'image_root' to a folder that holds it"):
+        read_record({"image": f"{tmp_path}/realm/a.png"}, 1, RULES.within(tmp_path / "real"))
+
+
+def test_a_folder_may_be_called_like_an_archive_or_a_film(tmp_path: Path) -> None:
+    (tmp_path / "faces.zip").mkdir()
+    for image in ("faces.zip/a.png", "clip.mp4/0001.png", "ab:c.png", "v1.2/x.tar.png"):
+        record = read_record({"image": image}, 1, RULES.within(tmp_path))
+        assert record is not None
+        assert record.image == image

@@ -17,7 +17,8 @@ PLAN = """
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset
-    data         example record jsonl source unknown table mixture signatures images prompt loader module leaks strata
+    data         missing action_units keys image_path example record formats jsonl source unknown doubts table mixture
+    data         signatures images image_check prompt loader module leaks strata
     drawn        pen drawing wording faces module
     evaluation   scores marks counts metrics intervals
     reports      tables curves page
@@ -126,7 +127,14 @@ LIGHT = [
     "prompts",
     "datasets",
     "data.example",
+    "data.missing",
+    "data.action_units",
+    "data.keys",
+    "data.image_path",
     "data.record",
+    "data.formats",
+    "data.doubts",
+    "data.image_check",
     "data.jsonl",
     "data.source",
     "data.unknown",

@@ -1,0 +1,122 @@
+"""Opens the images of a data file, and counts what no model learns from: unreadable, black, tiny and repeated ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from tqdm import tqdm
+
+from fea.data.images import load_image
+from fea.errors import FEAError
+from fea.system.files import write_atomically
+
+if TYPE_CHECKING:
+    from fea.data.table import Table
+
+MOST_OPENED = 20_000  # images that are opened unasked: a minute or two
+_SMALLEST = 32  # pixels of the shorter side; FER2013, with the smallest faces in use, has 48
+_FLAT = 8  # steps of 256 between the darkest and the brightest pixel, which JPEG makes of a single color
+_SHOWN = 5
+
+
+class Look(NamedTuple):
+    """What was seen of one image.
+
+    Attributes:
+        problem: why it cannot be read, as when its file was cut off; "" if it can.
+        flat: it is black, or of another single color.
+        tiny: its shorter side is below 32 pixels.
+        content: a hash of its pixels.
+    """
+
+    problem: str = ""
+    flat: bool = False
+    tiny: bool = False
+    content: bytes = b""
+
+
+def look(image: str, place: str) -> Look:
+    """Opens one image.
+
+    Args:
+        image: path of the file.
+        place: file and line that name it, for the message.
+    """
+    try:
+        opened = load_image(image, place)
+    except FEAError as error:
+        return Look(str(error))
+    ranges = cast(Sequence[tuple[int, int]], opened.getextrema())  # of the three channels
+    pixels = hashlib.sha256(repr(opened.size).encode() + opened.tobytes()).digest()
+    return Look(
+        flat=all(high - low < _FLAT for low, high in ranges),
+        tiny=min(opened.size) < _SMALLEST,
+        content=pixels,
+    )
+
+
+def look_at_all(place_of: Mapping[str, str]) -> dict[str, Look]:
+    """Opens images, with a progress bar on a terminal.
+
+    Args:
+        place_of: by path, file and line that name it.
+    """
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
+        seen = pool.map(look, place_of, place_of.values())
+        progress = tqdm(seen, total=len(place_of), unit=" images", file=sys.stderr, disable=None, leave=False)
+        return dict(zip(place_of, progress, strict=True))
+
+
+class Found(NamedTuple):
+    """What is wrong with the images of a file: why some cannot be read, and a sentence for each other thing."""
+
+    problems: list[str]
+    warnings: list[str]
+
+
+def look_once(table: Table) -> Found:
+    """Looks at the images of an opened file, and remembers what was found for as long as the file stays as it is.
+
+    A file of more images than are opened unasked is not looked at.
+    """
+    remembered = table.copy.with_suffix(".images.json")
+    with suppress(OSError, ValueError, TypeError):
+        if remembered.stat().st_mtime_ns >= table.copy.stat().st_mtime_ns:
+            return Found(**json.loads(remembered.read_bytes()))
+    lines: dict[str, int] = {}
+    for image, line in zip(table.column("image"), table.column("line"), strict=True):
+        lines.setdefault(image, line)
+    if len(lines) > MOST_OPENED:
+        return Found([], [])
+    looks = look_at_all({str(table.image_root / image): f"{table.path}:{line}" for image, line in lines.items()})
+    found = Found([seen.problem for seen in looks.values() if seen.problem], list(told(looks)))
+    write_atomically(remembered, json.dumps(found._asdict()).encode())
+    return found
+
+
+def told(looks: Mapping[str, Look]) -> Iterator[str]:
+    """A sentence for each thing that is wrong with images that can be read."""
+    for what, found in (
+        ("are black, or of another single color", [image for image, seen in looks.items() if seen.flat]),
+        (f"are tiny: less than {_SMALLEST} pixels", [image for image, seen in looks.items() if seen.tiny]),
+        ("are copies of another one", [f"{copy} = {first}" for copy, first in copies(looks).items()]),
+    ):
+        if found:
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            yield f"{len(found)} images {what}: {', '.join(found[:_SHOWN])}{more}"
+
+
+def copies(looks: Mapping[str, Look]) -> dict[str, str]:
+    """By image, the first one with the same pixels, for images that are not the first."""
+    first: dict[bytes, str] = {}
+    return {
+        image: first[seen.content]
+        for image, seen in looks.items()
+        if not seen.problem and first.setdefault(seen.content, image) != image
+    }
