@@ -13,6 +13,7 @@ def analyze(
     images: list[str],
     *,
     model: str,
+    base: str | None = None,
     out: str | None = None,
     question: str = "",
     emotions: str | list[str] | None = None,
@@ -26,6 +27,7 @@ def analyze(
     Args:
         images: image files, or folders of them.
         model: run (folder or checkpoint) that `fea fit` wrote.
+        base: folder or hub name of the model that it was trained on, if that is no longer where it was.
         out: file for the answers, .csv or .jsonl; by default they are printed as CSV.
         question: asked instead of the default question.
         emotions: allowed emotions; by default those the model was trained with.
@@ -47,7 +49,7 @@ def analyze(
     check_at_least_1(batch_size=batch_size, max_tokens=max_tokens)
     if out and Path(out).suffix not in (".csv", ".jsonl"):
         raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl")
-    analyzer = load(model, device)
+    analyzer = load(model, device, base)
     if analyzer.datasets == {"faces"}:
         print("note: this model has seen drawn faces only; what it says of photographs means nothing", file=sys.stderr)
     results = analyzer.analyze(files, question, emotions, batch_size, num_workers, max_tokens)

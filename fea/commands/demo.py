@@ -37,7 +37,7 @@ def demo(
     from fea.demo.board import Entry, annotator_entry, answered, faces_of, write_board
     from fea.demo.stages import FULL, LOOP, QUICK, Demo, title_of
     from fea.drawn.module import RenderedFaces
-    from fea.model.checkpoints import RESULT
+    from fea.model.runs import RESULT
     from fea.system.files import write_atomically
 
     if rounds < 1:

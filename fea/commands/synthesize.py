@@ -22,6 +22,7 @@ def synthesize(
     data: list[str],
     *,
     model: str,
+    base: str | None = None,
     out: str,
     image_root: str | None = None,
     emotions: str | list[str] | None = None,
@@ -43,6 +44,7 @@ def synthesize(
     Args:
         data: JSONL files with labels.
         model: run (folder or checkpoint) that writes.
+        base: folder or hub name of the model that it was trained on, if that is no longer where it was.
         out: JSONL file for the accepted analyses.
         image_root: folder of the images; by default that of each file.
         emotions: allowed emotions; by default those the model was trained with.
@@ -66,7 +68,7 @@ def synthesize(
     from fea.model.sampling import Generation
 
     generation, pace = Generation(max_tokens, temperature), Pace(batch_size, num_workers, minutes, on_bad)
-    policy, trained = load_policy(model, device)
+    policy, trained = load_policy(model, device, base)
     allowed = trained.emotions if emotions is None else emotion_set(emotions)
     rules = Rules(allowed, on_unknown_label, True)
     faces = _without_analysis([Path(file) for file in data], image_root, rules, on_bad, recipe.vote is not None)

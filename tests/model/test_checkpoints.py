@@ -1,4 +1,4 @@
-"""Where weights are found, and what is refused."""
+"""What a checkpoint says of its run, whose weights come along, and what is refused."""
 
 from __future__ import annotations
 
@@ -12,36 +12,10 @@ from conftest import small_config
 
 from fea.errors import FEAError
 from fea.model import checkpoints
+from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import LoRA
 from fea.prompts.prompt import PROMPT_VERSION
-
-
-def run_of(folder: Path, *names: str) -> Path:
-    (folder / "checkpoints").mkdir(parents=True)
-    for name in names:
-        (folder / "checkpoints" / name).touch()
-    return folder
-
-
-def test_the_best_checkpoint_comes_before_the_last(tmp_path: Path) -> None:
-    assert checkpoints.find(str(run_of(tmp_path / "a", "best.ckpt", "last.ckpt"))).name == "best.ckpt"
-    assert checkpoints.find(str(run_of(tmp_path / "b", "last.ckpt"))).name == "last.ckpt"
-
-
-def test_a_folder_of_runs_names_the_one_with_the_outcome(tmp_path: Path) -> None:
-    run_of(tmp_path / "sft", "best.ckpt")
-    expected = run_of(tmp_path / "grpo", "best.ckpt") / "checkpoints" / "best.ckpt"
-    (tmp_path / checkpoints.RESULT).write_text("grpo\n")
-    assert checkpoints.find(str(tmp_path)) == expected
-
-
-@pytest.mark.parametrize("result", [None, "", "grpo\n"])
-def test_a_folder_without_checkpoints_is_refused(tmp_path: Path, result: str | None) -> None:
-    if result is not None:
-        (tmp_path / checkpoints.RESULT).write_text(result)
-    with pytest.raises(FEAError, match="holds no checkpoint"):
-        checkpoints.find(str(tmp_path))
 
 
 def save(file: Path, init_from: str | None = None, **changes: Any) -> Path:
@@ -70,7 +44,7 @@ def test_folders_are_found_from_any_working_directory(tmp_path: Path, monkeypatc
 
 
 def test_another_version_of_the_prompt_is_refused(tmp_path: Path) -> None:
-    stored = checkpoints.read(save(tmp_path / "x.ckpt"))
+    stored = read(save(tmp_path / "x.ckpt"))
     stored["fea"]["prompt"] = "0"
     with pytest.raises(FEAError, match=f"prompt version 0, this is version {PROMPT_VERSION}"):
         Stored.of(stored)
@@ -93,47 +67,6 @@ def test_an_earlier_stage_is_not_needed_when_the_later_one_holds_all_it_changed(
 
 def test_what_was_seen_is_remembered(tmp_path: Path) -> None:
     assert checkpoints.stored(str(save(tmp_path / "x.ckpt"))).datasets == {"a", "b"}
-
-
-class Code:
-    """Running this on load would be an attack."""
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return print, ("loaded",)
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"", "cannot be read"),
-        (b"PK\x03\x04 cut short", "cannot be read"),
-        (b"no checkpoint at all", "cannot be read"),
-        ({"fea": {}, "state_dict": Code()}, "cannot be read"),
-        ({"state_dict": {}}, "was not written by fea"),
-        ([1, 2], "was not written by fea"),
-        (None, "does not exist"),
-    ],
-    ids=["empty", "cut", "text", "code", "foreign", "list", "missing"],
-)
-def test_damaged_and_foreign_files_are_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, told: str
-) -> None:
-    file = tmp_path / "x.ckpt"
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    elif content is not None:
-        torch.save(content, file)
-    with pytest.raises(FEAError, match=f"'{file}' {told}") as error:
-        checkpoints.read(file)
-    assert "\n" not in str(error.value)
-    assert capsys.readouterr().out == ""  # nothing of the file ran
-
-
-def test_a_file_that_was_cut_short_is_damaged(tmp_path: Path) -> None:
-    file = save(tmp_path / "x.ckpt")
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(FEAError, match="damaged"):
-        checkpoints.read(file)
 
 
 @pytest.mark.parametrize(("alpha", "fits"), [(8, True), (16, False)])

@@ -19,7 +19,8 @@ from fea.cli import main
 from fea.errors import FEAError
 from fea.system import randomness
 from fea.system.files import whole
-from fea.training.resume import WholeFiles, claim, newest
+from fea.training.folder import RunFolder
+from fea.training.resume import WholeFiles
 
 # --- files ---
 
@@ -76,19 +77,19 @@ def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay_whole(tmp_path
 
 
 def test_the_newest_checkpoint_has_the_most_steps_and_can_be_read(tmp_path: Path) -> None:
-    assert newest(tmp_path) is None
+    assert RunFolder(tmp_path).newest() is None
     fit("sft", tmp_path / "run", trainer__callbacks=f"[{SAVE_EACH_STEP}]", trainer__max_steps=3)
     folder = tmp_path / "run" / "checkpoints"
     (folder / "last.ckpt").unlink()
-    assert newest(tmp_path / "run") == folder / "step3.ckpt"
+    assert RunFolder(tmp_path / "run").newest() == folder / "step3.ckpt"
     cut = (folder / "step3.ckpt").read_bytes()[:-100]
     (folder / "step3.ckpt").write_bytes(cut)
     with pytest.warns(UserWarning, match=r"step3.ckpt' cannot be read"):
-        assert newest(tmp_path / "run") == folder / "step2.ckpt"
+        assert RunFolder(tmp_path / "run").newest() == folder / "step2.ckpt"
 
 
 def test_a_second_run_is_kept_out_of_the_folder(tmp_path: Path) -> None:
-    lock = claim(tmp_path / "run")
+    lock = RunFolder(tmp_path / "run").claim()
     config = (tmp_path / "run" / ".lock", tmp_path / "run" / "config.yaml")
     refused = run(fit_arguments("sft", tmp_path / "run", trainer__max_steps=1))
     assert refused.returncode == 2
@@ -102,7 +103,7 @@ def test_what_a_killed_process_left_unfinished_is_cleared_away(tmp_path: Path) -
     left = tmp_path / "checkpoints" / ".last.ckpt.123.part"
     left.parent.mkdir()
     left.touch()
-    claim(tmp_path).close()
+    RunFolder(tmp_path).claim().close()
     assert not left.exists()
 
 
