@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, cast
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers are forked; the tokenizer warns otherwise
@@ -32,6 +33,7 @@ from fea.grpo import GRPOModule  # noqa: F401
 from fea.memory.advice import verdict
 from fea.memory.plan import plan
 from fea.model.archive import read
+from fea.model.checkpoints import Stored
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
 from fea.sft import SFTModule  # noqa: F401
@@ -101,7 +103,7 @@ class CLI(LightningCLI):
             raise _weights.refusal(str(self.subcommand), settings.model.init_args.init_from)
         words = _weights.WORDS if self.subcommand == "fit" else (*_weights.WORDS, _weights.START)
         if settings.ckpt_path and settings.ckpt_path not in words:
-            read(Path(settings.ckpt_path))
+            Stored.of(read(Path(settings.ckpt_path)), settings.ckpt_path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes its checkpoints whole."""
@@ -210,19 +212,20 @@ def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
     """
     _quiet()
     try:
-        return kind(
-            FEAModule,
-            FEADataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            save_config_callback=RunKeeper,
-            trainer_defaults={"callbacks": [Interruption()]},
-            parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False},
-            args=_weights.expanded(arguments) if arguments[0] in _MEASURING else list(arguments),
-        )
+        with TemporaryDirectory() as folder:
+            return kind(
+                FEAModule,
+                FEADataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                save_config_callback=RunKeeper,
+                trainer_defaults={"callbacks": [Interruption()]},
+                parser_class=Parser,
+                parser_kwargs={"allow_abbrev": False},
+                args=_weights.expanded(arguments, Path(folder)) if arguments[0] in _MEASURING else list(arguments),
+            )
     except FEAError:
         raise
     except (ValueError, MisconfigurationException) as error:

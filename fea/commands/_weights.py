@@ -22,10 +22,14 @@ _SECTIONS = ("seed_everything", "trainer", "model", "data")  # of a config; the 
 _IN_FOLDERS = ("TensorBoardLogger", "CSVLogger")  # loggers whose folder is that of the run
 
 
-def expanded(arguments: Sequence[str]) -> list[str]:
+def expanded(arguments: Sequence[str], folder: Path) -> list[str]:
     """The words of a command with what `--run RUN` and `--base NAME` stand for: the run's settings, and its best checkpoint.
 
     Options that are given beside win over the settings, and `--ckpt_path` over the checkpoint.
+
+    Args:
+        arguments: the command and its options.
+        folder: where a config with these settings may be written.
 
     Raises:
         FEAError: there is no such run, it holds no settings, or its base is not where it was.
@@ -38,8 +42,11 @@ def expanded(arguments: Sequence[str]) -> list[str]:
         return [command, *words]
     named = any(word.partition("=")[0] == "--ckpt_path" for word in words)
     from_start = START in words or f"--ckpt_path={START}" in words
-    settings = yaml.safe_dump(_settings(run, base, from_start))
-    return [command, "--config", settings, *words, *([] if named else ["--ckpt_path", str(find(run))])]
+    given = {word.partition("=")[0].removeprefix("--") for word in words}
+    # What is given anew need not be there: a reward of one's own may have stayed on another machine.
+    settings = {k: v for k, v in _settings(run, base, from_start).items() if k.replace(".init_args", "") not in given}
+    (folder / CONFIG).write_text(yaml.safe_dump(nested(settings)))
+    return [command, "--config", str(folder / CONFIG), *words, *([] if named else ["--ckpt_path", str(find(run))])]
 
 
 def _taken(words: list[str], name: str) -> str | None:
@@ -57,7 +64,7 @@ def _taken(words: list[str], name: str) -> str | None:
 
 
 def _settings(run: str, base: str | None, from_start: bool) -> dict[str, Any]:
-    """The settings of a run, with all that they name where it lies now."""
+    """The settings of a run by dotted name, with all that they name where it lies now."""
     file = find(run)
     folder, told = folder_of(file), stored(run)
     config = folder / CONFIG
@@ -77,7 +84,7 @@ def _settings(run: str, base: str | None, from_start: bool) -> dict[str, Any]:
     if str(settings.get("trainer.logger.class_path")).endswith(_IN_FOLDERS):
         place = {"save_dir": str(folder.parent), "name": folder.name, "version": ""}
         settings |= {f"trainer.logger.init_args.{name}": value for name, value in place.items()}
-    return nested(settings)
+    return settings
 
 
 def named(word: str, folder: RunFolder) -> Path:

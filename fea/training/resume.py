@@ -78,13 +78,13 @@ class RunKeeper(SaveConfigCallback):
         Raises:
             FEAError: with those of now the checkpoint would stand somewhere else in the data, or in other data.
         """
+        _follow(trainer, checkpoint.get("callbacks", {}))
         if trainer.state.fn == "fit" and "settings" in checkpoint:
             told = _compared(translated(checkpoint["settings"]), self._settings(trainer))
             if told:
                 rank_zero_info(f"resumed with other settings: {'; '.join(told)}")
             if "data" in checkpoint:
                 _compare_data(checkpoint["data"], self.data)
-            _follow(trainer, checkpoint["callbacks"])
             self.resumed, self.validated = checkpoint, checkpoint["validated"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import small_config
+from conftest import SMALL, small_config
 
 from fea.errors import FEAError
-from fea.model import checkpoints
+from fea.model import checkpoints, frozen
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import LoRA
+from fea.model.policy import Policy
+from fea.model.runs import beside
 from fea.prompts.prompt import PROMPT_VERSION
 
 
 def save(file: Path, init_from: str | None = None, **changes: Any) -> Path:
     weights = changes.pop("weights", {"policy.model.w": torch.tensor([1.0])})
-    start = {"init_from": init_from, "inherits": changes.pop("inherits", True)}
+    start = {"init_from": init_from, "inherits": changes.pop("inherits", True), "near": changes.pop("near", {})}
     stored = Stored(small_config(**changes), ("fear",), frozenset({"b", "a"}), "SFTModule", **start)
     torch.save({"state_dict": weights, "fea": stored.plain()}, file)
     return file
@@ -48,6 +51,91 @@ def test_another_version_of_the_prompt_is_refused(tmp_path: Path) -> None:
     stored["fea"]["prompt"] = "0"
     with pytest.raises(FEAError, match=f"prompt version 0, this is version {PROMPT_VERSION}"):
         Stored.of(stored)
+
+
+@pytest.mark.parametrize(
+    ("notes", "told"),
+    [
+        ({}, "'prompt' is missing"),
+        ("x", "dictionary update"),
+        (None, "not iterable"),
+        ({"policy": {"later": 1}}, "unexpected keyword argument 'later'"),
+        ({"policy": {"tiny": 3}}, "must be a mapping"),
+        ({"emotions": 3}, "not iterable"),
+    ],
+)
+def test_notes_that_nobody_understands_are_one_sentence(tmp_path: Path, notes: Any, told: str) -> None:
+    checkpoint = read(save(tmp_path / "x.ckpt"))
+    if isinstance(notes, dict) and notes:
+        policy = {**checkpoint["fea"]["policy"], **notes.get("policy", {})}
+        checkpoint["fea"] = {**checkpoint["fea"], **notes, "policy": policy}
+    else:
+        checkpoint["fea"] = notes
+    torch.save(checkpoint, tmp_path / "odd.ckpt")
+    with pytest.raises(FEAError, match=f"odd.ckpt' does not say how its model is built .*{told}.*: a later release"):
+        checkpoints.stored(str(tmp_path / "odd.ckpt"))
+
+
+# --- bases ---
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Path:
+    """The folder of a run with an adapter that was made on a base beside it, both in another place now."""
+    Policy(small_config(), {}).save(tmp_path / "before" / "base")
+    config = small_config(base=str(tmp_path / "before" / "base"), lora=LoRA(rank=2, alpha=4))
+    policy = Policy(config, {})
+    near = {"base": beside(tmp_path / "before" / "run", config.base)}
+    told = Stored(config, ("fear",), frozenset(), "SFTModule", frozen=frozen.digest(policy), near=near)
+    weights = {f"policy.{name}": weight.detach() for name, weight in policy.trainable().items()}
+    (tmp_path / "before" / "run" / "checkpoints").mkdir(parents=True)
+    torch.save({"state_dict": weights, "fea": told.plain()}, tmp_path / "before" / "run" / "checkpoints" / "last.ckpt")
+    (tmp_path / "before").rename(tmp_path / "now")
+    return tmp_path / "now" / "run"
+
+
+def test_a_base_that_was_moved_with_its_run_is_found(moved: Path) -> None:
+    policy, told = checkpoints.load_policy(str(moved), "cpu")
+    assert policy.config.base == told.policy.base == str(moved.parent / "base")
+
+
+def test_a_base_that_is_elsewhere_is_named(moved: Path) -> None:
+    elsewhere = (moved.parent / "base").rename(moved.parent / "elsewhere")
+    with pytest.raises(
+        FEAError, match=r"not at '.*before/base', .* nor at '.*now/base', .*; name it with --base FOLDER"
+    ):
+        checkpoints.load_policy(str(moved), "cpu")
+    assert checkpoints.load_policy(str(moved), "cpu", str(elsewhere))[1].policy.base == str(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"seed": 1}, "is not the model that the checkpoint was trained on: its frozen weights are others"),
+        ({"layers": 1}, "the weights belong to another model"),
+        (None, "'tiny' is not the model that"),
+    ],
+)
+def test_another_base_is_refused(moved: Path, tmp_path: Path, other: dict[str, int] | None, told: str) -> None:
+    if other:
+        Policy(small_config(tiny=replace(SMALL, **other)), {}).save(tmp_path / "other")
+    with pytest.raises(FEAError, match=told):
+        checkpoints.load_policy(str(moved), "cpu", str(tmp_path / "other") if other else "tiny")
+
+
+def test_the_run_that_weights_are_inherited_from_is_found_beside_and_missed_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a" / "runs" / "grpo").mkdir(parents=True)
+    first = save(tmp_path / "a" / "runs" / "sft.ckpt")
+    near = {"init_from": beside(tmp_path / "a" / "runs" / "grpo", str(first))}
+    second = save(tmp_path / "a" / "runs" / "grpo" / "x.ckpt", str(first), weights={}, near=near)
+    (tmp_path / "a").rename(tmp_path / "b")
+    second = tmp_path / "b" / "runs" / "grpo" / "x.ckpt"
+    assert list(checkpoints.weights(str(second))) == ["model.w"]
+    (tmp_path / "b" / "runs" / "sft.ckpt").unlink()
+    with pytest.raises(
+        FEAError, match=r"needs the weights of the run that it started from, and '.*sft.ckpt' is not there"
+    ):
+        checkpoints.weights(str(second))
 
 
 def test_weights_of_earlier_stages_come_along_and_later_ones_win(tmp_path: Path) -> None:
