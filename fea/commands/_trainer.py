@@ -154,6 +154,9 @@ class CLI(LightningCLI):
                 folder.move_aside([Path(text) for text in read_by if os.path.exists(text)])
             self.lock = folder.claim()
         settings["ckpt_path"] = found and str(found)
+        for callback in cast(Any, self.trainer).callbacks:
+            if isinstance(callback, RunKeeper):
+                callback.goes_on = found
 
     def before_test(self) -> None:
         """Finds the checkpoint, and says which weights are measured."""

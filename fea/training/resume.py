@@ -40,6 +40,7 @@ _ONCE: dict[str, Any] = {"ckpt_path": None, "resume": False, "overwrite": False}
 class RunKeeper(SaveConfigCallback):
     """Keeps with a fit which run it is, its settings and its data, and the logs as far as its checkpoints go."""
 
+    goes_on: Path | None = None  # the checkpoint that the fit begins with
     resumed: dict[str, Any] | None = None
     run: str | None = None
     validated = 0  # optimizer steps at the latest validation
@@ -48,7 +49,7 @@ class RunKeeper(SaveConfigCallback):
         """Writes `config.yaml` and `run.json`."""
         if stage == "fit":
             folder = Path(trainer.log_dir or trainer.default_root_dir)
-            self.run = cast(Any, trainer.strategy).broadcast(self._identity(trainer, folder))
+            self.run = cast(Any, trainer.strategy).broadcast(self._identity(folder))
             tables = cast(Any, trainer).datamodule.tables
             self.data = {name: identity(tables[name]) for name in ("train", "val")}
             if trainer.is_global_zero:
@@ -56,10 +57,10 @@ class RunKeeper(SaveConfigCallback):
                 if self.run:
                     runs.mark(folder, self.run)
 
-    def _identity(self, trainer: L.Trainer, folder: Path) -> str | None:
+    def _identity(self, folder: Path) -> str | None:
         """That of the run which goes on, or a new one; runs of earlier releases have none and get none."""
-        if trainer.ckpt_path:
-            return cast("str | None", opened(Path(trainer.ckpt_path)).get("run"))
+        if self.goes_on:
+            return cast("str | None", opened(self.goes_on).get("run"))
         return (self.config.get("resume") and runs.identity(folder)) or runs.new_identity()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
