@@ -68,7 +68,7 @@ def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: i
     """
     if rounds < 1:
         raise FEAError(f"rounds: {rounds}; give at least 1")
-    from fea.model.checkpoints import RESULT
+    from fea.model.runs import RESULT
 
     check_places(out / RESULT, out / PAGE)
     loop, scores = Loop(out, sft, grpo), dict[str, dict[str, float]]()
@@ -137,7 +137,7 @@ class Loop(Fits):
         """Scores of a run on the test files, measured once."""
         stored = self.out / run / "scores.json"
         if not stored.exists():
-            from fea.model.checkpoints import find
+            from fea.model.runs import find
             from fea.reports.curves import curves_of
 
             weights = options({"ckpt_path": find(str(self.out / run))})

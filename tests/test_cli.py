@@ -342,7 +342,8 @@ def test_a_run_keeps_the_settings_that_made_it(folder: Path) -> None:
     kept = yaml.safe_load(Path("runs/run/config.yaml").read_text())
     assert kept["model"]["init_args"]["optimization"]["lr"] == 0.003
     assert kept["data"]["init_args"]["train"] == ["faces/faces.jsonl"]
-    assert main(["fit", "--config", "runs/run/config.yaml", "--trainer.max_steps=1"]) == 0
+    again = ["fit", "--config", "runs/run/config.yaml", "--trainer.max_steps=1"]
+    assert main([*again, "--trainer.logger.init_args.name=another"]) == 0
 
 
 @pytest.mark.parametrize(

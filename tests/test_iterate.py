@@ -17,7 +17,7 @@ from processes import run, start
 from fea.cli import main
 from fea.errors import FEAError
 from fea.iterate import _report, check_places
-from fea.model import checkpoints
+from fea.model.checkpoints import stored
 from fea.training.fits import options
 
 CALLBACKS = [
@@ -85,7 +85,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_stage_starts_from_the_last_and_reads_what_was_accepted(loop: Path) -> None:
     runs = {name: loop / "loop" / name for name in ("sft-1", "grpo-1", "sft-2", "grpo-2")}
-    started = {name: checkpoints.stored(str(run)).init_from for name, run in runs.items()}
+    started = {name: stored(str(run)).init_from for name, run in runs.items()}
     assert started == {
         "sft-1": None,
         "grpo-1": str(runs["sft-1"].resolve()),

@@ -160,17 +160,18 @@ class Analyzer:
             yield batch, ask(self.policy, self.policy.look(batch), 1, generation, trunk=trunk).answers
 
 
-def load(model: str | Path, device: Device = "auto") -> Analyzer:
+def load(model: str | Path, device: Device = "auto", base: str | Path | None = None) -> Analyzer:
     """A trained model, ready to be asked.
 
     Args:
         model: run (folder or checkpoint) that `fea fit` wrote.
         device: "cpu", "cuda" or "auto".
+        base: folder or hub name of the model that it was trained on, if that is no longer where it was.
 
     Raises:
-        FEAError: the run cannot be read, or there is no such device.
+        FEAError: the run or its base cannot be read, or there is no such device.
     """
-    return Analyzer(*load_policy(str(model), device))
+    return Analyzer(*load_policy(str(model), device, None if base is None else str(base)))
 
 
 def image_files(images: str | Path | Sequence[str | Path]) -> list[Path]:

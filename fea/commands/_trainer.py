@@ -9,18 +9,21 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn, cast
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers are forked; the tokenizer warns otherwise
 
 import torch
 import torch.distributed as dist
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
+from fea.commands import _weights
 from fea.commands._refusals import sentence
 from fea.data.module import FEADataModule
 from fea.data.source import Source
@@ -29,17 +32,20 @@ from fea.errors import FEAError
 from fea.grpo import GRPOModule  # noqa: F401
 from fea.memory.advice import verdict
 from fea.memory.plan import plan
-from fea.model import checkpoints
+from fea.model.archive import read
+from fea.model.checkpoints import Stored
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
 from fea.sft import SFTModule  # noqa: F401
+from fea.system.files import Lock
 from fea.system.machine import total_memory
+from fea.training.folder import RunFolder, check_resumable
 from fea.training.interruption import Interruption
 from fea.training.module import FEAModule
 from fea.training.optimization import Optimization
-from fea.training.resume import RunKeeper, WholeFiles, newest
+from fea.training.resume import RunKeeper, WholeFiles
 
-_CHECKPOINT_WORDS = ("best", "last", "hpc")  # the trainer finds the file by itself
+_MEASURING = ("validate", "test", "predict")
 _BUILDERS = ("lightning", "jsonargparse", "contextlib")  # what stands between a setting and the trainer that refuses it
 
 
@@ -71,6 +77,8 @@ def _family(kind: type) -> Iterator[type]:
 class CLI(LightningCLI):
     """The four trainer commands."""
 
+    lock: Lock | None = None  # on the folder of a fit
+
     def _parse_ckpt_path(self) -> None:
         """Nothing: a checkpoint's settings must not silently win over the config."""
 
@@ -80,6 +88,8 @@ class CLI(LightningCLI):
         if subcommand == "fit":
             told = "Go on from the newest checkpoint in the folder of the run; start if there is none."
             parser.add_argument("--resume", action="store_true", help=told)
+            told = "Give the folder another name if it holds a run, and start."
+            parser.add_argument("--overwrite", action="store_true", help=told)
         return parser
 
     def before_instantiate_classes(self) -> None:
@@ -87,8 +97,13 @@ class CLI(LightningCLI):
         settings = self.config[self.subcommand]
         if settings.ckpt_path and settings.get("resume"):
             raise FEAError("resume: it looks for the newest checkpoint by itself; give either --resume or --ckpt_path")
-        if settings.ckpt_path and settings.ckpt_path not in _CHECKPOINT_WORDS:
-            checkpoints.read(Path(settings.ckpt_path))
+        if settings.get("overwrite") and settings.resume:
+            raise FEAError("overwrite: it moves the run aside that --resume goes on with; give one of them")
+        if not settings.ckpt_path and self.subcommand != "fit":
+            raise _weights.refusal(str(self.subcommand), settings.model.init_args.init_from)
+        words = _weights.WORDS if self.subcommand == "fit" else (*_weights.WORDS, _weights.START)
+        if settings.ckpt_path and settings.ckpt_path not in words:
+            Stored.of(read(Path(settings.ckpt_path)), settings.ckpt_path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that writes its checkpoints whole."""
@@ -115,16 +130,61 @@ class CLI(LightningCLI):
                 f"out of memory at step {self.trainer.global_step}; by the plan this run {told}; checkpoints are whole: go on "
                 "with --resume"
             ) from error
+        finally:
+            if self.lock:
+                self.lock.close()
 
     def before_fit(self) -> None:
-        """Finds the checkpoint that a resumed run goes on from."""
-        if self.config[self.subcommand].resume:
-            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-            found = newest(folder)
-            self.config_init[self.subcommand]["ckpt_path"] = found and str(found)
-            rank_zero_info(
-                f"resume: from {found}" if found else f"resume: '{folder}' holds no checkpoint yet; starting"
-            )
+        """Sees that the folder of the run is free, and finds the checkpoint that a resumed run goes on from."""
+        settings, folder = self.config_init[self.subcommand], self._folder
+        if cast(Any, self.trainer).fast_dev_run:  # nothing is written
+            return
+        found = _weights.named(settings.ckpt_path, folder) if settings.ckpt_path else None
+        if settings.resume:
+            found = folder.newest()
+            told = f"from {found}" if found else f"'{folder.path}' holds no checkpoint yet; starting"
+            rank_zero_info(f"resume: {told}")
+        if found:
+            check_resumable(found)
+        if not settings.overwrite:
+            folder.check(settings.resume, found)
+        if self.trainer.is_global_zero:
+            if settings.overwrite:
+                read_by = [str(found), *_strings(self.config[self.subcommand])]
+                folder.move_aside([Path(text) for text in read_by if os.path.exists(text)])
+            self.lock = folder.claim()
+        settings["ckpt_path"] = found and str(found)
+        for callback in cast(Any, self.trainer).callbacks:
+            if isinstance(callback, RunKeeper):
+                callback.goes_on = found
+
+    def before_test(self) -> None:
+        """Finds the checkpoint, and says which weights are measured."""
+        settings = self.config_init[self.subcommand]
+        word = settings.ckpt_path
+        found = None if word == _weights.START else _weights.named(word, self._folder)
+        settings["ckpt_path"] = found and str(found)
+        rank_zero_info(_weights.told(found, self.model))
+
+    before_validate = before_predict = before_test
+
+    @property
+    def _folder(self) -> RunFolder:
+        """The folder of the run, with those that its settings name for checkpoints."""
+        savers = [saver for saver in self.trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)]
+        others = [Path(saver.dirpath) for saver in savers if saver.dirpath]
+        return RunFolder(Path(self.trainer.log_dir or self.trainer.default_root_dir), others)
+
+
+def _strings(settings: Any) -> Iterator[str]:
+    """All texts in a setting."""
+    if isinstance(settings, str):
+        yield settings
+    elif isinstance(settings, list):
+        for inner in settings:
+            yield from _strings(inner)
+    elif isinstance(settings, dict | Namespace):
+        yield from _strings(list(vars(settings).values() if isinstance(settings, Namespace) else settings.values()))
 
 
 class Planner(CLI):
@@ -155,19 +215,20 @@ def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
     """
     _quiet()
     try:
-        return kind(
-            FEAModule,
-            FEADataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            save_config_callback=RunKeeper,
-            trainer_defaults={"callbacks": [Interruption()]},
-            parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False},
-            args=list(arguments),
-        )
+        with TemporaryDirectory() as folder:
+            return kind(
+                FEAModule,
+                FEADataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                save_config_callback=RunKeeper,
+                trainer_defaults={"callbacks": [Interruption()]},
+                parser_class=Parser,
+                parser_kwargs={"allow_abbrev": False},
+                args=_weights.expanded(arguments, Path(folder)) if arguments[0] in _MEASURING else list(arguments),
+            )
     except FEAError:
         raise
     except (ValueError, MisconfigurationException) as error:

@@ -19,6 +19,7 @@ def analyze(
     images: list[str],
     *,
     model: str,
+    base: str | None = None,
     out: str | None = None,
     question: str = "",
     emotions: str | list[str] | None = None,
@@ -33,6 +34,7 @@ def analyze(
     Args:
         images: image files, or folders of them; what is left out of a folder is told.
         model: run (folder or checkpoint) that `fea fit` wrote.
+        base: folder or hub name of the model that it was trained on, if that is no longer where it was.
         out: file for the answers, .csv or .jsonl, which grows with them; by default they are printed as CSV.
         question: asked instead of the default question.
         emotions: allowed emotions; by default those the model was trained with.
@@ -58,7 +60,7 @@ def analyze(
         raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl")
     if out:
         check_place(Path(out))
-    analyzer = load(model, device)
+    analyzer = load(model, device, base)
     if analyzer.datasets == {"faces"}:
         print("note: this model has seen drawn faces only; what it says of photographs means nothing", file=sys.stderr)
     parts = analyzer.in_parts(files, question, emotions, batch_size, num_workers, max_tokens, max_image_pixels)

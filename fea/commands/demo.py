@@ -38,7 +38,7 @@ def demo(
     from fea.demo.stages import FULL, LOOP, QUICK, Demo, title_of
     from fea.drawn.module import RenderedFaces
     from fea.iterate import PAGE, check_places
-    from fea.model.checkpoints import RESULT
+    from fea.model.runs import RESULT
     from fea.system.files import write_atomically
 
     if rounds < 1:

@@ -39,8 +39,13 @@ options
   --config FILE         settings in YAML; any number of files, later ones overlay earlier ones
   --ckpt_path FILE      {checkpoint}
   --print_config        show all settings as they would be used, and stop"""
-_RESUME = """
-  --resume              go on from the newest checkpoint in the folder of the run; start if there is none"""
+_WORDS = "; best, last, or start: the weights that a fit would start with"
+_FITTING = """
+  --resume              go on from the newest checkpoint in the folder of the run; start if there is none
+  --overwrite           if there is a run in the folder, give that another name, and start"""
+_MEASURING = """
+  --run RUN             settings and best checkpoint of a run; --config and further options win over its settings
+  --base NAME           with --run: folder or hub name of the model that it was trained on, if that is elsewhere now"""
 
 
 def fit(arguments: Sequence[str]) -> int:
@@ -51,6 +56,7 @@ def fit(arguments: Sequence[str]) -> int:
         fea fit --config configs/grpo.yaml --config configs/7b.yaml --trainer.max_steps 500
 
     A run writes checkpoints, curves and its settings into a folder of its own, and can be stopped and resumed at any time.
+    Where another run has been, a fit is refused.
 
     Args:
         arguments: options, as on the command line.
@@ -67,7 +73,8 @@ def fit(arguments: Sequence[str]) -> int:
 def validate(arguments: Sequence[str]) -> int:
     """Measures a checkpoint on the validation files.
 
-        fea validate --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/best.ckpt
+        fea validate --run runs/grpo
+        fea validate --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/step50.ckpt
 
     Args:
         arguments: options, as on the command line.
@@ -78,13 +85,16 @@ def validate(arguments: Sequence[str]) -> int:
     Raises:
         FEAError: bad input.
     """
-    return _command(validate, "the checkpoint to be measured", arguments)
+    return _command(
+        validate, "the checkpoint to be measured; best, last; start: the weights that a fit would start with", arguments
+    )
 
 
 def test(arguments: Sequence[str]) -> int:
     """Measures a checkpoint on the test files.
 
-        fea test --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/best.ckpt
+        fea test --run runs/grpo
+        fea test --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/step50.ckpt
 
     Args:
         arguments: options, as on the command line.
@@ -95,13 +105,15 @@ def test(arguments: Sequence[str]) -> int:
     Raises:
         FEAError: bad input.
     """
-    return _command(test, "the checkpoint to be measured", arguments)
+    return _command(
+        test, "the checkpoint to be measured; best, last; start: the weights that a fit would start with", arguments
+    )
 
 
 def predict(arguments: Sequence[str]) -> int:
     """Answers the files under data.predict, as JSONL in the folder of the run.
 
-        fea predict --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/best.ckpt --data.predict '[mine.jsonl]'
+        fea predict --run runs/grpo --data.predict '[mine.jsonl]'
 
     For image files without a list of them there is `fea analyze`.
 
@@ -114,7 +126,9 @@ def predict(arguments: Sequence[str]) -> int:
     Raises:
         FEAError: bad input.
     """
-    return _command(predict, "the checkpoint that answers", arguments)
+    return _command(
+        predict, "the checkpoint that answers; best, last; start: the weights that a fit would start with", arguments
+    )
 
 
 def run(arguments: Sequence[str]) -> Any:
@@ -148,7 +162,7 @@ def opening(command: Callable[..., Any]) -> str:
 def _command(command: Callable[..., Any], checkpoint: str, arguments: Sequence[str]) -> int:
     name = command.__name__
     if asks_for_help(arguments):
-        options = _OPTIONS.format(checkpoint=checkpoint) + _RESUME * (command is fit)
+        options = _OPTIONS.format(checkpoint=checkpoint) + (_FITTING if command is fit else _MEASURING)
         print(f"usage: fea {name} --config FILE [--config FILE ...] [--SETTING VALUE ...]\n")
         print(opening(command), options, SETTINGS.format(command=name), sep="\n\n")
     else:

@@ -23,6 +23,7 @@ def synthesize(
     data: list[str],
     *,
     model: str,
+    base: str | None = None,
     out: str,
     image_root: str | None = None,
     emotions: str | list[str] | None = None,
@@ -45,6 +46,7 @@ def synthesize(
     Args:
         data: JSONL files with labels.
         model: run (folder or checkpoint) that writes.
+        base: folder or hub name of the model that it was trained on, if that is no longer where it was.
         out: JSONL file for the accepted analyses.
         image_root: folder of the images; by default that of each file.
         emotions: allowed emotions; by default those the model was trained with.
@@ -70,7 +72,7 @@ def synthesize(
 
     _check(Path(out), max_image_pixels)
     generation, pace = Generation(max_tokens, temperature), Pace(batch_size, num_workers, minutes, on_bad)
-    policy, trained = load_policy(model, device)
+    policy, trained = load_policy(model, device, base)
     policy.encoder.max_image_pixels = max_image_pixels
     allowed = trained.emotions if emotions is None else emotion_set(emotions)
     rules = Rules(allowed, on_unknown_label, True)

@@ -1,4 +1,4 @@
-"""Where a run's weights lie and what they belong to.
+"""What a checkpoint says of its run, and the policy that is built from it.
 
 A checkpoint holds the trainable weights, the optimizer and, under the key "fea", what is needed to build the policy again.
 It is written whole or not at all, and read with `weights_only`: a file cannot run code.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +16,12 @@ import torch
 from torch import Tensor
 
 from fea.errors import FEAError
-from fea.model import fsdp
+from fea.model import frozen, fsdp
+from fea.model.archive import read
 from fea.model.config import Device, LoRA, PolicyConfig, TinySize
 from fea.model.policy import Policy
+from fea.model.runs import absolute, find, folder_of, found
 from fea.prompts.prompt import PROMPT_VERSION
-
-RESULT = "RESULT"  # a file in a folder of runs: the name of the run that holds the outcome
-
-
-def find(run: str) -> Path:
-    """The checkpoint of a run: its best, else its last.
-
-    Args:
-        run: folder of a run, folder of runs with a RESULT file, or a checkpoint file.
-
-    Raises:
-        FEAError: there is none.
-    """
-    path = Path(run)
-    if (path / RESULT).is_file():
-        path /= (path / RESULT).read_text().strip()
-    for candidate in (path, path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"):
-        if candidate.is_file():
-            return candidate
-    raise FEAError(
-        f"'{run}' holds no checkpoint; name the folder of a finished run (with checkpoints/ in it) or a .ckpt file"
-    )
-
-
-def read(path: Path, mapped: bool = True) -> dict[str, Any]:
-    """Opens a checkpoint.
-
-    Args:
-        path: of the file.
-        mapped: tensors are read from the file when they are used, so that an optimizer that nobody asks for costs no memory.
-
-    Raises:
-        FEAError: there is none, it is damaged, holds anything but tensors and plain values, or was not written by fea.
-    """
-    if not path.is_file():
-        raise FEAError(f"checkpoint '{path}' does not exist; name a .ckpt file from the checkpoints/ folder of a run")
-    try:
-        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # damaged files raise a dozen different kinds
-        raise FEAError(
-            f"checkpoint '{path}' cannot be read: it is damaged, or holds more than tensors and plain values; take another"
-        ) from error
-    if not isinstance(checkpoint, dict) or "fea" not in checkpoint:
-        raise FEAError(f"checkpoint '{path}' was not written by fea; name one from the checkpoints/ folder of a run")
-    return dict(checkpoint)
 
 
 @dataclass(frozen=True)
@@ -81,6 +38,8 @@ class Stored:
         inherits: whether weights of that run are needed that this one does not train, and so does not hold.
         skipped: optimizer steps that were left out, since their gradient was not finite.
         reference: trainable weights of the reference policy, by name; empty without one.
+        frozen: digest of the weights that are not in the checkpoint; "" if it does not say.
+        near: where the base and `init_from` lie as seen from the folder of the run, by these names; "" for what is no path.
     """
 
     policy: PolicyConfig
@@ -92,43 +51,74 @@ class Stored:
     inherits: bool = False
     skipped: int = 0
     reference: Mapping[str, Tensor] = field(default_factory=dict)
+    frozen: str = ""
+    near: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, checkpoint: Mapping[str, Any]) -> Stored:
+    def of(cls, checkpoint: Mapping[str, Any], file: Path | str = "") -> Stored:
         """Reads what a checkpoint says.
 
+        Args:
+            checkpoint: its content.
+            file: its name, for what is said of it.
+
         Raises:
-            FEAError: it was trained with another version of the prompt.
+            FEAError: it was trained with another version of the prompt, or by a later release, or was touched by hand.
         """
-        told = dict(checkpoint["fea"])
-        if told["prompt"] != PROMPT_VERSION:
+        title = f"checkpoint '{file}'" if file else "the checkpoint"
+        try:
+            told = dict(checkpoint["fea"])
+            if told["prompt"] != PROMPT_VERSION:
+                raise FEAError(
+                    f"{title} was trained with prompt version {told['prompt']}, this is version {PROMPT_VERSION}; "
+                    "use the release of fea that wrote it"
+                )
+            fields = dict(told["policy"])
+            lora = fields["lora"] and LoRA(**fields["lora"])
+            policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": lora})
+            known = {name: told[name] for name in _PLAIN if name in told}
+            return cls(policy, tuple(told["emotions"]), frozenset(told["datasets"]), **known)
+        except FEAError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise FEAError(
-                f"the checkpoint was trained with prompt version {told['prompt']}, this is version {PROMPT_VERSION}; "
-                "use the release of fea that wrote it"
-            )
-        fields = dict(told["policy"])
-        lora = fields["lora"] and LoRA(**fields["lora"])
-        policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": lora})
-        known = {
-            name: told[name]
-            for name in ("stage", "prompt", "init_from", "inherits", "skipped", "reference")
-            if name in told
-        }
-        return cls(policy, tuple(told["emotions"]), frozenset(told["datasets"]), **known)
+                f"{title} does not say how its model is built ({_why(error)}): a later release of fea wrote it, or it was "
+                "touched by hand; use that release, or take another"
+            ) from error
 
     def plain(self) -> dict[str, Any]:
         """As plain values and tensors, for a checkpoint. Folders are named by paths that hold from anywhere."""
         return {
-            "policy": {**asdict(self.policy), "base": _absolute(self.policy.base)},
+            "policy": {**asdict(self.policy), "base": absolute(self.policy.base)},
             "prompt": self.prompt,
             "emotions": list(self.emotions),
             "datasets": sorted(self.datasets),
-            "init_from": self.init_from and _absolute(self.init_from),
+            "init_from": self.init_from and absolute(self.init_from),
             "inherits": self.inherits,
             "stage": self.stage,
             "skipped": self.skipped,
             "reference": dict(self.reference),
+            "frozen": self.frozen,
+            "near": dict(self.near),
         }
+
+    def seen_from(self, folder: Path) -> Stored:
+        """With base and `init_from` where they lie now.
+
+        Args:
+            folder: of the run, wherever it has been moved.
+        """
+        base = found(self.policy.base, self.near.get("base", ""), folder)
+        start = self.init_from and found(self.init_from, self.near.get("init_from", ""), folder)
+        return replace(self, policy=replace(self.policy, base=base), init_from=start)
+
+
+# What `Stored` holds as it stands in a checkpoint.
+_PLAIN = ("stage", "prompt", "init_from", "inherits", "skipped", "reference", "frozen", "near")
+
+
+def _why(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def stored(run: str) -> Stored:
@@ -137,7 +127,8 @@ def stored(run: str) -> Stored:
     Raises:
         FEAError: there is none, it cannot be read, or it was trained with another version of the prompt.
     """
-    return Stored.of(read(find(run)))
+    file = find(run)
+    return Stored.of(read(file), file).seen_from(folder_of(file))
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
@@ -150,11 +141,6 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _absolute(name: str) -> str:
-    """A path that can be read from any working directory; names of the hub stay as they are."""
-    return str(Path(name).resolve()) if Path(name).exists() else name
-
-
 def weights(run: str | None) -> dict[str, Tensor]:
     """All weights that training changed up to a run's checkpoint, by their names in the policy.
 
@@ -162,8 +148,14 @@ def weights(run: str | None) -> dict[str, Tensor]:
     """
     if run is None:
         return {}
-    checkpoint = read(find(run))
-    told, named = Stored.of(checkpoint), checkpoint["state_dict"].items()
+    file = find(run)
+    checkpoint = read(file)
+    told, named = Stored.of(checkpoint, file).seen_from(folder_of(file)), checkpoint["state_dict"].items()
+    if told.inherits and told.init_from and not Path(told.init_from).exists():
+        raise FEAError(
+            f"'{run}' needs the weights of the run that it started from, and '{told.init_from}' is not there; copy that one, "
+            f"too, to '{folder_of(file) / told.near.get('init_from', '')}'"
+        )
     own = {name.removeprefix("policy."): weight for name, weight in named if name.startswith("policy.")}
     return (weights(told.init_from) if told.inherits else {}) | own
 
@@ -197,19 +189,44 @@ def check_adapter(run: str | None, config: PolicyConfig) -> None:
         )
 
 
-def load_policy(run: str, device: Device = "auto") -> tuple[Policy, Stored]:
+def base_of(run: str, told: Stored, base: str | None) -> str:
+    """The base of a run.
+
+    Args:
+        run: as it was named.
+        told: what its checkpoint says, as seen from its folder.
+        base: folder or name on the hub instead of what it says.
+
+    Raises:
+        FEAError: the folder is neither where it was nor where it would lie as seen from the run.
+    """
+    known = told.policy.base
+    if base is None and Path(known).is_absolute() and not Path(known).exists():
+        near = told.near.get("base")
+        beside = f", nor at '{(folder_of(find(run)) / near).resolve()}', beside the run" if near else ""
+        raise FEAError(
+            f"the model that '{run}' was trained on is not at '{known}', where it was then{beside}; name it with "
+            "--base FOLDER_OR_HUB_NAME"
+        )
+    return known if base is None else absolute(base)
+
+
+def load_policy(run: str, device: Device = "auto", base: str | None = None) -> tuple[Policy, Stored]:
     """The trained policy of a run, ready to answer, and what its checkpoint says about it.
 
     Args:
         run: folder or checkpoint of a run.
         device: "cpu", "cuda", or "auto".
+        base: folder or hub name of the model that it was trained on, if that is no longer where it was.
 
     Raises:
-        FEAError: the run cannot be read, or there is no such device.
+        FEAError: the run or its base cannot be read, the base is another one, or there is no such device.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise FEAError("device: 'cuda' is not available here; choose cpu")
     told = stored(run)
-    policy = Policy(told.policy, weights(run)).eval()
+    config = replace(told.policy, base=base_of(run, told, base))
+    policy = Policy(config, weights(run)).eval()
+    frozen.check(told.frozen, frozen.digest(policy), config.base)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return policy.to(chosen), told
+    return policy.to(chosen), replace(told, policy=config)

@@ -212,7 +212,9 @@ def _from(load: Any, base: str, **options: Any) -> Any:
         return load(base, **options)
     except (OSError, ValueError, SafetensorError) as error:
         why = str(error).strip().splitlines()[0]
-        raise FEAError(f"policy.base: cannot load '{base}' from a folder or the hub ({why})") from error
+        raise FEAError(
+            f"policy.base: cannot load '{base}' from a folder or the hub ({why}); name another, for a trained run with --base"
+        ) from error
 
 
 def _add_adapter(model: nn.Module, lora: LoRA) -> None:

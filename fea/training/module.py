@@ -18,10 +18,12 @@ from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.memory.advice import table
 from fea.memory.plan import Setting, plan
-from fea.model import checkpoints, fsdp
+from fea.model import checkpoints, frozen, fsdp
+from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
+from fea.model.runs import beside
 from fea.model.sampling import Generation
 from fea.system.machine import total_memory
 from fea.training.nonfinite import FiniteGuard
@@ -56,6 +58,7 @@ class FEAModule(Evaluated):
             start = checkpoints.weights(self.init_from)
             self.policy = Policy(self.config, start)
             self.inherits = not start.keys() <= self.policy.trainable().keys()
+            self.frozen = frozen.digest(self.policy)
             self.seen_before = checkpoints.stored(self.init_from).datasets if self.init_from else frozenset[str]()
             if self.device_mesh is not None:
                 self._shard(self.device_mesh)
@@ -159,6 +162,7 @@ class FEAModule(Evaluated):
 
     def stored(self) -> Stored:
         """What a checkpoint says of this fit, called on all processes."""
+        folder = Path(self.trainer.log_dir or ".")
         seen = {name for table in self.data.tables.get("train", []) for name in table.summary.occurring}
         return Stored(
             policy=self.config,
@@ -168,12 +172,12 @@ class FEAModule(Evaluated):
             init_from=self.init_from,
             inherits=self.inherits,
             skipped=self.guard.skipped,
+            frozen=self.frozen,
+            near={"base": beside(folder, self.config.base), "init_from": beside(folder, self.init_from)},
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another model."""
-        if "fea" not in checkpoint:
-            raise FEAError("the checkpoint was not written by fea; name one from a run's checkpoints/ folder")
         told = Stored.of(checkpoint)
         if told.stage != type(self).__name__ and self.trainer.state.fn == "fit":
             raise FEAError(
@@ -181,6 +185,7 @@ class FEAModule(Evaluated):
                 "from its weights, name it as model.init_from"
             )
         # Sharded weights are put in place before this is called, and are then no longer in it.
-        held = checkpoint.get("state_dict") or checkpoints.read(Path(str(self.trainer.ckpt_path)))["state_dict"]
+        held = checkpoint.get("state_dict") or read(Path(str(self.trainer.ckpt_path)))["state_dict"]
+        frozen.check(told.frozen, self.frozen, self.config.base)
         checkpoints.check_names(held, {f"policy.{name}": weight for name, weight in self.policy.trainable().items()})
         self.guard.skipped = told.skipped

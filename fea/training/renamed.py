@@ -5,7 +5,7 @@ The command line refuses the old ones in a sentence with the new; a resumed run 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Class paths.
@@ -39,4 +39,25 @@ def translated(settings: Mapping[str, Any]) -> dict[str, Any]:
         key = name.replace(old.rpartition(".")[2], new.partition(".")[2]) if new != old else name
         values = NEW_VALUES.get(new, {}) | NEW_NAMES
         found[key] = values.get(value, value) if isinstance(value, str) else value
+    return found
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings, each with its dotted name."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse: settings by dotted name, as they stand in a config."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        *parents, last = name.split(".")
+        inner = found
+        for key in parents:
+            inner = inner.setdefault(key, {})
+        inner[last] = value
     return found

@@ -1,12 +1,11 @@
 """How a run goes on: what it keeps in its folder, and what is put back after a stop or a kill.
 
-The newest checkpoint that is whole is found, its settings are compared with those of now, and weights, optimizer, rollout,
-loaders, loops and random numbers stand where they stood. One run at a time writes into a folder.
+Settings and data of the checkpoint are compared with those of now, and weights, optimizer, rollout, loaders, loops and random
+numbers stand where they stood.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,17 +13,19 @@ import lightning.pytorch as L
 import torch
 import yaml  # type: ignore[import-untyped]
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 
+from fea.data.identity import changed, identity
 from fea.errors import FEAError
-from fea.model import checkpoints
-from fea.model.checkpoints import read
+from fea.model import runs
+from fea.model.archive import opened, read
 from fea.system import randomness
-from fea.system.files import PART, Lock, lock, whole, write_atomically
+from fea.system.files import whole, write_atomically
 from fea.system.processes import gathered
 from fea.training import loop
-from fea.training.renamed import translated
+from fea.training.renamed import flat, translated
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
 _PLACE = {
@@ -32,73 +33,59 @@ _PLACE = {
     "data.init_args": ("examples", "batch_size", "balance", "mirror", "seed", "text"),
     "trainer": ("accumulate_grad_batches", "processes"),
 }
-_OF_NO_MATTER = ("config", "ckpt_path", "resume")
-
-
-def claim(folder: Path) -> Lock:
-    """Keeps other runs out of a folder until the lock that it returns is closed, or until this process ends.
-
-    Raises:
-        FEAError: another run is there.
-    """
-    held = lock(folder / ".lock")
-    if held is None:
-        raise FEAError(
-            f"another run is writing into '{folder}'; wait for its end, or give this one a name of its own with "
-            "--trainer.logger.init_args.name"
-        )
-    for unfinished in folder.glob(f"checkpoints/.*{PART}"):
-        unfinished.unlink()
-    return held
-
-
-def newest(folder: Path) -> Path | None:
-    """The checkpoint of a run with the most optimizer steps; those that cannot be read are passed over."""
-    found = []
-    for file in sorted(folder.glob("checkpoints/*.ckpt")):
-        try:
-            found.append((checkpoints.read(file)["global_step"], file.stat().st_mtime_ns, file))
-        except FEAError as error:
-            rank_zero_warn(str(error))
-    return max(found)[-1] if found else None
+# What a fit is asked to do once. It does not stay in a config, which may be read for another fit.
+_ONCE: dict[str, Any] = {"ckpt_path": None, "resume": False, "overwrite": False}
 
 
 class RunKeeper(SaveConfigCallback):
-    """Claims the folder of a fit, writes its settings there and into its checkpoints, and keeps the logs as far as these go."""
+    """Keeps with a fit which run it is, its settings and its data, and the logs as far as its checkpoints go."""
 
+    goes_on: Path | None = None  # the checkpoint that the fit begins with
     resumed: dict[str, Any] | None = None
+    run: str | None = None
     validated = 0  # optimizer steps at the latest validation
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Claims the folder and writes `config.yaml`."""
-        folder = trainer.log_dir
-        if stage == "fit" and folder and trainer.is_global_zero:
-            self.lock = claim(Path(folder))
-            write_atomically(Path(folder) / self.config_filename, self._dumped().encode())
+        """Writes `config.yaml` and `run.json`."""
+        if stage == "fit":
+            folder = Path(trainer.log_dir or trainer.default_root_dir)
+            self.run = cast(Any, trainer.strategy).broadcast(self._identity(folder))
+            tables = cast(Any, trainer).datamodule.tables
+            self.data = {name: identity(tables[name]) for name in ("train", "val")}
+            if trainer.is_global_zero:
+                write_atomically(folder / self.config_filename, self._dumped().encode())
+                if self.run:
+                    runs.mark(folder, self.run)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Gives the folder free for the next run."""
-        if hasattr(self, "lock"):
-            self.lock.close()
+    def _identity(self, folder: Path) -> str | None:
+        """That of the run which goes on, or a new one; runs of earlier releases have none and get none."""
+        if self.goes_on:
+            return cast("str | None", opened(self.goes_on).get("run"))
+        return (self.config.get("resume") and runs.identity(folder)) or runs.new_identity()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the settings and the random numbers; what was logged up to here is written, since a resumed run goes on here."""
+        checkpoint["run"] = self.run
         checkpoint["settings"] = self._settings(trainer)
+        checkpoint["data"] = self.data
         checkpoint["random"] = gathered(randomness.state())
         checkpoint["validated"] = self.validated
         for logger in trainer.loggers:
             logger.save()
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Compares the settings.
+        """Compares settings and data.
 
         Raises:
-            FEAError: with those of now the checkpoint would stand somewhere else in the data.
+            FEAError: with those of now the checkpoint would stand somewhere else in the data, or in other data.
         """
+        _follow(trainer, checkpoint.get("callbacks", {}))
         if trainer.state.fn == "fit" and "settings" in checkpoint:
             told = _compared(translated(checkpoint["settings"]), self._settings(trainer))
             if told:
                 rank_zero_info(f"resumed with other settings: {'; '.join(told)}")
+            if "data" in checkpoint:
+                _compare_data(checkpoint["data"], self.data)
             self.resumed, self.validated = checkpoint, checkpoint["validated"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -116,25 +103,21 @@ class RunKeeper(SaveConfigCallback):
         self.resumed = None
 
     def _dumped(self) -> str:
-        return str(self.parser.dump(self.config, skip_none=False))
+        config = self.config.clone()
+        for name, value in _ONCE.items():
+            config[name] = value
+        return str(self.parser.dump(config, skip_none=False))
 
     def _settings(self, trainer: L.Trainer) -> dict[str, Any]:
-        settings = dict(_flat(yaml.safe_load(self._dumped())))
+        settings = dict(flat(yaml.safe_load(self._dumped())))
         examples = sum(map(len, cast(Any, trainer).datamodule.tables["train"]))
         return {**settings, "trainer.processes": trainer.world_size, "data.init_args.examples": examples}
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif f"{prefix}{key}" not in _OF_NO_MATTER:
-            yield f"{prefix}{key}", value
-
-
 def _compared(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs, as "name: then -> now"."""
-    differing = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    every = (then.keys() | now.keys()) - {"config", *_ONCE}
+    differing = sorted(name for name in every if then.get(name) != now.get(name))
     for place, names in _PLACE.items():
         for name in names:
             setting = f"{place}.{name}"
@@ -145,6 +128,38 @@ def _compared(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
                     "weights with model.init_from"
                 )
     return [f"{name}: {then.get(name)} -> {now.get(name)}" for name in differing]
+
+
+def _compare_data(then: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> None:
+    """Refuses to train on with other data; other faces to validate on are told, since a best score may be one of theirs."""
+    if told := changed(then["train"], now["train"]):
+        raise FEAError(
+            f"data.train: it {told} than when the checkpoint was written; give the data of then, or start from its weights "
+            "with model.init_from"
+        )
+    if told := changed(then["val"], now["val"]):
+        rank_zero_info(f"data.val: it {told} than before; its scores do not compare with earlier ones")
+
+
+def _follow(trainer: L.Trainer, states: dict[str, dict[str, Any]]) -> None:
+    """Lets a run that has been moved find its best checkpoint; else the trainer would let the next one take its place.
+
+    Args:
+        trainer: whose checkpoint callbacks look for it.
+        states: those of its callbacks in a checkpoint, which are changed.
+    """
+    place = Path(str(trainer.ckpt_path)).parent.resolve()
+    for callback in (saver for saver in trainer.checkpoint_callbacks if isinstance(saver, ModelCheckpoint)):
+        state, here = states.get(callback.state_key, {}), str(callback.dirpath)
+        before = state.get("dirpath", here)
+        if before != here and Path(here).resolve() == place:
+            state.update({key: _moved(value, before, here) for key, value in state.items()})
+
+
+def _moved(value: Any, before: str, here: str) -> Any:
+    if isinstance(value, dict):
+        return {_moved(key, before, here): inner for key, inner in value.items()}
+    return here + value.removeprefix(before) if isinstance(value, str) and value.startswith(before) else value
 
 
 class WholeFiles(TorchCheckpointIO):

@@ -17,25 +17,26 @@ PLAN = """
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset
-    data         missing action_units keys image_path example record formats jsonl source unknown doubts table mixture
+    data         missing action_units keys image_path example record formats jsonl source unknown doubts table identity mixture
     data         signatures images image_check prompt loader module leaks strata
     drawn        pen drawing wording faces module
     evaluation   scores marks counts metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout attention sampling network load
-    model        cache decoding fsdp policy checkpoints
+    model        cache decoding fsdp policy frozen archive runs checkpoints
     review       decisions inspection desk reviewed split
     memory       dry_run plan advice
     rollouts     rollout buffer loader packing replay statistics
     rewards
-    training     renamed loop optimization nonfinite interruption validation module resume fits
+    training     renamed loop optimization nonfinite interruption validation module folder resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
     web          server review
     iterate
     demo         tower board stages
-    commands     _refusals _configs _renamed _options _trainer fit plan analyze synthesize review data_check data_split demo
+    commands     _refusals _configs _renamed _options _weights _trainer
+    commands     fit plan analyze synthesize review data_check data_split demo
     __init__ cli __main__
 """
 

@@ -1,52 +1,29 @@
-"""Where weights are found, and what is refused."""
+"""What a checkpoint says of its run, whose weights come along, and what is refused."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import small_config
+from conftest import SMALL, small_config
 
 from fea.errors import FEAError
-from fea.model import checkpoints
+from fea.model import checkpoints, frozen
+from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import LoRA
+from fea.model.policy import Policy
+from fea.model.runs import beside
 from fea.prompts.prompt import PROMPT_VERSION
-
-
-def run_of(folder: Path, *names: str) -> Path:
-    (folder / "checkpoints").mkdir(parents=True)
-    for name in names:
-        (folder / "checkpoints" / name).touch()
-    return folder
-
-
-def test_the_best_checkpoint_comes_before_the_last(tmp_path: Path) -> None:
-    assert checkpoints.find(str(run_of(tmp_path / "a", "best.ckpt", "last.ckpt"))).name == "best.ckpt"
-    assert checkpoints.find(str(run_of(tmp_path / "b", "last.ckpt"))).name == "last.ckpt"
-
-
-def test_a_folder_of_runs_names_the_one_with_the_outcome(tmp_path: Path) -> None:
-    run_of(tmp_path / "sft", "best.ckpt")
-    expected = run_of(tmp_path / "grpo", "best.ckpt") / "checkpoints" / "best.ckpt"
-    (tmp_path / checkpoints.RESULT).write_text("grpo\n")
-    assert checkpoints.find(str(tmp_path)) == expected
-
-
-@pytest.mark.parametrize("result", [None, "", "grpo\n"])
-def test_a_folder_without_checkpoints_is_refused(tmp_path: Path, result: str | None) -> None:
-    if result is not None:
-        (tmp_path / checkpoints.RESULT).write_text(result)
-    with pytest.raises(FEAError, match="holds no checkpoint"):
-        checkpoints.find(str(tmp_path))
 
 
 def save(file: Path, init_from: str | None = None, **changes: Any) -> Path:
     weights = changes.pop("weights", {"policy.model.w": torch.tensor([1.0])})
-    start = {"init_from": init_from, "inherits": changes.pop("inherits", True)}
+    start = {"init_from": init_from, "inherits": changes.pop("inherits", True), "near": changes.pop("near", {})}
     stored = Stored(small_config(**changes), ("fear",), frozenset({"b", "a"}), "SFTModule", **start)
     torch.save({"state_dict": weights, "fea": stored.plain()}, file)
     return file
@@ -70,10 +47,95 @@ def test_folders_are_found_from_any_working_directory(tmp_path: Path, monkeypatc
 
 
 def test_another_version_of_the_prompt_is_refused(tmp_path: Path) -> None:
-    stored = checkpoints.read(save(tmp_path / "x.ckpt"))
+    stored = read(save(tmp_path / "x.ckpt"))
     stored["fea"]["prompt"] = "0"
     with pytest.raises(FEAError, match=f"prompt version 0, this is version {PROMPT_VERSION}"):
         Stored.of(stored)
+
+
+@pytest.mark.parametrize(
+    ("notes", "told"),
+    [
+        ({}, "'prompt' is missing"),
+        ("x", "dictionary update"),
+        (None, "not iterable"),
+        ({"policy": {"later": 1}}, "unexpected keyword argument 'later'"),
+        ({"policy": {"tiny": 3}}, "must be a mapping"),
+        ({"emotions": 3}, "not iterable"),
+    ],
+)
+def test_notes_that_nobody_understands_are_one_sentence(tmp_path: Path, notes: Any, told: str) -> None:
+    checkpoint = read(save(tmp_path / "x.ckpt"))
+    if isinstance(notes, dict) and notes:
+        policy = {**checkpoint["fea"]["policy"], **notes.get("policy", {})}
+        checkpoint["fea"] = {**checkpoint["fea"], **notes, "policy": policy}
+    else:
+        checkpoint["fea"] = notes
+    torch.save(checkpoint, tmp_path / "odd.ckpt")
+    with pytest.raises(FEAError, match=f"odd.ckpt' does not say how its model is built .*{told}.*: a later release"):
+        checkpoints.stored(str(tmp_path / "odd.ckpt"))
+
+
+# --- bases ---
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Path:
+    """The folder of a run with an adapter that was made on a base beside it, both in another place now."""
+    Policy(small_config(), {}).save(tmp_path / "before" / "base")
+    config = small_config(base=str(tmp_path / "before" / "base"), lora=LoRA(rank=2, alpha=4))
+    policy = Policy(config, {})
+    near = {"base": beside(tmp_path / "before" / "run", config.base)}
+    told = Stored(config, ("fear",), frozenset(), "SFTModule", frozen=frozen.digest(policy), near=near)
+    weights = {f"policy.{name}": weight.detach() for name, weight in policy.trainable().items()}
+    (tmp_path / "before" / "run" / "checkpoints").mkdir(parents=True)
+    torch.save({"state_dict": weights, "fea": told.plain()}, tmp_path / "before" / "run" / "checkpoints" / "last.ckpt")
+    (tmp_path / "before").rename(tmp_path / "now")
+    return tmp_path / "now" / "run"
+
+
+def test_a_base_that_was_moved_with_its_run_is_found(moved: Path) -> None:
+    policy, told = checkpoints.load_policy(str(moved), "cpu")
+    assert policy.config.base == told.policy.base == str(moved.parent / "base")
+
+
+def test_a_base_that_is_elsewhere_is_named(moved: Path) -> None:
+    elsewhere = (moved.parent / "base").rename(moved.parent / "elsewhere")
+    with pytest.raises(
+        FEAError, match=r"not at '.*before/base', .* nor at '.*now/base', .*; name it with --base FOLDER"
+    ):
+        checkpoints.load_policy(str(moved), "cpu")
+    assert checkpoints.load_policy(str(moved), "cpu", str(elsewhere))[1].policy.base == str(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"seed": 1}, "is not the model that the checkpoint was trained on: its frozen weights are others"),
+        ({"layers": 1}, "the weights belong to another model"),
+        (None, "'tiny' is not the model that"),
+    ],
+)
+def test_another_base_is_refused(moved: Path, tmp_path: Path, other: dict[str, int] | None, told: str) -> None:
+    if other:
+        Policy(small_config(tiny=replace(SMALL, **other)), {}).save(tmp_path / "other")
+    with pytest.raises(FEAError, match=told):
+        checkpoints.load_policy(str(moved), "cpu", str(tmp_path / "other") if other else "tiny")
+
+
+def test_the_run_that_weights_are_inherited_from_is_found_beside_and_missed_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a" / "runs" / "grpo").mkdir(parents=True)
+    first = save(tmp_path / "a" / "runs" / "sft.ckpt")
+    near = {"init_from": beside(tmp_path / "a" / "runs" / "grpo", str(first))}
+    second = save(tmp_path / "a" / "runs" / "grpo" / "x.ckpt", str(first), weights={}, near=near)
+    (tmp_path / "a").rename(tmp_path / "b")
+    second = tmp_path / "b" / "runs" / "grpo" / "x.ckpt"
+    assert list(checkpoints.weights(str(second))) == ["model.w"]
+    (tmp_path / "b" / "runs" / "sft.ckpt").unlink()
+    with pytest.raises(
+        FEAError, match=r"needs the weights of the run that it started from, and '.*sft.ckpt' is not there"
+    ):
+        checkpoints.weights(str(second))
 
 
 def test_weights_of_earlier_stages_come_along_and_later_ones_win(tmp_path: Path) -> None:
@@ -93,47 +155,6 @@ def test_an_earlier_stage_is_not_needed_when_the_later_one_holds_all_it_changed(
 
 def test_what_was_seen_is_remembered(tmp_path: Path) -> None:
     assert checkpoints.stored(str(save(tmp_path / "x.ckpt"))).datasets == {"a", "b"}
-
-
-class Code:
-    """Running this on load would be an attack."""
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return print, ("loaded",)
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"", "cannot be read"),
-        (b"PK\x03\x04 cut short", "cannot be read"),
-        (b"no checkpoint at all", "cannot be read"),
-        ({"fea": {}, "state_dict": Code()}, "cannot be read"),
-        ({"state_dict": {}}, "was not written by fea"),
-        ([1, 2], "was not written by fea"),
-        (None, "does not exist"),
-    ],
-    ids=["empty", "cut", "text", "code", "foreign", "list", "missing"],
-)
-def test_damaged_and_foreign_files_are_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, told: str
-) -> None:
-    file = tmp_path / "x.ckpt"
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    elif content is not None:
-        torch.save(content, file)
-    with pytest.raises(FEAError, match=f"'{file}' {told}") as error:
-        checkpoints.read(file)
-    assert "\n" not in str(error.value)
-    assert capsys.readouterr().out == ""  # nothing of the file ran
-
-
-def test_a_file_that_was_cut_short_is_damaged(tmp_path: Path) -> None:
-    file = save(tmp_path / "x.ckpt")
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(FEAError, match="damaged"):
-        checkpoints.read(file)
 
 
 @pytest.mark.parametrize(("alpha", "fits"), [(8, True), (16, False)])

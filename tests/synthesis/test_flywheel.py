@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -148,11 +149,13 @@ def test_a_rate_that_ends_nobody_knows_where_is_refused(tmp_path: Path) -> None:
         fit("sft", tmp_path / "run", **settings(tmp_path, model__optimization__decay="linear"))
 
 
-def test_what_another_run_wrote_in_the_folder_is_moved_aside(tmp_path: Path) -> None:
+def test_what_an_earlier_start_wrote_in_the_folder_is_moved_aside(tmp_path: Path) -> None:
+    """Its checkpoints are gone, so that a resumed run has to begin anew."""
     own = settings(tmp_path, trainer__max_epochs=1)
     fit("sft", tmp_path / "run", **own)
     before = written(tmp_path / "run")
-    fit("sft", tmp_path / "run", **{**own, "model__optimization__lr": 1e-2})
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    fit("sft", tmp_path / "run", resume=True, **{**own, "model__optimization__lr": 1e-2})
     assert written(tmp_path / "run") != before
     assert {
         file.name: file.read_bytes() for file in sorted((tmp_path / "run" / "synthesis.1").glob("round-*"))

@@ -1,0 +1,140 @@
+"""Whose weights `fea validate | test | predict` use: what `--run` and `--ckpt_path` stand for, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from fea.errors import FEAError
+from fea.model.archive import opened
+from fea.model.checkpoints import base_of, stored
+from fea.model.runs import CHECKPOINTS, belongs, find, folder_of
+from fea.training.folder import CONFIG, RunFolder
+from fea.training.module import FEAModule
+from fea.training.renamed import flat, nested, translated
+
+START = "start"  # in place of a checkpoint: the weights that a fit would start with
+WORDS = ("best", "last")  # in place of a checkpoint: one of the run's own
+_SECTIONS = ("seed_everything", "trainer", "model", "data")  # of a config; the rest is what its command was asked to do
+_IN_FOLDERS = ("TensorBoardLogger", "CSVLogger")  # loggers whose folder is that of the run
+
+
+def expanded(arguments: Sequence[str], folder: Path) -> list[str]:
+    """The words of a command with what `--run RUN` and `--base NAME` stand for: the run's settings, and its best checkpoint.
+
+    Options that are given beside win over the settings, and `--ckpt_path` over the checkpoint.
+
+    Args:
+        arguments: the command and its options.
+        folder: where a config with these settings may be written.
+
+    Raises:
+        FEAError: there is no such run, it holds no settings, or its base is not where it was.
+    """
+    command, *words = arguments
+    run, base = _taken(words, "run"), _taken(words, "base")
+    if run is None:
+        if base is not None:
+            raise FEAError("base: it belongs to --run; for the settings of a --config there is --model.policy.base")
+        return [command, *words]
+    named = any(word.partition("=")[0] == "--ckpt_path" for word in words)
+    from_start = START in words or f"--ckpt_path={START}" in words
+    given = {word.partition("=")[0].removeprefix("--") for word in words}
+    # What is given anew need not be there: a reward of one's own may have stayed on another machine.
+    settings = {k: v for k, v in _settings(run, base, from_start).items() if k.replace(".init_args", "") not in given}
+    (folder / CONFIG).write_text(yaml.safe_dump(nested(settings)))
+    return [command, "--config", str(folder / CONFIG), *words, *([] if named else ["--ckpt_path", str(find(run))])]
+
+
+def _taken(words: list[str], name: str) -> str | None:
+    """The value of an option, which is taken out of the words."""
+    option = f"--{name}"
+    for number, word in enumerate(words):
+        if word == option:
+            if number + 1 == len(words):
+                raise FEAError(f"{name}: a value is missing after {option}")
+            del words[number]
+            return words.pop(number)
+        if word.startswith(f"{option}="):
+            return words.pop(number).partition("=")[2]
+    return None
+
+
+def _settings(run: str, base: str | None, from_start: bool) -> dict[str, Any]:
+    """The settings of a run by dotted name, with all that they name where it lies now."""
+    file = find(run)
+    folder, told = folder_of(file), stored(run)
+    config = folder / CONFIG
+    try:
+        written: Any = yaml.safe_load(config.read_bytes())
+    except FileNotFoundError:
+        raise FEAError(
+            f"run: there is no '{config}' with its settings; name the folder of a run, or give --config and --ckpt_path"
+        ) from None
+    except yaml.YAMLError as error:
+        raise FEAError(f"config '{config}' is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(written, dict):
+        raise FEAError(f"config '{config}' holds no settings; restore it, or give --config and --ckpt_path")
+    settings = translated(dict(flat({name: written[name] for name in _SECTIONS if name in written})))
+    settings["model.init_args.policy.base"] = base_of(run, told, base)
+    settings["model.init_args.init_from"] = told.init_from if told.inherits or from_start else None
+    if str(settings.get("trainer.logger.class_path")).endswith(_IN_FOLDERS):
+        place = {"save_dir": str(folder.parent), "name": folder.name, "version": ""}
+        settings |= {f"trainer.logger.init_args.{name}": value for name, value in place.items()}
+    return settings
+
+
+def named(word: str, folder: RunFolder) -> Path:
+    """The checkpoint that `--ckpt_path` names.
+
+    Args:
+        word: a file, "best" or "last".
+        folder: of the run that the words belong to.
+
+    Raises:
+        FEAError: the run has none.
+    """
+    if word not in WORDS:
+        return Path(word)
+    best = folder.path / CHECKPOINTS / "best.ckpt"
+    if word == "best" and best.is_file() and belongs(best, folder.path):
+        return best
+    newest = folder.newest() if word == "last" else None
+    if newest is None:
+        raise FEAError(
+            f"ckpt_path: '{folder.path}' holds no {word} checkpoint of its run; name a .ckpt file, or that run with "
+            "--trainer.logger.init_args.name"
+        )
+    return newest
+
+
+def refusal(command: str, init_from: str | None) -> FEAError:
+    """What is said when a command names no weights."""
+    start = f"those of model.init_from '{init_from}'" if init_from else "the untrained base"
+    return FEAError(
+        f"ckpt_path: which weights? 'fea {command} --run RUN' takes settings and best checkpoint of a run, --ckpt_path FILE "
+        f"takes a checkpoint, and --ckpt_path {START} the weights that a fit would start with ({start})"
+    )
+
+
+def told(checkpoint: Path | None, module: FEAModule) -> str:
+    """Which weights a command measures, in a line.
+
+    Args:
+        checkpoint: None for those that a fit would start with.
+        module: that they go into.
+    """
+    if checkpoint:
+        return f"weights: {_described(checkpoint)}"
+    if module.init_from:
+        return f"start weights: model.init_from '{module.init_from}', which is {_described(find(module.init_from))}"
+    return f"start weights: the untrained base '{module.config.base}' (model.init_from is null)"
+
+
+def _described(checkpoint: Path) -> str:
+    content = opened(checkpoint)
+    run = content.get("run") or f"'{folder_of(checkpoint)}', of an earlier release"
+    return f"'{checkpoint}', step {content.get('global_step', 'unknown')} of run {run}"
