@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors advantages losses
-    system       signals files lines processes randomness machine
+    system       signals files lines processes randomness machine waiting
     facs
     prompts      mentions answer prompt
     datasets     dataset
@@ -25,7 +25,7 @@ PLAN = """
     model        cache decoding fsdp policy checkpoints
     review       decisions inspection desk reviewed split
     memory       dry_run plan advice
-    rollouts     rollout buffer loader packing replay statistics
+    rollouts     rollout values buffer loader packing replay statistics
     rewards
     training     renamed loop optimization nonfinite interruption validation module resume fits
     analysis     tables analyzer
