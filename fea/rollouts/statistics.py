@@ -198,7 +198,7 @@ def report(
 def update_numbers(
     loss: Tensor, policy: PolicyLoss, watched: Mapping[str, Tensor], pack: Pack, total: Total
 ) -> dict[str, Tensor | float]:
-    """What a pack has to report, together with those that the other processes update with: the loss added up, means of all else.
+    """What a pack and those of the other processes have to report together: the loss added up, all else as means.
 
     Args:
         loss: of the pack, which is its part of that of the optimizer step.

@@ -19,7 +19,7 @@ PLAN = """
     datasets     dataset
     data         example record jsonl source unknown table mixture images prompt loader module leaks strata
     drawn        pen drawing wording faces module
-    evaluation   scores marks counts metrics intervals
+    evaluation   scores marks counts looking metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout attention sampling network load
     model        cache decoding fsdp policy checkpoints
@@ -134,6 +134,7 @@ LIGHT = [
     "evaluation.scores",
     "evaluation.marks",
     "evaluation.counts",
+    "evaluation.looking",
     "evaluation.intervals",
     "reports",
     "system.files",
