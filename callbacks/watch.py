@@ -21,6 +21,8 @@ _READABLE = (
     0.75  # share of answers with thinking and an emotion from which on a policy has to look: first it learns to write
 )
 _SURE = 2.0  # standard deviations below the line
+_PATIENCE = 5  # windows after which a policy has to earn more than one answer to all: a poor one gets there on its way
+_TITLES = {"au": "claimed Action Units", "emotion": "answered emotions"}
 
 
 class Watch(RolloutCallback):
@@ -53,6 +55,7 @@ class Watch(RolloutCallback):
     ):
         self.entropy, self.same, self.spam, self.length, self.truncated = entropy, same, spam, length, truncated
         self.look, self.window = look, window
+        self.rollouts = 0
         self.recent: deque[dict[str, float]] = deque(maxlen=window)
         self.said: deque[list[Said]] = deque(maxlen=window)
         self.first_length: float | None = None
@@ -63,6 +66,7 @@ class Watch(RolloutCallback):
         self, trainer: Trainer, module: LightningModule, rollout: Rollout, rewards: dict[str, Tensor]
     ) -> None:
         """Adds a rollout of all processes and warns."""
+        self.rollouts += 1
         faces, sums = _seen(rollout)
         self.said.append(faces)
         self.recent.append(_means(faces, sums))
@@ -83,18 +87,19 @@ class Watch(RolloutCallback):
         pl_module.log_dict(self.numbers)
 
     def _blind(self, looks: Mapping[str, Look | None], readable: float) -> Iterable[tuple[str, str]]:
-        told = {
-            "au": "the claimed Action Units do not depend on the face: their F1 is {here:.2f}, would be {elsewhere:.2f} about "
-            "other faces, and {constant:.2f} for the best set that is the same for all",
-            "emotion": "the answered emotions do not depend on the face: {here:.0%} are right, {elsewhere:.0%} would be about "
-            "other faces, and {constant:.0%} for the one that is right most often",
-        }
         for part, seen in looks.items():
             if seen and readable >= _READABLE and seen.share + _SURE * seen.doubt < self.look:
                 yield (
                     f"blind {part}",
-                    f"{told[part].format(**seen._asdict())}; the policy games its rewards, or never learned to look: go "
-                    "back to an earlier checkpoint and raise model.objective.beta, or teach it more analyses in stage 1",
+                    f"the {_TITLES[part]} do not depend on the face: {_scores(part, seen)}; the policy games its "
+                    "rewards, or never learned to look: go back to an earlier checkpoint and raise model.objective.beta, or "
+                    "teach it more analyses in stage 1",
+                )
+            elif seen and self.rollouts >= _PATIENCE * self.window and seen.here <= seen.constant:
+                yield (
+                    f"below {part}",
+                    f"after {self.rollouts} rollouts the {_TITLES[part]} earn no more than one answer to all: "
+                    f"{_scores(part, seen)}; look at the samples, or teach the policy more analyses in stage 1",
                 )
 
     def _found(self, mean: dict[str, float]) -> Iterable[tuple[str, str]]:
@@ -127,17 +132,20 @@ class Watch(RolloutCallback):
     def state_dict(self) -> dict[str, Any]:
         """What it has seen."""
         return {
+            "rollouts": self.rollouts,
             "recent": list(self.recent),
             "said": [[list(face) for face in faces] for faces in self.said],
             "first_length": self.first_length,
             "warned": sorted(self.warned),
+            "numbers": self.numbers,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on watching."""
+        self.rollouts = state["rollouts"]
         self.recent = deque(state["recent"], maxlen=self.window)
         self.said = deque([[Said(*face) for face in faces] for faces in state["said"]], maxlen=self.window)
-        self.first_length, self.warned = state["first_length"], set(state["warned"])
+        self.first_length, self.warned, self.numbers = state["first_length"], set(state["warned"]), state["numbers"]
 
 
 def _seen(rollout: Rollout) -> tuple[list[Said], dict[str, float]]:
@@ -169,6 +177,18 @@ def _means(faces: Sequence[Said], sums: Mapping[str, float]) -> dict[str, float]
         "truncated": sums["truncated"] / sums["answers"],
         "readable": fmean(all(form) for form in forms),
     }
+
+
+def _scores(part: str, seen: Look) -> str:
+    if part == "au":
+        return (
+            f"their F1 is {seen.here:.2f}, would be {seen.elsewhere:.2f} about other faces, and {seen.constant:.2f} for the "
+            "best set that is the same for all"
+        )
+    return (
+        f"{seen.here:.0%} are right, {seen.elsewhere:.0%} would be about other faces, and {seen.constant:.0%} for the one that "
+        "is right most often"
+    )
 
 
 def _numbers(looks: Mapping[str, Look | None]) -> dict[str, float]:

@@ -131,6 +131,18 @@ def test_one_that_still_learns_to_write_is_not_asked_to_look() -> None:
     assert told(Watch(), policy, 0, readable=0.9) != {}
 
 
+def test_one_that_looks_has_to_earn_more_than_one_answer_to_all_in_the_end() -> None:
+    watching = Watch(window=2)
+    assert told(watching, HONEST["poor"], 0) == {}
+    assert watching.warned == {"below au"}  # of the emotions it knows a few more than one word does
+    watching = Watch(window=5)
+    told(watching, HONEST["poor"], 0)
+    assert watching.warned == set()
+    watching = Watch(window=2)
+    told(watching, HONEST["often right"], 0)
+    assert watching.warned == set()
+
+
 def test_it_is_told_in_words_and_in_the_log() -> None:
     watching, rng, logged = Watch(), np.random.default_rng(0), dict[str, float]()
     module: Any = SimpleNamespace(log_dict=logged.update)
