@@ -19,21 +19,21 @@ class RewardGap(RolloutCallback):
 
     A gap that grows tells of a policy that learns its training faces, or its rewards, by heart.
 
-    `val/reward` is the mean over validation faces, `val/reward_gap` the mean over the rollouts since the last validation less
-    that.
+    `val/reward` is the mean over validation faces, `val/reward_gap` the mean over the completions since the last validation
+    less that; both over all processes.
     """
 
     def __init__(self) -> None:
-        self.earned = (0.0, 0)  # sum and number of the mean rewards of rollouts, in this process
+        self.earned = (0.0, 0)  # sum and number of the rewards of completions, in this process
         self.answered = (0.0, 0)  # sum and number of the rewards of validation answers
 
     def on_rollout(
         self, trainer: Trainer, module: LightningModule, rollout: Rollout, rewards: dict[str, Tensor]
     ) -> None:
-        """Adds the mean reward of a rollout."""
+        """Adds the rewards of a rollout."""
         weights = {reward.name: reward.weight for reward in rewards_of(trainer)}
         total_BG = torch.stack([weights[name] * scores.nan_to_num() for name, scores in rewards.items()]).sum(dim=0)
-        self.earned = self.earned[0] + float(total_BG.mean()), self.earned[1] + 1
+        self.earned = self.earned[0] + float(total_BG.sum()), self.earned[1] + total_BG.numel()
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any, **kwargs: Any

@@ -18,7 +18,7 @@ Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T token
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -34,7 +34,7 @@ from fea.errors import FEAError
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
-from fea.rewards import rewards_of, scored
+from fea.rewards import check_applies, check_groups, rewards_of, scored
 from fea.rollouts import statistics
 from fea.rollouts.buffer import Buffer, Pack
 from fea.rollouts.loader import RolloutCallback, RolloutLoader
@@ -85,7 +85,7 @@ class GRPOModule(FEAModule):
             raise FEAError(f"model.group_size: {group_size}; to compare completions with each other needs at least 2")
         self.objective, self.sft_weight, self.seed = objective, sft_weight, seed
         self.group_size, self.mu, self.minibatches = group_size, mu, minibatches
-        self.clock = statistics.Clock()
+        self.clock, self.begun = statistics.Clock(), False
 
     # --- one rollout ---
 
@@ -109,7 +109,7 @@ class GRPOModule(FEAModule):
             old_logps=old_logps,
             ref_logps=ref_logps,
             packs=packs,
-            signal=self.packing.signal(lessons_N, self._total),
+            signal=self.packing.signal(lessons_N, self.total),
             metrics=statistics.report(rollout, scores, advantages_NT, self.data.all_emotions, self.clock),
         )
 
@@ -121,7 +121,11 @@ class GRPOModule(FEAModule):
 
     def _score(self, rollout: Rollout) -> Scores:
         with self.clock.timed("reward"):
-            scores = scored(rewards_of(self.trainer), rollout, self.device)
+            rewards = rewards_of(self.trainer)
+            scores = scored(rewards, rollout, self.device)
+            if not self.begun:
+                check_applies(rewards, scores, rollout, self.examples)
+            self.begun = True
         for observer in cast(Any, self.trainer).callbacks:
             if isinstance(observer, RolloutCallback):
                 observer.on_rollout(self.trainer, self, rollout, scores.by_name)
@@ -131,7 +135,9 @@ class GRPOModule(FEAModule):
         """(N, T), spread over the tokens that each reward credits."""
         mask_NT = rollout.completions.mask
         if self.objective.advantage == "sum_then_normalize":
-            advantages_NK, regions = self._of_totals(scores).view(-1, 1), ["all"]
+            check_groups(scores, rollout)
+            advantages_BG = sum_then_normalize(scores.rewards_BGK, scores.weights_K)
+            advantages_NK, regions = advantages_BG.view(-1, 1), ["all"]
         else:
             advantages_BGK = normalize_then_sum(scores.rewards_BGK, scores.weights_K)
             advantages_NK, regions = advantages_BGK.view(len(mask_NT), -1), scores.regions
@@ -139,24 +145,12 @@ class GRPOModule(FEAModule):
         regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)
         return token_advantages(advantages_NK, regions_NK2, mask_NT)
 
-    def _of_totals(self, scores: Scores) -> Tensor:
-        try:
-            return sum_then_normalize(scores.rewards_BGK, scores.weights_K)
-        except ValueError as error:
-            raise FEAError(
-                f"{error}; use model.objective.advantage normalize_then_sum, or let the reward return None for the face"
-            ) from error
-
     def _weights(self, rollout: Rollout) -> Tensor:
         """(N, T)."""
         mask_NT, truncated_N = rollout.completions.mask, rollout.completions.truncated
         counted_NT = mask_NT * ~truncated_N[:, None] if self.objective.mask_truncated else mask_NT
         limit, processes = self.generation.max_tokens, self.trainer.world_size
-        return self.packing.weights(counted_NT, self.objective.normalizer, limit, self._total, processes)
-
-    def _total(self, value: Tensor) -> Tensor:
-        """Sum over all processes."""
-        return cast(Tensor, self.trainer.strategy.reduce(value.clone(), reduce_op="sum"))
+        return self.packing.weights(counted_NT, self.objective.normalizer, limit, self.total, processes)
 
     def _packs(self, rollout: Rollout, advantages_NT: Tensor) -> list[list[int]]:
         """Group numbers of each pack. Without a KL term a group whose completions all score the same is dropped."""
@@ -208,8 +202,7 @@ class GRPOModule(FEAModule):
             loss = loss + goal.beta * (watched["kl"] * pack.weights).sum()
         if pack.replay:
             loss = loss + self.sft_weight * self._replayed(pack)
-        means = {name: (values.detach() * pack.mask).sum() / pack.mask.sum() for name, values in watched.items()}
-        self._log({**policy._asdict(), **means, "loss": loss.detach()}, pack)
+        self._log(statistics.update_numbers(loss, policy, watched, pack, self.total) | pack.metrics, pack)
         # Lightning divides by the accumulation, and data parallelism averages over processes.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
@@ -217,12 +210,11 @@ class GRPOModule(FEAModule):
         """This pack's part of the mean cross-entropy over the replayed analyses of an optimizer step, in nats per token."""
         ids, mask = targets(pack.replay)
         loss = losses.mean_nll(self.policy.logps(pack.replay, ids, mask)[0], mask)
-        self.log("train/replay_loss", loss.detach(), batch_size=len(pack.replay))
+        self.log("train/replay_loss", self.total(loss) / self.trainer.world_size, batch_size=len(pack.replay))
         return loss / (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
-    def _log(self, values: dict[str, Tensor], pack: Pack) -> None:
-        told: dict[str, Tensor | float] = {f"train/{name}": value for name, value in values.items()}
-        for name, value in (told | pack.metrics).items():
+    def _log(self, values: Mapping[str, Tensor | float], pack: Pack) -> None:
+        for name, value in values.items():
             self.log(name, value, prog_bar=name == "reward/total", batch_size=len(pack.prompts))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -235,7 +227,7 @@ class GRPOModule(FEAModule):
 
     def train_loader(self, prompts: Loader) -> RolloutLoader:
         """Rollouts instead of prompts."""
-        steps, packs = self.minibatches, self.trainer.accumulate_grad_batches
+        steps, packs, self.examples = self.minibatches, self.trainer.accumulate_grad_batches, prompts.examples
         copies = self.group_size if self.config.layout == "rows" else 1
         self.packing = Packing(prompts.batch_size, self.group_size, steps, packs, copies)
         longest = self.policy.encoder.most_tokens(prompts.examples[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from fea.data.example import Example
@@ -45,6 +46,8 @@ class SFTModule(FEAModule):
         ids, mask = targets(batch)
         logps, entropies = self.policy.logps(batch, ids, mask)
         loss = mean_nll(logps, mask)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch))
-        self.log("train/entropy", entropies.sum() / mask.sum(), batch_size=len(batch))
+        sums = torch.stack([loss * len(batch), entropies.sum(), mask.sum(), mask.new_tensor(len(batch))])
+        losses, entropy, tokens, analyses = self.total(sums)
+        self.log("train/loss", losses / analyses, prog_bar=True, batch_size=len(batch))
+        self.log("train/entropy", entropy / tokens, batch_size=len(batch))
         return loss

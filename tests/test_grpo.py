@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -286,3 +288,54 @@ def test_a_reward_of_another_shape_is_named(tmp_path: Path) -> None:
         FEAError, match=r"reward 'Broken': rewards\(rollout\) returned shape \(1, 8\), expected \(4, 8\)"
     ):
         fit("grpo", tmp_path / "run", trainer__callbacks=callbacks("Broken"))
+
+
+class Forgot(RewardCallback):
+    """The return is missing."""
+
+    def reward(self, answer: Answer, example: Example, text: str) -> float | None:  # type: ignore[return]
+        len(text)
+
+
+class Partly(RewardCallback):
+    """None for all answers about a face but one."""
+
+    def rewards(self, rollout: Rollout) -> Tensor:
+        scores = torch.full((len(rollout.prompts), rollout.group), torch.nan)
+        scores[0, 0] = 1.0
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Forgot", r"^reward 'Forgot' returned None for every answer of the first rollout"),
+        ("Partly", r"^reward 'Partly' returned None for 7 of 8 answers about the face 'face-\d+-\d+' \(.*jsonl:\d+\)"),
+    ],
+)
+def test_a_reward_that_forgets_some_or_all_is_refused_at_the_first_rollout(
+    tmp_path: Path, name: str, told: str
+) -> None:
+    with pytest.raises(FEAError, match=told):
+        fit("grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels", name))
+
+
+class Hangs(RewardCallback):
+    """Asks a service that does not answer about one face of each rollout."""
+
+    asked: ClassVar[list[str]] = []
+
+    def reward(self, answer: Answer, example: Example, text: str) -> float | None:
+        Hangs.asked.append(example.id)
+        if example.id == Hangs.asked[0]:
+            threading.Event().wait(60)
+        return float(len(text))
+
+
+@pytest.mark.filterwarnings("ignore:reward 'Hangs' took longer")
+def test_a_reward_with_a_time_limit_does_not_hold_up_the_fit(tmp_path: Path) -> None:
+    reward = '[{"class_path": "test_grpo.Hangs", "init_args": {"timeout": 0.5}}]'
+    began = time.monotonic()
+    fit("grpo", tmp_path / "run", trainer__callbacks=reward, trainer__max_steps=2, data__train_faces=4)
+    assert time.monotonic() - began < 50
+    assert scalars(tmp_path / "run")["reward/Hangs_late"] == [1.0, 1.0]

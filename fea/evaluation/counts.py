@@ -133,6 +133,11 @@ def pooled(counts: Counts, times: Floats | None = None) -> Counts:
     return type(counts)(*(np.tensordot(times, count, axes=1) for count in counts))
 
 
+def added(sums: Sequence[Counts]) -> Counts:
+    """One sum of several, such as those of all processes."""
+    return type(sums[0])(*(np.asarray(sum(parts)) for parts in zip(*sums, strict=True)))
+
+
 def f1(hits: Floats, claimed: Floats, present: Floats) -> Floats:
     """F1, 2 PR / (P + R) written in counts: 2 hits / (claimed + present); 0 where both are 0."""
     return 2 * hits / np.maximum(claimed + present, 1)

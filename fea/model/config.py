@@ -59,7 +59,8 @@ class LoRA:
     Args:
         rank: rank of the update.
         alpha: its scale is alpha / rank.
-        targets: regular expression of the layers that get one; by default the linear layers of the language model.
+        targets: regular expression of the layers that get one, whole names, in the language model alone; by default all of
+            its linear layers.
     """
 
     rank: int = 16

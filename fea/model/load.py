@@ -86,7 +86,7 @@ def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[s
     adapter = {name: weight for name, weight in start.items() if "lora_" in name}
     load_weights(model, whole)
     if config.lora:
-        _add_adapter(model, config.lora)
+        _add_adapter(model, family, config.lora)
         load_weights(model, adapter)
     else:
         if adapter:
@@ -217,14 +217,38 @@ def _from(load: Any, base: str, **options: Any) -> Any:
         ) from error
 
 
-def _add_adapter(model: nn.Module, lora: LoRA) -> None:
+def _add_adapter(model: nn.Module, family: Family, lora: LoRA) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
+    _check_targets(model, family, lora.targets)
     adapter = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora.targets)
     try:
         inject_adapter_in_model(adapter, model)
-    except (ValueError, re.error) as error:
-        raise FEAError(f"policy.lora.targets: no layer matches '{lora.targets}'") from error
+    except ValueError as error:
+        raise FEAError(
+            f"policy.lora.targets: '{lora.targets}' matches what cannot have an adapter; name linear layers of the language "
+            "model"
+        ) from error
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
+
+
+def _check_targets(model: nn.Module, family: Family, targets: str) -> None:
+    """Holds that an adapter would learn wherever the pattern puts one; PEFT matches whole names too."""
+    try:
+        matched = [name for name, _ in model.named_modules() if re.fullmatch(targets, name)]
+    except re.error:
+        matched = []
+    if not matched:
+        raise FEAError(f"policy.lora.targets: no layer matches '{targets}'")
+    unreached = {
+        family.vision_tower: "the vision tower, whose features are computed once and without a gradient",
+        family.head: "the output head, of which log-probabilities use the base's weight alone",
+    }
+    for part, reason in unreached.items():
+        if inside := [name for name in matched if f"{name}.".startswith(f"{part}.")]:
+            raise FEAError(
+                f"policy.lora.targets: '{targets}' matches '{inside[-1]}', which is in {reason}: an adapter there would be "
+                "counted and never learn; name layers of the language model only, as the default does"
+            )

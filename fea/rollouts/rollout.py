@@ -105,12 +105,14 @@ class Scores(NamedTuple):
         weights_K: factors in the total.
         names: of the rewards.
         regions: that they credit.
+        late: by name of a reward with a time limit, the faces for which it took longer.
     """
 
     rewards_BGK: Tensor
     weights_K: Tensor
     names: list[str]
     regions: list[str]
+    late: dict[str, int]
 
     @property
     def by_name(self) -> dict[str, Tensor]:

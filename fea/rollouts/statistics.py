@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from fea.advantages import SAME, spread
-from fea.evaluation.metrics import AUScores, EmotionScores
+from fea.evaluation.counts import (
+    AUCounts,
+    EmotionCounts,
+    added,
+    au_scores,
+    count_aus,
+    count_emotions,
+    emotion_scores,
+    pooled,
+)
+from fea.losses import PolicyLoss
+from fea.rollouts.buffer import Pack
+from fea.rollouts.packing import Total
 from fea.rollouts.rollout import Rollout, Scores
 from fea.system.machine import peak_memory
+from fea.system.processes import gathered
+
+_TINY = torch.finfo(torch.float32).tiny
+_SPEED = "time/tokens_per_second"
 
 
 def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str]) -> dict[str, float]:
@@ -40,37 +59,38 @@ def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str])
     return numbers
 
 
-def advantage_numbers(advantages_NT: Tensor, mask_NT: Tensor) -> dict[str, float]:
-    """Size of the advantages over all written tokens."""
-    written = advantages_NT[mask_NT.bool()]
-    return {"advantage/abs_mean": float(written.abs().mean()), "advantage/max": float(written.max())}
-
-
-def completion_numbers(rollout: Rollout) -> dict[str, float]:
-    """Lengths, truncation, variety, and what a shared prompt would save."""
-    lengths_N = rollout.completions.mask.sum(dim=1).float()
-    groups = [rollout.completions.texts[i : i + rollout.group] for i in range(0, len(lengths_N), rollout.group)]
-    read = sum(len(prompt.ids) for prompt in rollout.prompts)
-    written = float(lengths_N.sum())
+def completion_numbers(shares: Sequence[Share]) -> dict[str, float]:
+    """Lengths, truncation, variety, what a shared prompt would save, and the size of the advantages over all written tokens."""
+    lengths_N = torch.cat([share.lengths_N for share in shares]).float()
+    unique_B = torch.cat([share.unique_B for share in shares])
+    read, written = sum(share.read for share in shares), float(lengths_N.sum())
+    group = len(lengths_N) // len(unique_B)
     # Saved: G prompts and what is written, over 1 prompt and what is written.
     return {
+        "advantage/abs_mean": sum(share.advantage for share in shares) / written,
+        "advantage/max": max(share.largest for share in shares),
         "completions/length": float(lengths_N.mean()),
         "completions/length_min": float(lengths_N.min()),
         "completions/length_max": float(lengths_N.max()),
-        "completions/truncated": float(rollout.completions.truncated.float().mean()),
-        "completions/unique": sum(len(set(texts)) / len(texts) for texts in groups) / len(groups),
-        "completions/prefix_saving": (rollout.group * read + written) / (read + written),
+        "completions/truncated": float(torch.cat([share.truncated_N for share in shares]).float().mean()),
+        "completions/unique": float(unique_B.mean()),
+        "completions/prefix_saving": (group * read + written) / (read + written),
     }
 
 
-def answer_numbers(rollout: Rollout, emotions: Sequence[str]) -> dict[str, float]:
+def answer_numbers(shares: Sequence[Share], emotions: Sequence[str]) -> dict[str, float]:
     """The reported metrics, measured on the sampled training answers."""
-    examples = [prompt.example for prompt in rollout.prompts for _ in range(rollout.group)]
-    scores: dict[str, Tensor] = {}
-    for metric in (AUScores(), EmotionScores(emotions)):
-        metric.update(rollout.answers, examples)
-        scores |= metric.compute()
+    aus, words = added([share.aus for share in shares]), added([share.words for share in shares])
+    scores = au_scores(aus) | emotion_scores(words, emotions)
     return {f"rollout/{name}": float(value) for name, value in scores.items()}
+
+
+def machine_numbers(shares: Sequence[Share]) -> dict[str, float]:
+    """Mean seconds and added speed of the processes, and the most memory of one."""
+    numbers = {name: fmean(share.times[name] for share in shares) for name in shares[0].times}
+    if _SPEED in numbers:
+        numbers[_SPEED] *= len(shares)
+    return numbers | {"memory/peak_gib": max(share.memory for share in shares)}
 
 
 class Clock:
@@ -93,15 +113,69 @@ class Clock:
         numbers = {f"time/{part}": seconds for part, seconds in self.seconds.items()}
         if self.last is not None:
             whole = now - self.last
-            numbers |= {"time/train": whole - sum(self.seconds.values()), "time/tokens_per_second": tokens / whole}
+            numbers |= {"time/train": whole - sum(self.seconds.values()), _SPEED: tokens / whole}
         self.seconds, self.last = {}, now
         return numbers
+
+
+class Share(NamedTuple):
+    """What one process has to tell of a rollout: numbers are made of the shares of all of them.
+
+    Attributes:
+        rewards_BGK: scores, on the CPU.
+        late: by name of a reward with a time limit, the faces for which it took longer.
+        lengths_N: tokens of each completion.
+        truncated_N: whether it has no end.
+        unique_B: share of different texts among the completions of each prompt.
+        read: tokens of the prompts.
+        advantage: sum of the sizes of the advantages of all written tokens.
+        largest: advantage.
+        aus: counts of claimed Action Units.
+        words: counts of answered emotions.
+        times: seconds, and tokens a second, by name.
+        memory: in GiB, at the most.
+    """
+
+    rewards_BGK: Tensor
+    late: dict[str, int]
+    lengths_N: Tensor
+    truncated_N: Tensor
+    unique_B: Tensor
+    read: int
+    advantage: float
+    largest: float
+    aus: AUCounts
+    words: EmotionCounts
+    times: dict[str, float]
+    memory: float
+
+
+def share(rollout: Rollout, scores: Scores, advantages_NT: Tensor, emotions: Sequence[str], clock: Clock) -> Share:
+    """That of this process; the arguments are those of `report`."""
+    completions, answers = rollout.completions, rollout.by_prompt
+    examples = [prompt.example for prompt in rollout.prompts]
+    groups = [{answer.text for answer in said} for said in answers]
+    written = advantages_NT[completions.mask.bool()]
+    return Share(
+        rewards_BGK=scores.rewards_BGK.cpu(),
+        late=scores.late,
+        lengths_N=completions.mask.sum(dim=1).cpu(),
+        truncated_N=completions.truncated.cpu(),
+        unique_B=torch.tensor([len(texts) / rollout.group for texts in groups]),
+        read=sum(len(prompt.ids) for prompt in rollout.prompts),
+        advantage=float(written.abs().sum()),
+        largest=float(written.max()),
+        aus=pooled(count_aus(examples, answers)),
+        words=pooled(count_emotions(examples, answers, emotions)),
+        times=clock.lap(len(written)),
+        memory=peak_memory(),
+    )
 
 
 def report(
     rollout: Rollout, scores: Scores, advantages_NT: Tensor, emotions: Sequence[str], clock: Clock
 ) -> dict[str, float]:
-    """All of it, by name in the logs.
+    """All of it, by name in the logs; the same in all processes, each of which calls this.
 
     Args:
         rollout: of this process.
@@ -110,11 +184,34 @@ def report(
         emotions: the allowed ones.
         clock: of the module.
     """
+    shares = gathered(share(rollout, scores, advantages_NT, emotions, clock))
+    rewards_BGK = torch.cat([share.rewards_BGK for share in shares])
     return {
-        **reward_numbers(scores.rewards_BGK, scores.weights_K, scores.names),
-        **advantage_numbers(advantages_NT, rollout.completions.mask),
-        **completion_numbers(rollout),
-        **answer_numbers(rollout, emotions),
-        **clock.lap(int(rollout.completions.mask.sum())),
-        "memory/peak_gib": peak_memory(),
+        **reward_numbers(rewards_BGK, scores.weights_K.cpu(), scores.names),
+        **{f"reward/{name}_late": float(sum(share.late[name] for share in shares)) for name in scores.late},
+        **completion_numbers(shares),
+        **answer_numbers(shares, emotions),
+        **machine_numbers(shares),
     }
+
+
+def update_numbers(
+    loss: Tensor, policy: PolicyLoss, watched: Mapping[str, Tensor], pack: Pack, total: Total
+) -> dict[str, Tensor | float]:
+    """What a pack and those of the other processes have to report together: the loss added up, all else as means.
+
+    Args:
+        loss: of the pack, which is its part of that of the optimizer step.
+        policy: what to watch in the policy loss, as means under the weights of the tokens.
+        watched: (N, T) by name, to be averaged over the tokens.
+        pack: of this process.
+        total: adds up over all processes.
+    """
+    tokens_NT = pack.mask * (pack.weights.any() + _TINY)  # beside others a stand-in is as good as nothing
+    weight, shares = pack.weights.sum(), {name: getattr(policy, name) for name in ("clipped_low", "clipped_high")}
+    sums = [(values * tokens_NT).sum() for values in watched.values()] + [share * weight for share in shares.values()]
+    added_loss, tokens, weight, *added_sums = total(torch.stack([loss, tokens_NT.sum(), weight, *sums]))
+    counts = [tokens] * len(watched) + [weight.clamp(min=_TINY)] * len(shares)
+    means = [added_sum / count for added_sum, count in zip(added_sums, counts, strict=True)]
+    names = [f"train/{name}" for name in (*watched, *shares)]
+    return {"train/loss": added_loss, **dict(zip(names, means, strict=True))}

@@ -13,20 +13,20 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors advantages losses
-    system       signals children files lines sets processes randomness machine
+    system       signals children files lines sets processes randomness machine waiting
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset
     data         missing action_units keys image_path example record formats jsonl source unknown doubts table identity mixture
     data         signatures images image_check prompt loader module leaks strata
     drawn        pen drawing wording faces module
-    evaluation   scores marks counts metrics intervals
+    evaluation   scores marks counts looking metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout attention sampling network load
     model        cache decoding fsdp policy frozen archive runs checkpoints
     review       decisions inspection desk reviewed split
     memory       dry_run plan advice
-    rollouts     rollout buffer loader packing replay statistics
+    rollouts     rollout values buffer loader packing replay statistics
     rewards
     training     renamed loop optimization nonfinite interruption validation module folder resume fits
     analysis     tables analyzer
@@ -144,6 +144,7 @@ LIGHT = [
     "evaluation.scores",
     "evaluation.marks",
     "evaluation.counts",
+    "evaluation.looking",
     "evaluation.intervals",
     "reports",
     "system.files",

@@ -19,6 +19,7 @@ from torch import Tensor
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.model.config import Attention, LoRA, PolicyConfig
+from fea.model.load import skeleton
 from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise
 
@@ -136,9 +137,33 @@ def test_a_fresh_adapter_changes_nothing_and_alpha_scales_it(make_policy: MakePo
 
 
 def test_targets_choose_other_layers(make_policy: MakePolicy) -> None:
-    names = make_policy(lora=LoRA(2, 4, r".*visual.*\.qkv")).trainable()
-    assert len(names) == 2 * SMALL.vision_layers
-    assert all(".visual." in name for name in names)
+    names = make_policy(lora=LoRA(2, 4, r".*language_model.*\.q_proj")).trainable()
+    assert len(names) == 2 * SMALL.layers
+    assert all(".q_proj." in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("targets", "named"),
+    [
+        (r".*visual.*\.qkv", "'model.visual.blocks.1.attn.qkv', which is in the vision tower"),
+        (r".*\.(q_proj|up_proj)", "'model.visual.blocks.1.mlp.up_proj', which is in the vision tower"),
+        (r"model\.visual\.merger\..*", "which is in the vision tower"),
+        (r"model\.visual", "'model.visual', which is in the vision tower"),
+        (r".*", "which is in the vision tower"),
+        (r"lm_head|.*language_model.*\.q_proj", "'lm_head', which is in the output head"),
+        (r".*language_model.*norm", "matches what cannot have an adapter"),
+    ],
+)
+def test_an_adapter_that_could_not_learn_is_refused(make_policy: MakePolicy, targets: str, named: str) -> None:
+    with pytest.raises(FEAError) as refused:
+        make_policy(lora=LoRA(targets=targets))
+    assert str(refused.value).startswith(f"policy.lora.targets: '{targets}' matches ")
+    assert named in str(refused.value)
+
+
+def test_a_plan_refuses_it_too() -> None:
+    with pytest.raises(FEAError, match="which is in the vision tower"):
+        skeleton(PolicyConfig(base="Qwen/Qwen2.5-VL-3B-Instruct", lora=LoRA(targets=r".*\.up_proj"), dtype="bfloat16"))
 
 
 # --- 4 bits ---

@@ -122,12 +122,17 @@ def test_what_goes_wrong_is_told_once_until_it_is_over(
 ) -> None:
     texts = true_texts([prompt.example for prompt in prompts])
     sound, sick = rollout_of(prompts, texts), rollout_of(prompts, **{"texts": texts, **change})
-    told_of = watch(*[sound] * 12, *[sick] * 30)
+
+    def others(*rollouts: Rollout) -> list[str]:
+        """What is told beside that one answer to all faces does not look at them."""
+        return [message for message in watch(*rollouts) if "do not depend on the face" not in message]
+
+    told_of = others(*[sound] * 12, *[sick] * 30)
     assert len(told_of) == 1
     assert told in told_of[0]
     assert told_of[0].startswith("step 7: ")
     assert watch(*[sound] * 20) == []
-    assert len(watch(*[sick] * 20)) == 1
+    assert len(others(*[sick] * 20)) == 1
 
 
 def test_the_watch_goes_on_after_a_resume(watch: Callable[..., list[str]], prompts: list[Prompt]) -> None:

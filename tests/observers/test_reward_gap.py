@@ -43,14 +43,16 @@ def test_the_gap_is_the_mean_of_training_rollouts_less_that_of_validation_answer
         trainer, module, answered([[0.0]]), {"a": torch.tensor([[1.0, 0.0]]), "b": torch.tensor([[nan, nan]])}
     )
     gap.on_rollout(
-        trainer, module, answered([[0.0]]), {"a": torch.tensor([[1.0, 1.0]]), "b": torch.tensor([[1.0, 0.0]])}
+        trainer, module, answered([[0.0]]), {"a": torch.tensor([[1.0, 1.0]] * 3), "b": torch.tensor([[1.0, 0.0]] * 3)}
     )
     for scores in ([[0.0], [1.0], [nan]], [[0.5]]):
         gap.on_validation_batch_end(trainer, module, answered(scores), None, 0)
     gap.on_validation_batch_end(trainer, module, None, None, 1)  # a batch of unreadable images
     gap.on_validation_epoch_end(trainer, module)
     assert logged["val/reward"] == pytest.approx((0 + 3 + 0 + 1.5) / 4)
-    assert logged["val/reward_gap"] == pytest.approx((1.0 + 2.5) / 2 - 4.5 / 4)
+    assert logged["val/reward_gap"] == pytest.approx(
+        (1.0 + 3 * 2.5) / 4 - 4.5 / 4
+    )  # a rollout of one face and one of three
 
     logged.clear()
     gap.on_validation_batch_end(trainer, module, answered([[1.0]]), None, 0)

@@ -21,6 +21,11 @@ from fea.model.policy import Policy
 NEVER = '{"class_path": "fea.model.fsdp.FSDP2Strategy", "init_args": {"gather": "never"}}'
 STRATEGIES = {"single": (1, "auto"), "ddp": (2, "ddp"), "fsdp2": (2, "fsdp2"), "fsdp2, token by token": (2, NEVER)}
 OURS = f'[{{"class_path": "test_grpo.Vowels"}}, {{"class_path": "fea.callbacks.RewardGap"}}, {SAVE_EACH_STEP}]'
+# Rewards and observers whose numbers are those of all processes.
+WATCHED = "".join(
+    f'{{"class_path": "{name}"}}, '
+    for name in ("fea.callbacks.AUReward", "fea.callbacks.EmotionReward", "fea.callbacks.Watch")
+)
 ADAPTER = {"model__policy__lora": '{"rank": 4, "alpha": 8}'}
 
 
@@ -68,14 +73,25 @@ def joint(one: dict[str, Any], other: dict[str, Any], began: dict[str, Any] | No
     return float((gap / size) ** 0.5)
 
 
+OWN = ("time/", "memory/")  # of a log: a machine's own
+
+
+def logged(folder: Path) -> dict[str, dict[int, float]]:
+    """By tag and step, the value of all that a run has logged but what is its machine's own."""
+    events = EventAccumulator(str(folder)).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith(OWN)]
+    return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in tags}
+
+
 REPLAYED = {"model": "replay.Replayed", "trainer__callbacks": OURS, "trainer__max_steps": 20, "model__mu": 2}
 
 
 @pytest.mark.parametrize("settings", [{}, ADAPTER], ids=["full", "adapter"])
 def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, settings: dict[str, Any]) -> None:
-    """fp32, SGD, with KL term and clipping, completions of different lengths."""
+    """fp32, SGD, with KL term and clipping, completions of different lengths; and so do the numbers on the way."""
+    watched = {**REPLAYED, "trainer__callbacks": f"[{WATCHED}{OURS[1:]}", **settings}
     found = {
-        strategy: train("grpo", tmp_path / strategy, strategy, **REPLAYED, **settings)
+        strategy: train("grpo", tmp_path / strategy, strategy, **watched)
         for strategy in STRATEGIES
         if not settings or strategy != "fsdp2, token by token"
     }
@@ -85,6 +101,18 @@ def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, setting
         assert distance(checkpoint, found["single"]) < 1e-5, strategy
         for name, weight in checkpoint["fea"]["reference"].items():
             assert torch.equal(weight, found["single"]["fea"]["reference"][name])
+    numbers = {strategy: logged(tmp_path / strategy) for strategy in found}
+    assert numbers["single"].keys() >= {
+        "train/entropy",
+        "train/kl",
+        "reward/total_std",
+        "rollout/uncoded",
+        "watch/au_look",
+    }
+    for strategy, curves in numbers.items():
+        assert curves.keys() == numbers["single"].keys(), strategy
+        for tag, curve in curves.items():
+            assert curve == pytest.approx(numbers["single"][tag], rel=1e-3, abs=1e-5), (strategy, tag)
 
 
 def test_in_four_bits_and_bf16_they_stay_close(tmp_path: Path, make_policy: Callable[..., Policy]) -> None:
