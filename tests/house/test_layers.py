@@ -23,7 +23,7 @@ PLAN = """
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout attention sampling network load
     model        cache decoding fsdp policy checkpoints
-    review       decisions inspection desk reviewed split
+    review       decisions logs inspection desk reviewed split
     memory       dry_run plan advice
     rollouts     rollout buffer loader packing replay statistics
     rewards
@@ -142,6 +142,7 @@ LIGHT = [
     "model.families",
     "model.config",
     "review.decisions",
+    "review.logs",
     "synthesis.recipe",
     "training.renamed",
     "training.fits",
