@@ -160,7 +160,10 @@ def test_the_browser_is_told_the_address_by_a_file_of_this_user(
     assert not Path(unquote(urlsplit(url).path)).exists()
 
 
-def test_no_line_is_written_about_a_request(write: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_line_is_written_about_a_request(
+    write: Callable[..., Path], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("ERROR", "werkzeug")  # as it is when pages are served
     page = Page(write({}))
     with server.listen(17861) as listening:
         running = server.make_server(
@@ -180,4 +183,4 @@ def test_no_line_is_written_about_a_request(write: Callable[..., Path], capfd: p
         running.shutdown()
         thread.join()
         running.server_close()
-    assert "secret" not in "".join(capfd.readouterr())
+    assert "secret" not in "".join(capfd.readouterr()) + caplog.text
