@@ -173,7 +173,7 @@ def test_no_line_is_written_about_a_request(
         thread.start()
         for line in (
             b"GET /?token=secret HTTP/1.0\r\n\r\n",
-            b"GET /?token=secret HTTP/9.9\r\n\r\n",
+            b"GET /?token=secret and more HTTP/1.0\r\n\r\n",
             b"\x16\x03\r\n\r\n",
         ):
             with socket.create_connection(("127.0.0.1", 17861)) as client:
