@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from tqdm import tqdm
 
 from fea.analysis.tables import Result, failure_of, result_of
 from fea.data.example import Example
@@ -21,6 +18,7 @@ from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer
 from fea.rollouts.rollout import ask
+from fea.system.progress import progress
 
 _POOL = 8  # batches that are read ahead and sorted, so that a batch holds images of about one size and little padding
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -76,11 +74,11 @@ class Analyzer:
         sampler = EpochSampler(len(examples), shuffle=False)
         loader = Loader(examples, self.policy.encoder, sampler, _POOL * batch_size, workers, "skip", training=False)
         read: dict[str, Answer] = {}
-        with tqdm(total=len(examples), unit=" images", file=sys.stderr) as progress:
+        with progress(len(examples), "images") as advance:
             for batch, answers in self._answered(loader, batch_size, Generation(max_tokens)):
                 read |= {prompt.example.id: answer for prompt, answer in zip(batch, answers, strict=True)}
-                progress.update(len(batch))
-            progress.update(sum(loader.skipped.values()))
+                advance(len(batch))
+            advance(sum(loader.skipped.values()))
         names = [example.id for example in examples]
         return [result_of(name, read[name]) if name in read else failure_of(name, loader.skipped) for name in names]
 

@@ -37,6 +37,7 @@ from fea.system.machine import total_memory
 from fea.training.interruption import Interruption
 from fea.training.module import FEAModule
 from fea.training.optimization import Optimization
+from fea.training.progress import ProgressLines
 from fea.training.resume import RunKeeper, WholeFiles, newest
 
 _CHECKPOINT_WORDS = ("best", "last", "hpc")  # the trainer finds the file by itself
@@ -163,7 +164,7 @@ def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_callback=RunKeeper,
-            trainer_defaults={"callbacks": [Interruption()]},
+            trainer_defaults={"callbacks": [Interruption(), ProgressLines()]},
             parser_class=Parser,
             parser_kwargs={"allow_abbrev": False},
             args=list(arguments),

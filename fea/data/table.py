@@ -149,7 +149,7 @@ def open_jsonl(file: Path, image_root: Path, rules: Rules, on_bad: OnBad) -> Tab
     key = hashlib.sha256(json.dumps([str(file.resolve()), rules, on_bad]).encode()).hexdigest()[:32]
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "fea"
     arrow, sidecar = folder / f"{key}.arrow", folder / f"{key}.json"
-    stored = json.loads(sidecar.read_text()) if sidecar.exists() and arrow.exists() else {}
+    stored = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.exists() and arrow.exists() else {}
     if stored.get("state") == state and stored["bytes"] == arrow.stat().st_size:
         summary = Summary(**stored["summary"])
     else:

@@ -35,7 +35,7 @@ def find(run: str) -> Path:
     """
     path = Path(run)
     if (path / RESULT).is_file():
-        path /= (path / RESULT).read_text().strip()
+        path /= (path / RESULT).read_text(encoding="utf-8").strip()
     for candidate in (path, path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"):
         if candidate.is_file():
             return candidate

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors advantages losses
-    system       signals files lines processes randomness machine
+    system       signals files lines processes randomness machine progress
     facs
     prompts      mentions answer prompt
     datasets     dataset
@@ -27,7 +27,7 @@ PLAN = """
     memory       dry_run plan advice
     rollouts     rollout buffer loader packing replay statistics
     rewards
-    training     renamed loop optimization nonfinite interruption validation module resume fits
+    training     renamed loop optimization nonfinite interruption progress validation module resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission journal round datacard
     sft grpo
