@@ -179,14 +179,16 @@ def _discard_output() -> None:
 
 def _nobody_reads() -> bool:
     """Whether the reader of standard output has gone."""
-    import select
-
-    output = select.poll()
-    output.register(sys.stdout.fileno(), 0)  # errors are told unasked
-    return bool(output.poll(0))
+    try:
+        sys.stdout.flush()  # what could not be written is still held, and fails again
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _run(argv: list[str]) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file of another encoding than UTF-8, as on Windows
     if not argv or argv[0] in _HELP or argv == ["help"]:
         print(_help())
         return 0

@@ -149,7 +149,7 @@ class Loop(Fits):
             if "score" not in found:
                 raise FEAError("data.test: the test files hold no labels, so the rounds cannot be compared")
             write_atomically(stored, json.dumps(found).encode())
-        scores: dict[str, float] = json.loads(stored.read_text())
+        scores: dict[str, float] = json.loads(stored.read_text(encoding="utf-8"))
         return scores
 
     def _arguments(self, run: str) -> list[str]:

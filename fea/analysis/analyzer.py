@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from fea.analysis.tables import Result, failure_of, result_of
 from fea.data.example import Example
 from fea.data.images import MOST_PIXELS, check_most_pixels
@@ -23,6 +21,7 @@ from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer
 from fea.rollouts.rollout import ask
+from fea.system.progress import progress
 
 _POOL = 8  # batches that are read ahead and sorted, so that a batch holds images of about one size and little padding
 # Endings of pictures, in small letters: of those that are read, and of those of which a row has to say that they are not.
@@ -133,18 +132,18 @@ class Analyzer:
         sampler = EpochSampler(len(examples), shuffle=False)
         size, trunk = _POOL * batch_size, Trunk()
         loader = Loader(examples, self.policy.encoder, sampler, size, workers, "skip", training=False)
-        with tqdm(total=len(examples), unit=" images", file=sys.stderr) as progress:
+        with progress(len(examples), "images") as advance:
             for start, pool in zip(range(0, len(examples), size), loader, strict=True):
                 names, answers = [example.id for example in examples[start : start + size]], dict[str, Answer]()
                 try:
                     for batch, said in self._answered(pool, batch_size, Generation(max_tokens), trunk):
                         answers |= {prompt.example.id: answer for prompt, answer in zip(batch, said, strict=True)}
-                        progress.update(len(batch))
+                        advance(len(batch))
                 except BaseException:
                     if answers:
                         yield [result_of(name, answers[name]) for name in names if name in answers]
                     raise
-                progress.update(len(names) - len(pool))
+                advance(len(names) - len(pool))
                 yield [
                     result_of(name, answers[name]) if name in answers else failure_of(name, loader.skipped)
                     for name in names

@@ -43,6 +43,7 @@ from fea.training.folder import RunFolder, check_resumable
 from fea.training.interruption import Interruption
 from fea.training.module import FEAModule
 from fea.training.optimization import Optimization
+from fea.training.progress import ProgressLines
 from fea.training.resume import RunKeeper, WholeFiles
 
 _MEASURING = ("validate", "test", "predict")
@@ -224,7 +225,7 @@ def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
                 auto_configure_optimizers=False,
                 seed_everything_default=0,
                 save_config_callback=RunKeeper,
-                trainer_defaults={"callbacks": [Interruption()]},
+                trainer_defaults={"callbacks": [Interruption(), ProgressLines()]},
                 parser_class=Parser,
                 parser_kwargs={"allow_abbrev": False},
                 args=_weights.expanded(arguments, Path(folder)) if arguments[0] in _MEASURING else list(arguments),

@@ -1,15 +1,14 @@
 """`fea review`: people look at written analyses, one at a time, and accept, reject or mend them, on a page of this machine.
 
-The server listens on 127.0.0.1 alone and answers no page of another origin; the page asks no other host for anything. Every
-decision is on the disk before the next face is shown.
+The server listens on 127.0.0.1 alone, answers nobody without the token of the printed address and no page of another origin;
+the page asks no other host for anything. Every decision is on the disk before the next face is shown.
 """
 
 from __future__ import annotations
 
 import getpass
 import re
-import webbrowser
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from fea.errors import FEAError
@@ -46,24 +45,26 @@ def review(
     from fea.review.desk import Desk
     from fea.review.inspection import Inspection
     from fea.web.review import make_app
-    from fea.web.server import listen, serve
+    from fea.web.server import Address, listen, serve, shown
 
-    name, url = _name(reviewer), f"http://127.0.0.1:{port}/"
+    name, address = _name(reviewer), Address(port)
     with listen(port) as listening:
         inspection = Inspection(file, image_root or file.parent, emotion_set(emotions))
         with closing(Desk(inspection, file, name)) as desk:
             left_out = f"; {inspection.left_out} without one are left out" if inspection.left_out else ""
             print(f"{file}: {len(inspection.lines)} lines with an analysis{left_out}", *desk.told(), sep="\n")
-            print(f"{name} reviews at {url} (Ctrl-C ends it; every decision is kept at once)", flush=True)
-            if open_browser:
-                webbrowser.open(url)
-            serve(make_app(desk, port), port, listening)
+            print(f"{name} reviews at {address.url} (Ctrl-C ends it; every decision is kept at once)", flush=True)
+            with shown(address) if open_browser else nullcontext():
+                serve(make_app(desk, address), port, listening)
             print("", *desk.told(), sep="\n")
     return 0
 
 
 def _name(reviewer: str | None) -> str:
-    name = getpass.getuser() if reviewer is None else reviewer
+    try:
+        name = getpass.getuser() if reviewer is None else reviewer
+    except (KeyError, OSError):  # in a container, say; the latter from Python 3.13 on
+        raise FEAError("reviewer: nobody is logged in by a name; give one with --reviewer") from None
     if not re.fullmatch(r"[\w-]+", name):
         raise FEAError(f"reviewer: '{name}' is no plain name; give one of letters, digits, - and _ with --reviewer")
     return name

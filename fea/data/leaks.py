@@ -7,7 +7,6 @@ within 12, while copies (JPEG of quality 85, half or twice the size) stay within
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -15,10 +14,10 @@ from typing import NamedTuple
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fea.data.example import Example
 from fea.data.images import MOST_PIXELS, load_image
+from fea.system.progress import progress
 
 _SIDE = 16  # a hash says which of the 16 x 16 lowest frequencies of an image are above their median
 BITS = _SIDE**2
@@ -47,10 +46,13 @@ def hashes_of(examples: Sequence[Example], most_pixels: int = MOST_PIXELS) -> ND
         FEAError: an image cannot be read.
     """
     place_of = {example.image: example.place for example in reversed(examples)}  # several lines may share an image
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:  # Pillow decodes outside of Python's lock
-        hashed = pool.map(lambda image, place: _hash(image, place, most_pixels), place_of, place_of.values())
-        progress = tqdm(hashed, total=len(place_of), unit=" images", file=sys.stderr)
-        hash_of = dict(zip(place_of, progress, strict=True))
+    hash_of: dict[str, NDArray[np.bool_]] = {}
+    # Pillow decodes outside of Python's lock.
+    with ThreadPoolExecutor(_AT_A_TIME) as pool, progress(len(place_of), "images") as advance:
+        hashes = pool.map(lambda image, place: _hash(image, place, most_pixels), place_of, place_of.values())
+        for image, hashed in zip(place_of, hashes, strict=True):
+            hash_of[image] = hashed
+            advance(1)
     return np.stack([hash_of[example.image] for example in examples])
 
 

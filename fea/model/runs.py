@@ -72,7 +72,7 @@ def find(run: str) -> Path:
     """
     path = Path(run)
     if (path / RESULT).is_file():
-        path /= (path / RESULT).read_text().strip()
+        path /= (path / RESULT).read_text(encoding="utf-8").strip()
     if path.is_file():
         return path
     there = [file for name in ("best", "last") if (file := path / CHECKPOINTS / f"{name}.ckpt").is_file()]

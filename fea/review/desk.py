@@ -13,8 +13,9 @@ from fea.errors import FEAError
 from fea.evaluation.marks import Marked, marked
 from fea.facs import ACTION_UNITS, au_number
 from fea.prompts.answer import parse
-from fea.review.decisions import VERDICTS, Decision, Reviews, summary
+from fea.review.decisions import VERDICTS, Decision, summary
 from fea.review.inspection import Filter, Inspection
+from fea.review.logs import Reviews
 
 REASONS = ("wrong AU", "missed AU", "wrong emotion", "not what the face shows", "bad language", "other")
 UNDECIDED = "undecided"
@@ -121,12 +122,16 @@ class Desk:
         return marked(parse(text, example.emotions), example)
 
     def told(self) -> list[str]:
-        """Counts and agreement of all reviewers, on the lines that the file holds now."""
+        """Counts and agreement of all reviewers, on the lines that the file holds now; or which log cannot be read."""
         places = self.inspection.places
+        try:
+            reviews = self.reviews.read()
+        except FEAError as error:  # another reviewer's: it stands in nobody's way here
+            return [str(error)]
         return summary(
             {
                 reviewer: {key: decision for key, decision in decisions.items() if key in places}
-                for reviewer, decisions in self.reviews.read().items()
+                for reviewer, decisions in reviews.items()
             }
         )
 

@@ -14,7 +14,8 @@ from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1, emotion_match, format_match
 from fea.prompts.answer import parse
-from fea.review.decisions import Decision, Unreviewed, reviews_of
+from fea.review.decisions import Decision, Unreviewed
+from fea.review.logs import reviews_of
 
 
 class ReviewedLine(NamedTuple):

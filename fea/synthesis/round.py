@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,8 +21,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
@@ -39,6 +36,7 @@ from fea.synthesis.checks import failures
 from fea.synthesis.journal import Journal, admitted
 from fea.synthesis.recipe import Pace, Recipe
 from fea.system.processes import count, gathered, rank
+from fea.system.progress import progress
 
 
 def provenance(policy: Policy, recipe: Recipe, round: int) -> dict[str, Any]:
@@ -102,9 +100,7 @@ def run(
         return attempted(policy, prompts, filler, generation, recipe, journal.round, judge)
 
     left = math.ceil(len(examples) / pace.batch_size) - begun
-    with tqdm(
-        total=len(examples), initial=begun * pace.batch_size, unit=" faces", file=sys.stderr, disable=rank() > 0
-    ) as progress:
+    with progress(len(examples), "faces", begun * pace.batch_size, silent=rank() > 0) as advance:
         for _ in range(math.ceil(left / count())):
             if gathered(time.monotonic() > end)[0]:
                 break
@@ -112,7 +108,7 @@ def run(
             outcomes = _outcomes(attempt, policy, faces, prompts, filler, admission)
             for batch in filter(None, gathered(outcomes)):
                 journal.add([_admitted(outcome, admission) for outcome in batch])
-                progress.update(len(batch))
+                advance(len(batch))
             between()
 
 

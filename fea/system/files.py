@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from fea.errors import FEAError
+
 try:
     from fcntl import LOCK_EX, LOCK_NB, lockf
 except ModuleNotFoundError:  # on Windows
@@ -27,7 +29,7 @@ except ModuleNotFoundError:  # on Windows
 else:
 
     def _locked(file: Path) -> Callable[[], object] | None:
-        stream = file.open("a")
+        stream = file.open("ab")
         try:
             # A lock of this process alone: workers that outlive it do not hold it.
             lockf(stream, LOCK_EX | LOCK_NB)
@@ -155,6 +157,14 @@ def common_root(images: Iterable[str], folder: Path) -> Path:
     Args:
         images: paths of the images.
         folder: of the new file.
+
+    Raises:
+        FEAError: no folder holds them all: on Windows they may lie on several drives.
     """
-    common = Path(os.path.commonpath([Path(image).resolve().parent for image in images]))
+    try:
+        common = Path(os.path.commonpath([Path(image).resolve().parent for image in images]))
+    except ValueError:
+        raise FEAError(
+            "the images lie on several drives, and no folder holds them all; copy them to one, or take the drives one by one"
+        ) from None
     return folder.resolve() if common.is_relative_to(folder.resolve()) else common

@@ -54,7 +54,7 @@ class Fits:
         done = self.out / name / _FINISHED
         state = {"arguments": words, "configs": _contents(words)}
         if done.exists():
-            known = json.loads(done.read_text())
+            known = json.loads(done.read_text(encoding="utf-8"))
             if {key: known[key] for key in state} != state:
                 raise FEAError(
                     f"'{self.out / name}' was trained with other settings; choose another 'out', or remove that folder"
@@ -80,7 +80,7 @@ def _contents(words: Sequence[str]) -> dict[str, str]:
 
 def _timed(words: Sequence[str], file: Path) -> float:
     """Runs a command; returns the seconds that it took, with those of earlier parts, which a file remembers."""
-    before, start = float(file.read_text()) if file.exists() else 0.0, time.perf_counter()
+    before, start = float(file.read_text(encoding="utf-8")) if file.exists() else 0.0, time.perf_counter()
     try:
         call(words)
     finally:

@@ -10,19 +10,20 @@ from flask import Flask, Response, jsonify, request
 
 from fea.data.images import load_image
 from fea.review.desk import Desk, Move
-from fea.web.server import guarded
+from fea.web.server import Address, guarded
 
 _LONGEST_SIDE = 1024  # pixels of a face on the page
 
 
-def make_app(desk: Desk, port: int) -> Flask:
+def make_app(desk: Desk, address: Address) -> Flask:
     """The page and what it asks for.
 
     Args:
         desk: of the reviewer.
-        port: that the page is reached at; requests for any other address are refused.
+        address: that the page is reached at.
     """
-    app, alone = guarded(Flask(__name__), port), Lock()
+    app, alone = guarded(Flask(__name__), address), Lock()
+    decoding = Lock()  # a photograph of 100 megapixels takes 300 MB: one at a time, however many are asked for
 
     @app.get("/")
     def page() -> Response:
@@ -30,7 +31,8 @@ def make_app(desk: Desk, port: int) -> Flask:
 
     @app.get("/face/<key>")
     def face(key: str) -> Response:
-        return Response(_picture(desk, key), mimetype="image/png")
+        with decoding:
+            return Response(_picture(desk, key), mimetype="image/png")
 
     @app.get("/start")
     def start() -> Response:

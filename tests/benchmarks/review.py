@@ -37,21 +37,21 @@ new MutationObserver(() => {
 
 
 @contextmanager
-def served(file: Path) -> Iterator[float]:
-    """`fea review`, and the seconds until its page can be asked for."""
+def served(file: Path) -> Iterator[tuple[str, float]]:
+    """`fea review`: its address, and the seconds until its page can be asked for."""
     begun = time.perf_counter()
     words = ["review", str(file), "--reviewer", "benchmark", "--port", str(PORT)]
     process = subprocess.Popen([sys.executable, "-m", "fea", *words], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert any(f":{PORT}/" in line for line in process.stdout)
-    yield time.perf_counter() - begun
+    address = next(word for line in process.stdout for word in line.split() if f":{PORT}/" in word)
+    yield address, time.perf_counter() - begun
     process.kill()
     process.wait()
 
 
-def pressed(page: Page) -> list[float]:
+def pressed(page: Page, address: str) -> list[float]:
     """Milliseconds of each press, one after the other as fast as faces come."""
-    page.goto(f"http://127.0.0.1:{PORT}/")
+    page.goto(address)
     page.wait_for_selector("#picture img")
     page.evaluate(WATCH)
     times: list[float] = []
@@ -87,8 +87,8 @@ def main() -> None:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         print(f"{LINES} lines, {PRESSES} presses, Chromium {chromium.version}, {os.cpu_count()} cores")
         for name in ("nothing decided", "5,000 lines decided by two reviewers"):
-            with served(file) as start:
-                times = pressed(chromium.new_page())
+            with served(file) as (address, start):
+                times = pressed(chromium.new_page(), address)
             low, *_, high = quantiles(times, n=20)
             print(f"| {name} | {median(times):.0f} | {low:.0f} to {high:.0f} | {start:.1f} |")
             half_decided(file)

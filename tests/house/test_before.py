@@ -15,8 +15,9 @@ from fea.data.table import Table, open_jsonl
 from fea.drawn.faces import EMOTIONS
 from fea.iterate import Loop, Stage
 from fea.prompts.answer import parse
-from fea.review.decisions import Decision, OwnLog, Reviews, reviews_of, summary
+from fea.review.decisions import Decision, summary
 from fea.review.inspection import Inspection
+from fea.review.logs import OwnLog, Reviews, reviews_of
 from fea.review.reviewed import read_reviewed
 from fea.synthesis.attempts import Outcome
 from fea.synthesis.datacard import write_datacard

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors advantages losses
-    system       signals children files lines sets processes randomness machine waiting
+    system       signals children files lines sets processes randomness machine waiting progress
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset
@@ -24,11 +24,11 @@ PLAN = """
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout attention sampling network load
     model        cache decoding fsdp policy frozen archive runs checkpoints
-    review       decisions inspection desk reviewed split
+    review       decisions logs inspection desk reviewed split
     memory       dry_run plan advice
     rollouts     rollout values buffer loader packing replay statistics
     rewards
-    training     renamed loop optimization nonfinite interruption validation module folder resume fits
+    training     renamed loop optimization nonfinite interruption progress validation module folder resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
@@ -155,6 +155,7 @@ LIGHT = [
     "model.families",
     "model.config",
     "review.decisions",
+    "review.logs",
     "synthesis.recipe",
     "training.renamed",
     "training.fits",

@@ -17,7 +17,8 @@ from reviewing import Page, number_of, writer  # noqa: F401
 from fea.data.record import key_of
 from fea.errors import FEAError
 from fea.prompts.answer import render
-from fea.review.decisions import Decision, OwnLog, Reviews, agreement, reviews_of, summary
+from fea.review.decisions import Decision, agreement, summary
+from fea.review.logs import OwnLog, Reviews, reviews_of
 
 
 def test_a_decision_is_on_the_disk_when_the_next_line_is_shown(write: Callable[..., Path]) -> None:
@@ -210,7 +211,7 @@ OWN = """
 import sys
 from pathlib import Path
 from fea.errors import FEAError
-from fea.review.decisions import OwnLog
+from fea.review.logs import OwnLog
 try:
     OwnLog(Path(sys.argv[1])).close()
 except FEAError as error:

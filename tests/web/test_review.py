@@ -92,6 +92,8 @@ def test_a_taken_port_is_one_sentence(write: Callable[..., Path], capsys: pytest
 @pytest.mark.parametrize("path", ["/", "/start", "/line?key=&move=here", "/static/review.js"])
 def test_other_names_are_refused(write: Callable[..., Path], host: str, path: str) -> None:
     page = Page(write({}))
+    page.client.get("/", query_string={"token": page.address.token}, base_url="http://localhost:7860")
+    page.client.set_cookie(page.address.cookie, page.address.token, domain=host.partition(":")[0])
     assert page.client.get(path, base_url=f"http://{host}").status_code == 403
     assert page.client.get(path, base_url="http://localhost:7860").status_code == 200
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -51,8 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ports(folder: Path) -> Iterator[Callable[[str, str], int]]:
-    """Starts `fea review` about a file for a reviewer; gives its port when the page can be asked for."""
+def addresses(folder: Path) -> Iterator[Callable[[str, str], str]]:
+    """Starts `fea review` about a file for a reviewer; gives its address when the page can be asked for."""
     running: dict[tuple[str, str], tuple[int, Process]] = {}
     for file, reviewer in (("faces", "anna"), ("faces", "ben"), ("hostile", "anna")):
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -60,22 +61,24 @@ def ports(folder: Path) -> Iterator[Callable[[str, str], int]]:
         words = ["review", f"{folder}/{file}.jsonl", "--reviewer", reviewer, "--port", str(port)]
         running[file, reviewer] = (port, start(words, HF_DATASETS_CACHE=str(folder / "cache")))
 
-    def port(file: str, reviewer: str) -> int:
-        number, process = running[file, reviewer]
-        assert process.until(f"http://127.0.0.1:{number}/"), process.said()
-        return number
-
-    yield port
+    yield lambda file, reviewer: address(*running[file, reviewer])
     for _, process in running.values():
         process.kill()
         process.wait()
 
 
-def open_page(browser: Browser, port: int) -> tuple[Page, list[str]]:
+def address(port: int, process: Process) -> str:
+    """What a server has printed, once it has: where its page is, and the token that lets one in."""
+    assert process.until("(Ctrl-C ends it"), process.said()
+    (found,) = re.findall(rf"http://127\.0\.0\.1:{port}/\?token=[\w-]+", process.said()[0])
+    return str(found)
+
+
+def open_page(browser: Browser, address: str) -> tuple[Page, list[str]]:
     """The page of a server, and everything that it will ask for."""
     page, asked = browser.new_page(viewport={"width": 1366, "height": 768}), []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"http://127.0.0.1:{port}/")
+    page.goto(address)
     return page, asked
 
 
@@ -90,10 +93,10 @@ def kept(folder: Path, reviewer: str) -> list[tuple[str, str, str, str]]:
     return [tuple(json.loads(line)[name] for name in ("key", "verdict", "reason", "text")) for line in lines]  # type: ignore[misc]
 
 
-def test_two_reviewers_by_keys(browser: Browser, folder: Path, ports: Callable[[str, str], int]) -> None:
+def test_two_reviewers_by_keys(browser: Browser, folder: Path, addresses: Callable[[str, str], str]) -> None:
     records = [json.loads(line) for line in (folder / "faces.jsonl").read_text().splitlines()]
     keys = [key_of(record) for record in records]
-    page, asked = open_page(browser, ports("faces", "anna"))
+    page, asked = open_page(browser, addresses("faces", "anna"))
     face(page, "face-5-0")
     page.keyboard.down("a")
     face(page, "face-5-1")
@@ -150,7 +153,7 @@ def test_two_reviewers_by_keys(browser: Browser, folder: Path, ports: Callable[[
     expect(page.locator("#analysis")).to_have_text(text)
 
     # Ben decides apart, and both see how far they agree. On 3 lines: agreed 2/3, by chance 2/3 1/3 + 1/3 2/3 = 4/9.
-    other, asked_too = open_page(browser, ports("faces", "ben"))
+    other, asked_too = open_page(browser, addresses("faces", "ben"))
     for number, key in enumerate("ars"):
         face(other, f"face-5-{number}")
         expect(other.locator("#verdict")).to_be_empty()
@@ -174,8 +177,8 @@ def test_two_reviewers_by_keys(browser: Browser, folder: Path, ports: Callable[[
     other.close()
 
 
-def test_hostile_texts_are_shown_as_text(browser: Browser, ports: Callable[[str, str], int]) -> None:
-    page, asked = open_page(browser, ports("hostile", "anna"))
+def test_hostile_texts_are_shown_as_text(browser: Browser, addresses: Callable[[str, str], str]) -> None:
+    page, asked = open_page(browser, addresses("hostile", "anna"))
     face(page, "<b>1</b>")
     expect(page.locator("#analysis")).to_contain_text('<script>document.title="broken"</script> & <b>AU1</b>')
     expect(page.locator("#question")).to_have_text("<i>Why?</i>")
@@ -208,13 +211,34 @@ def test_hostile_texts_are_shown_as_text(browser: Browser, ports: Callable[[str,
     page.close()
 
 
+def test_the_token_opens_the_page_and_leaves_the_address(
+    browser: Browser, addresses: Callable[[str, str], str]
+) -> None:
+    opening = addresses("hostile", "anna")
+    port = urlsplit(opening).port
+    fresh = browser.new_context()
+    page = fresh.new_page()
+    page.goto(f"http://127.0.0.1:{port}/")
+    expect(page.locator("body")).to_contain_text("it ends in a token that lets you in")
+    # From another page, as a terminal in the browser is one.
+    page.goto(f"data:text/html,<a href='{opening}'>here</a>")
+    page.click("a")
+    face(page, "<b>1</b>")
+    assert "token" not in page.url
+    assert page.evaluate("document.cookie") == ""
+    page.reload()
+    face(page, "<b>1</b>")
+    (cookie,) = fresh.cookies()
+    assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == (f"fea-{port}", True, "Strict")
+    fresh.close()
+
+
 def test_ctrl_c_ends_it_with_what_was_decided(folder: Path, browser: Browser) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     words = ["review", f"{folder}/hostile.jsonl", "--reviewer", "eve", "--port", str(port)]
     process = start(words, HF_DATASETS_CACHE=str(folder / "cache"))
-    assert process.until(f"http://127.0.0.1:{port}/"), process.said()
-    page, _ = open_page(browser, port)
+    page, _ = open_page(browser, address(port, process))
     face(page, "<b>1</b>")
     page.keyboard.press("a")
     expect(page.locator("#picture")).to_contain_text("does not exist")
