@@ -17,9 +17,8 @@ from fea.rollouts.loader import RolloutCallback
 from fea.rollouts.rollout import Rollout
 from fea.system.processes import gathered
 
-_READABLE = (
-    0.75  # share of answers with thinking and an emotion from which on a policy has to look: first it learns to write
-)
+# Share of answers with thinking and an emotion from which on a policy has to look: first it learns to write.
+_READABLE = 0.75
 _SURE = 2.0  # standard deviations below the line
 _PATIENCE = 5  # windows after which a policy has to earn more than one answer to all: a poor one gets there on its way
 _TITLES = {"au": "claimed Action Units", "emotion": "answered emotions"}

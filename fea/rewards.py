@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 Region = Literal["all", "think", "answer"]
 
-_TRIED = (
-    64  # other faces that a reward is asked about which says nothing of the first ones: a label in 20 is found then
-)
+# Other faces that a reward is asked about which says nothing of the first ones: a label in 20 is found then.
+_TRIED = 64
 
 
 class RewardCallback(Callback):
@@ -49,9 +48,6 @@ class RewardCallback(Callback):
         timeout: seconds that one call of `reward` may take, or one of a `rewards` of your own; null for any. If it takes
             longer, all answers about the face, or all of the rollout, count as unknown, as if it had returned None;
             `reward/NAME_late` counts these faces.
-
-    Attributes:
-        late: faces of the latest rollout for which it took longer.
     """
 
     # For a class of the user's own that does not call this constructor.
@@ -59,7 +55,7 @@ class RewardCallback(Callback):
     name: str = ""
     region: Region = "all"
     patience: Patience | None = None
-    late = 0
+    late = 0  # faces of the latest rollout for which it took longer
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -26,26 +26,10 @@ from fea.system.progress import progress
 _POOL = 8  # batches that are read ahead and sorted, so that a batch holds images of about one size and little padding
 # Endings of pictures, in small letters: of those that are read, and of those of which a row has to say that they are not.
 _READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif"}
-_UNREAD = {
-    *(
-        ".heic",
-        ".heif",
-        ".hif",
-        ".jp2",
-        ".j2k",
-        ".jpf",
-        ".jxl",
-        ".psd",
-        ".svg",
-        ".tga",
-        ".ico",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-    ),
-    *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".eps", ".exr", ".hdr", ".qoi"),
-}
+_OTHERS = (
+    "heic heif hif jp2 j2k jpf jxl psd svg tga ico ppm pgm pbm pnm eps exr hdr qoi dng raw cr2 cr3 nef arw raf orf rw2"
+)
+_UNREAD = {f".{ending}" for ending in _OTHERS.split()}
 
 
 class Analyzer:

@@ -29,15 +29,15 @@ from fea.training.optimization import Optimization
 ROOT = Path(__file__).parents[2]
 
 CALLBACKS: dict[type, int] = {
-    fea.callbacks.AUReward: 3,
-    fea.callbacks.EmotionReward: 3,
-    fea.callbacks.FormatReward: 3,
+    fea.callbacks.AUReward: 5,
+    fea.callbacks.EmotionReward: 4,
+    fea.callbacks.FormatReward: 4,
     fea.callbacks.RewardGap: 0,
     fea.callbacks.SampleTable: 2,
     fea.callbacks.AnswerWriter: 1,
     fea.callbacks.SelfCheck: 1,
     fea.callbacks.Synthesis: 8,
-    fea.callbacks.Watch: 6,
+    fea.callbacks.Watch: 7,
 }
 # How many settings each class has: a new one is a decision, not an accident.
 KNOBS: dict[type, int] = {
@@ -45,7 +45,7 @@ KNOBS: dict[type, int] = {
     GRPOModule: 10,
     Objective: 6,
     TowerModule: 4,
-    FEADataModule: 13,
+    FEADataModule: 14,
     RenderedFaces: 11,
     Source: 5,
     PolicyConfig: 13,
