@@ -101,7 +101,7 @@ class CLI(LightningCLI):
         if settings.get("overwrite") and settings.resume:
             raise FEAError("overwrite: it moves the run aside that --resume goes on with; give one of them")
         if not settings.ckpt_path and self.subcommand != "fit":
-            raise _weights.refusal(str(self.subcommand), settings.model.init_args.init_from)
+            raise _weights.refusal(str(self.subcommand), settings.get("model.init_args.init_from"))
         words = _weights.WORDS if self.subcommand == "fit" else (*_weights.WORDS, _weights.START)
         if settings.ckpt_path and settings.ckpt_path not in words:
             Stored.of(read(Path(settings.ckpt_path)), settings.ckpt_path)
@@ -151,7 +151,8 @@ class CLI(LightningCLI):
             folder.check(settings.resume, found)
         if self.trainer.is_global_zero:
             if settings.overwrite:
-                read_by = [str(found), *_strings(self.config[self.subcommand])]
+                given = self.config[self.subcommand]
+                read_by = [str(found), *_strings([given.model, given.data])]
                 folder.move_aside([Path(text) for text in read_by if os.path.exists(text)])
             self.lock = folder.claim()
         settings["ckpt_path"] = found and str(found)

@@ -144,10 +144,13 @@ def test_a_second_fit_in_the_folder_is_refused_and_leaves_all_as_it_was(used: Pa
     assert contents(used) == before
 
 
-def test_overwrite_moves_the_old_run_aside_to_a_name_that_is_free(used: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_overwrite_moves_the_old_run_aside_to_a_name_that_is_free(
+    used: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     before = contents(used)
     used.with_name("run.old-1").touch()
+    monkeypatch.chdir(used.parent)  # where the name of the run is a path, too
     fit("sft", used, trainer__max_steps=1, overwrite=True)
     assert contents(used.with_name("run.old-2")) == before
     assert f"what was in '{used}' is in '{used}.old-2' now" in caplog.text
