@@ -122,6 +122,15 @@ BAD: dict[str, tuple[list[str], str]] = {
     "misspelt key of a source": (
         sft("--data.train=[{fil: faces/faces.jsonl}]"), "there is no setting 'data.train.fil'; did you mean 'file'?",
     ),
+    "setting of a file": (
+        sft("--data.image_folder=faces"), "there is no setting 'data.image_folder'; give it with its file: --data.train '",
+    ),
+    "name of another tool": (
+        sft("--data.train=[{image_dir: faces}]"), "there is no setting 'data.train.image_dir'; did you mean 'image_root'?",
+    ),
+    "word that YAML takes for no": (
+        sft("--data.emotions=[no, happy]"), "emotions: expected str, found 'False'; YAML takes no, yes, on, off and null",
+    ),
     "number expected": (sft("--data.batch_size=many"), "data.batch_size: expected int, found 'many'"),
     "choice expected": (
         grpo("--model.objective.normalizer=ppo"),

@@ -15,6 +15,10 @@ _NO_CLASS = re.compile(r"has no attribute|No module named")
 _NO_KIND = re.compile(r"does not correspond to a subclass of (\w+)")
 _WRONG = re.compile(r"Expected an? (?!<class 'NoneType'>|path)(.+?)(?:\. Got value: .*)?$")
 _VALUE = re.compile(r"Got value: (.+)|val='([^']*)'|Given value: (.+)")
+_YAML_WORDS = ("True", "False", "None")
+_OF_A_FILE = ("image_root", "wrap", "weight")
+# What other tools call the folder of the images.
+_ELSEWHERE = dict.fromkeys(("image_folder", "images_folder", "image_dir", "img_dir", "media_dir"), "image_root")
 _REQUIRED = re.compile(r"arguments are required: (.+)")
 
 
@@ -41,7 +45,11 @@ def sentence(message: str, names: Collection[str], help: str) -> str:
             return f"{place}: '{_value(message)}' is no {found[1]}"
     wanted = {found[1]: place for text, place, _ in read if (found := _WRONG.match(text))}
     if wanted:
-        return f"{next(iter(wanted.values()))}: expected {' or '.join(map(_type, wanted))}, found '{_value(message)}'"
+        value = _value(message)
+        quotes = "; YAML takes no, yes, on, off and null for other things than words: put them in quotes"
+        return f"{next(iter(wanted.values()))}: expected {' or '.join(map(_type, wanted))}, found '{value}'" + (
+            quotes if value in _YAML_WORDS and any("str" in kind for kind in wanted) else ""
+        )
     for (head, *_), (reason, place, _) in pairwise(read):
         if head == "Errors:":  # the module that holds a class fails by itself
             return f"{place}: cannot load '{_value(message)}' ({reason}); mend it"
@@ -72,7 +80,11 @@ def _unknown(setting: str, names: Collection[str], help: str) -> str:
     if first in known and rest:
         known = {"init_args"} | {part for name in names for part in name.split(".")[1:]}
         wrong = next((part for part in rest if part not in known), rest[-1])
-    near = difflib.get_close_matches(wrong, known, 1)
+    near = [_ELSEWHERE[wrong]] if _ELSEWHERE.get(wrong) in known else difflib.get_close_matches(wrong, known, 1)
+    if first == "data" and near and near[0] in _OF_A_FILE and len(rest) == 1:
+        return (
+            f"there is no setting '{setting}'; give it with its file: --data.train '[{{file: FILE, {near[0]}: ...}}]'"
+        )
     return f"there is no setting '{setting}'; " + (f"did you mean '{near[0]}'?" if near else help)
 
 

@@ -229,7 +229,7 @@ def test_a_damaged_copy_is_made_again(tmp_path: Path, kind: str, damage: str) ->
     content = copy.read_bytes()
     middle = len(content) // 2
     new = {
-        "overwritten": content[:middle] + bytes(40) + content[middle + 40 :],
+        "overwritten": content.replace(b"n1", b"n7") if kind == "arrow" else content[:middle] + content[:-middle],
         "emptied": b"",
         "cut": content[:middle],
         "another": b'[{"state": 1}]',
