@@ -22,6 +22,7 @@ from fea.evaluation.scores import has_thinking
 from fea.prompts.answer import Answer
 
 _FACES = 256  # that are compared with each other: enough to tell 0.02 from nothing, and 0.1 s of work
+_FEWEST = 20  # faces: of fewer the doubt itself is in doubt
 
 
 class Said(NamedTuple):
@@ -88,12 +89,12 @@ def said(example: Example, answers: Sequence[Answer]) -> Said:
 
 
 def claims(faces: Sequence[Said]) -> Look | None:
-    """How far the claimed units depend on the face, by their F1; None if looking could gain nothing."""
+    """How far the claimed units depend on the face, by their F1; None if looking could gain nothing, or of few faces."""
     return _together([_claims(group) for group in _groups([face for face in faces if face.coded])])
 
 
 def emotions(faces: Sequence[Said]) -> Look | None:
-    """How far the answered emotions depend on the face, by their accuracy; None if looking could gain nothing."""
+    """How far the answered emotions depend on the face, by their accuracy; None as for `claims`."""
     return _together([_emotions(group) for group in _groups([face for face in faces if face.labels])])
 
 
@@ -154,7 +155,7 @@ def _groups(faces: Sequence[Said]) -> list[list[Said]]:
 def _together(looks: Sequence[tuple[int, Look]]) -> Look | None:
     """Means over the faces of all data sets."""
     total = sum(faces for faces, _ in looks)
-    if not total:
+    if total < _FEWEST:
         return None
     here, elsewhere, constant, gain = (sum(faces * look[n] for faces, look in looks) / total for n in range(4))
     error = math.sqrt(sum((faces * look.error) ** 2 for faces, look in looks)) / total

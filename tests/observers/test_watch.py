@@ -85,16 +85,16 @@ def read(text: str) -> Answer:
     return parse(text, EMOTIONS)
 
 
-def rollout_of(policy: Policy, rng: np.random.Generator, readable: float = 1.0) -> Rollout:
+def rollout_of(policy: Policy, rng: np.random.Generator, readable: float = 1.0, faces: int = FACES) -> Rollout:
     """A rollout of a policy; some of its answers cannot be read."""
-    faces = [drawn(rng) for _ in range(FACES)]
+    shown = [drawn(rng) for _ in range(faces)]
     texts = [
-        text_of(*policy(face, rng)) if rng.random() < readable else "<think>The" for face in faces for _ in range(GROUP)
+        text_of(*policy(face, rng)) if rng.random() < readable else "<think>The" for face in shown for _ in range(GROUP)
     ]
     answers = [read(text) for text in texts]
     mask = torch.ones(len(texts), 20, dtype=torch.long)
     completions = SimpleNamespace(mask=mask, logps=-1.0 * mask, truncated=torch.zeros(len(texts)), texts=texts)
-    return Rollout([SimpleNamespace(example=face) for face in faces], GROUP, completions, answers)  # type: ignore[arg-type]
+    return Rollout([SimpleNamespace(example=face) for face in shown], GROUP, completions, answers)  # type: ignore[arg-type]
 
 
 def told(watching: Watch, policy: Policy, seed: int, **options: float) -> dict[str, int]:
@@ -170,6 +170,31 @@ def test_it_is_told_in_words_and_in_the_log() -> None:
     assert abs(logged["watch/emotion_look"]) < 0.05
 
 
+def test_the_faces_of_all_processes_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process has fourteen faces, the second one seven."""
+    rng, trainer = np.random.default_rng(0), SimpleNamespace(global_step=0)
+    policy, whole, first = HONEST["often right"], Watch(window=1), Watch(window=1)
+    parts = [rollout_of(policy, rng, faces=faces) for faces in (14, 7)]
+    tensors = {
+        name: torch.cat([getattr(p.completions, name) for p in parts]) for name in ("mask", "logps", "truncated")
+    }
+    joined = (
+        [*parts[0].prompts, *parts[1].prompts],
+        GROUP,
+        SimpleNamespace(**tensors),
+        parts[0].answers + parts[1].answers,
+    )
+    whole.on_rollout(trainer, None, Rollout(*joined), {})  # type: ignore[arg-type]
+
+    other: list[Any] = []
+    monkeypatch.setattr("fea.callbacks.watch.gathered", lambda own: other.append(own) or [own])
+    Watch(window=1).on_rollout(trainer, None, parts[1], {})  # type: ignore[arg-type]
+    monkeypatch.setattr("fea.callbacks.watch.gathered", lambda own: [own, *other])
+    first.on_rollout(trainer, None, parts[0], {})  # type: ignore[arg-type]
+    assert first.state_dict() == whole.state_dict()
+    assert len(first.said[0]) == 21
+
+
 # --- the measure ---
 
 
@@ -235,11 +260,11 @@ def test_what_the_data_set_gives_away_is_not_taken_for_looking() -> None:
     )  # there is nothing to tell apart
 
 
-@pytest.mark.parametrize("faces", [0, 1])
+@pytest.mark.parametrize("faces", [0, 1, 19])
 def test_of_too_few_faces_nothing_is_said(faces: int) -> None:
     found = said_of(POPULATION[:faces], [frozenset({1})] * faces, ["fear"] * faces)
     assert looking.claims(found) is None
     assert looking.emotions(found) is None
-    unknown = [face._replace(coded=[], labels=[]) for face in said_of(POPULATION[:9], [frozenset()] * 9, ["fear"] * 9)]
+    unknown = [face._replace(coded=[], labels=[]) for face in said_of(POPULATION[:40], [COMMON] * 40, ["fear"] * 40)]
     assert looking.claims(unknown) is None
     assert looking.emotions(unknown) is None
