@@ -18,7 +18,7 @@ from fea.cli import main
 from fea.errors import FEAError
 from fea.iterate import _report, check_places
 from fea.model.checkpoints import stored
-from fea.training.fits import options
+from fea.training.fits import Fits, options
 
 CALLBACKS = [
     {"class_path": "fea.callbacks.FormatReward"},
@@ -179,8 +179,11 @@ def test_files_of_somebody_else_are_left_alone(tmp_path: Path, name: str, own: l
         assert (tmp_path / name).read_text() == text
 
 
-def test_a_place_is_tried_before_the_first_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_place_is_tried_before_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
+    monkeypatch.setattr(Fits, "fit", lambda *_: pytest.fail("begun"))
     for words in (["iterate", "--sft.configs=[a]", "--grpo.configs=[b]"], ["demo", "--quick"]):
         assert main([*words, "--out", str(tmp_path / "file" / "out")]) == 2
         assert "a part of the path is a file and no folder; check the path" in capsys.readouterr().err

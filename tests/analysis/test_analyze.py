@@ -299,7 +299,7 @@ def test_answers_so_far_are_kept(
     capsys: pytest.CaptureFixture[str],
     older: bool,
 ) -> None:
-    true, out, asked = ask, tmp_path / "answers.csv", iter(range(3))
+    true, out, asked = ask, tmp_path / "answers.csv", iter(range(4))
 
     def fails(*arguments: Any, **options: Any) -> Any:
         if next(asked, None) is None:
@@ -310,13 +310,15 @@ def test_answers_so_far_are_kept(
         out.write_text(to_csv([]))
     monkeypatch.setattr(analyzing, "ask", fails)
     monkeypatch.setattr(analyzing, "_POOL", 2)
-    files = [str(images / name) for name in ("a.png", "B.JPG", "c.png", "a.png", "B.JPG", "a.png")]
+    names = ["a.png", "B.JPG", "c.png", "a.png", "B.JPG", "d.png"]
+    shutil.copy(images / "a.png", images / "d.png")
+    files = [str(images / name) for name in names]
     with pytest.raises(RuntimeError, match="out of memory"):
         analyze(files, model=str(run), out=str(out), batch_size=1, max_tokens=2)
     place = tmp_path / "answers.csv.part" if older else out
     with place.open(newline="") as file:
-        assert [Path(row["image"]).name for row in csv.DictReader(file)] == ["a.png", "B.JPG", "c.png", "a.png"]
-    assert f"note: the 4 answers so far are in '{place}'\n" in capsys.readouterr().err
+        assert [Path(row["image"]).name for row in csv.DictReader(file)] == names[:5]
+    assert f"note: the 5 answers so far are in '{place}'\n" in capsys.readouterr().err
     assert not older or out.read_text() == to_csv([])
 
 

@@ -197,6 +197,9 @@ BY_HAND: dict[str, tuple[str, Callable[[list[Any]], list[Any]], str]] = {
     "all deleted": ("s.jsonl", lambda lines: [], "does not hold the 3 lines"),
     "two exchanged": ("s.jsonl", lambda lines: lines[::-1], "does not hold the 3 lines"),
     "one of a user added": ("s.jsonl", lambda lines: [*lines, {"id": "mine"}], "line 4: it says nothing of its origin"),
+    "one without an origin": (
+        "s.jsonl", lambda lines: [*lines, {"id": "x", "description": "", "meta_info": {}}], "line 4: it says nothing of its",
+    ),
     "a description taken out": ("s.jsonl", lambda lines: [{**lines[0], "description": 1}, *lines[1:]], "line 1: it says"),
     "a face deleted": ("s.jsonl.tried", lambda lines: [*lines[:2], *lines[3:]], "lacks lines of a batch, so it was changed"),
     "a batch deleted": ("s.jsonl.tried", lambda lines: [lines[0], *lines[3:]], "lacks lines of a batch"),

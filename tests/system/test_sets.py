@@ -116,12 +116,14 @@ def test_what_was_moved_of_a_set_is_taken_away_and_nothing_else(tmp_path: Path, 
     assert contents(tmp_path) == {**mine, **(NEW if moment == 3 else {})}
 
 
-def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
+def test_what_another_process_is_writing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with together(tmp_path, "index") as part:
-        (part / "index").write_text("new")
-        recover(tmp_path, "index", ("index",))
-        write(tmp_path / "other")
-    assert contents(tmp_path)["index"] == "new"
+        (part / "index").write_text("first")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", os.getppid)
+            write(tmp_path)
+            recover(tmp_path, "index", ("index",))
+    assert contents(tmp_path) == {**NEW, "index": "first"}
 
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path, dead: None) -> None:
