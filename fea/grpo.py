@@ -41,6 +41,7 @@ from fea.rollouts.loader import RolloutCallback, RolloutLoader
 from fea.rollouts.packing import Packing
 from fea.rollouts.replay import Replay
 from fea.rollouts.rollout import Rollout, Scores, ask
+from fea.system.processes import total
 from fea.training.module import FEAModule
 from fea.training.optimization import Optimization
 
@@ -109,7 +110,7 @@ class GRPOModule(FEAModule):
             old_logps=old_logps,
             ref_logps=ref_logps,
             packs=packs,
-            signal=self.packing.signal(lessons_N, self.total),
+            signal=self.packing.signal(lessons_N, total),
             metrics=statistics.report(rollout, scores, advantages_NT, self.data.all_emotions, self.clock),
         )
 
@@ -150,7 +151,7 @@ class GRPOModule(FEAModule):
         mask_NT, truncated_N = rollout.completions.mask, rollout.completions.truncated
         counted_NT = mask_NT * ~truncated_N[:, None] if self.objective.mask_truncated else mask_NT
         limit, processes = self.generation.max_tokens, self.trainer.world_size
-        return self.packing.weights(counted_NT, self.objective.normalizer, limit, self.total, processes)
+        return self.packing.weights(counted_NT, self.objective.normalizer, limit, total, processes)
 
     def _packs(self, rollout: Rollout, advantages_NT: Tensor) -> list[list[int]]:
         """Group numbers of each pack. Without a KL term a group whose completions all score the same is dropped."""
@@ -202,7 +203,7 @@ class GRPOModule(FEAModule):
             loss = loss + goal.beta * (watched["kl"] * pack.weights).sum()
         if pack.replay:
             loss = loss + self.sft_weight * self._replayed(pack)
-        self._log(statistics.update_numbers(loss, policy, watched, pack, self.total) | pack.metrics, pack)
+        self._log(statistics.update_numbers(loss, policy, watched, pack, total) | pack.metrics, pack)
         # Lightning divides by the accumulation, and data parallelism averages over processes.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
@@ -210,7 +211,7 @@ class GRPOModule(FEAModule):
         """This pack's part of the mean cross-entropy over the replayed analyses of an optimizer step, in nats per token."""
         ids, mask = targets(pack.replay)
         loss = losses.mean_nll(self.policy.logps(pack.replay, ids, mask)[0], mask)
-        self.log("train/replay_loss", self.total(loss) / self.trainer.world_size, batch_size=len(pack.replay))
+        self.log("train/replay_loss", total(loss) / self.trainer.world_size, batch_size=len(pack.replay))
         return loss / (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def _log(self, values: Mapping[str, Tensor | float], pack: Pack) -> None:

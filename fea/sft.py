@@ -10,6 +10,7 @@ from fea.data.prompt import Prompt, targets
 from fea.losses import mean_nll
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation
+from fea.system.processes import total
 from fea.training.module import FEAModule
 from fea.training.optimization import Optimization
 
@@ -47,7 +48,7 @@ class SFTModule(FEAModule):
         logps, entropies = self.policy.logps(batch, ids, mask)
         loss = mean_nll(logps, mask)
         sums = torch.stack([loss * len(batch), entropies.sum(), mask.sum(), mask.new_tensor(len(batch))])
-        losses, entropy, tokens, analyses = self.total(sums)
+        losses, entropy, tokens, analyses = total(sums)
         self.log("train/loss", losses / analyses, prog_bar=True, batch_size=len(batch))
         self.log("train/entropy", entropy / tokens, batch_size=len(batch))
         return loss

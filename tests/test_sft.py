@@ -58,6 +58,20 @@ def test_accumulation_and_batches_weigh_each_analysis_alike(module: SFTModule, e
     torch.testing.assert_close(whole, (halves[0] + halves[1]) / 2, rtol=1e-5, atol=1e-6)
 
 
+def test_what_two_processes_log_is_the_mean_over_the_analyses_of_both(
+    module: SFTModule, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: dict[str, float] = {}
+    module.log = lambda name, value, **_: logged.update({name: float(value)})  # type: ignore[method-assign]
+    batch = [module.encode_training(example) for example in examples[:4]]
+    module.training_step(batch, 0)
+    whole, sums = logged.copy(), list[torch.Tensor]()
+    monkeypatch.setattr("fea.sft.total", lambda own: sums.append(own.detach()) or torch.stack(sums).sum(dim=0))
+    module.training_step(batch[:3], 0)
+    module.training_step(batch[3:], 0)
+    assert logged == pytest.approx(whole, rel=1e-5)
+
+
 def test_analyses_are_learned_and_the_tower_stays_as_it_is(tmp_path: Path) -> None:
     common = {"model__optimization__lr": 1e-2, "data__num_workers": 0}
     start = fit("sft", tmp_path / "start", trainer__max_steps=0, **common).model

@@ -1,10 +1,11 @@
-"""What the processes of a run tell each other as plain values; one alone tells itself."""
+"""What the processes of a run tell each other as plain values and sums; one alone tells itself."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
 import torch.distributed as dist
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -26,6 +27,14 @@ def gathered(value: T) -> list[T]:
     values: list[T | None] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values  # type: ignore[return-value]
+
+
+def total(value: Tensor) -> Tensor:
+    """Sum of a tensor over all processes, on each of them: what is logged is about all."""
+    added = value.detach().clone()
+    if _several():
+        dist.all_reduce(added)
+    return added
 
 
 def _several() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -143,10 +143,6 @@ class FEAModule(Evaluated):
         if not self.guard.passes(norm, self.global_step, Path(self.trainer.log_dir or ".")):
             self.skip_step()
         self.log("train/skipped", float(self.guard.skipped))
-
-    def total(self, value: Tensor) -> Tensor:
-        """Sum over all processes, each of which calls this: what is logged is about all of them."""
-        return cast(Tensor, self.trainer.strategy.reduce(value.detach().clone(), reduce_op="sum"))
 
     def skip_step(self) -> None:
         """Makes the coming optimizer step do nothing: with zeros Adam would still move by its momentum."""
