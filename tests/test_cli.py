@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shlex
 import shutil
 import subprocess
@@ -291,6 +292,11 @@ def test_another_pipe_that_breaks_is_a_bug(monkeypatch: pytest.MonkeyPatch, tmp_
         patch.setattr(sys, "stdout", output)
         with pytest.raises(BrokenPipeError):
             main(["demo"])
+
+
+def test_where_one_cannot_ask_it_is_the_output_whose_pipe_broke(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(select, "poll")
+    assert cli._nobody_reads()
 
 
 def test_an_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from conftest import fit_arguments
+from lightning.pytorch.callbacks import ModelCheckpoint
 from processes import run, start_together
 
 from fea.system import progress as system
@@ -84,7 +88,7 @@ def test_on_a_terminal_there_is_the_bar(tmp_path: Path) -> None:
             break
     os.close(ours)
     assert process.wait() == 0
-    assert not spoken(out.decode().replace("\r", "\n"))
+    assert not re.search(f"{TIME} (fit|validation)", out.decode())
     assert b"it/s" in out
 
 
@@ -101,6 +105,15 @@ def test_who_wants_no_bar_gets_no_lines(tmp_path: Path, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert spoken(out) == []
     assert "best checkpoint" not in out  # nothing was validated
+
+
+def test_the_newest_checkpoint_is_not_called_the_best() -> None:
+    newest, best = ModelCheckpoint(monitor="step"), ModelCheckpoint(monitor="val/score")
+    newest.best_model_path = "step7.ckpt"
+    trainer: Any = SimpleNamespace(checkpoint_callbacks=[newest, best])
+    assert training._best(trainer) == ""
+    best.best_model_path, best.best_model_score = "best.ckpt", torch.tensor(0.5)
+    assert training._best(trainer) == "best checkpoint: best.ckpt (val/score 0.5)"
 
 
 def test_work_without_a_step_says_a_line_too(
