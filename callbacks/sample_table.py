@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from fea.data.images import load_image
+from fea.images.opening import load_image
 from fea.rollouts.loader import RolloutCallback
 from fea.rollouts.rollout import Rollout
 

@@ -19,11 +19,11 @@ from processes import TEST_PATH as TEST_PATH
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.drawn.faces import EMOTIONS, write_faces
 from fea.model.config import PolicyConfig, TinySize
 from fea.model.policy import Policy
+from fea.records.record import Rules
 
 TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / "configs"

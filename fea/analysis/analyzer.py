@@ -9,11 +9,11 @@ from pathlib import Path
 
 from fea.analysis.tables import Result, failure_of, result_of
 from fea.data.example import Example
-from fea.data.images import MOST_PIXELS, check_most_pixels
 from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.facs import Emotions, emotion_set
+from fea.images.opening import MOST_PIXELS, check_most_pixels
 from fea.model.cache import Trunk
 from fea.model.checkpoints import Stored, load_policy
 from fea.model.config import Device

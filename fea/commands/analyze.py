@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fea.data.images import MOST_PIXELS, check_most_pixels
 from fea.errors import FEAError
+from fea.images.opening import MOST_PIXELS, check_most_pixels
 from fea.model.config import Device
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fea.data.image_check import Look
-    from fea.data.record import Record, Rules
+    from fea.records.record import Record, Rules
 
 _SHOWN = 10  # problems of a kind that are listed
 
@@ -18,7 +18,7 @@ class _Tally:
     """Counts over the lines of one file."""
 
     def __init__(self, file: Path, root: Path, rules: Rules) -> None:
-        from fea.data.doubts import Doubts
+        from fea.records.doubts import Doubts
 
         self.file, self.root, self.doubts = file, root, Doubts(rules)
         self.lines = self.kept = self.invalid = self.coded = self.labeled = self.analysed = self.wrapped = (
@@ -90,11 +90,11 @@ def check_file(
     Raises:
         FEAError: there is no such file, or it is of another format.
     """
-    from fea.data.jsonl import read_lines
-    from fea.data.record import Rules
-    from fea.data.unknown import coded_in
     from fea.errors import FEAError
     from fea.facs import emotion_set
+    from fea.records.jsonl import read_lines
+    from fea.records.record import Rules
+    from fea.records.unknown import coded_in
 
     root = image_root or file.parent
     rules = Rules(emotion_set(emotions), "raise", wrap=not as_is).within(root)

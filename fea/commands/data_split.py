@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fea.data.images import MOST_PIXELS, check_most_pixels
+from fea.images.opening import MOST_PIXELS, check_most_pixels
 from fea.review.decisions import Unreviewed
 
 
@@ -46,8 +46,8 @@ def split_file(
         FEAError: an input cannot be read, two reviewers edited a line differently, `out` holds such files, or there is
             nobody to put into the test set.
     """
-    from fea.data.record import Rules
     from fea.facs import emotion_set
+    from fea.records.record import Rules
     from fea.review.reviewed import read_reviewed
     from fea.review.split import check_place, split_lines, told, write_sides
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fea.data.example import Example
-from fea.data.images import MOST_PIXELS, check_most_pixels
-from fea.data.record import OnUnknownLabel, Rules
 from fea.data.source import OnBad
 from fea.errors import FEAError
 from fea.facs import emotion_set
+from fea.images.opening import MOST_PIXELS, check_most_pixels
 from fea.model.config import Device
+from fea.records.record import OnUnknownLabel, Rules
 from fea.synthesis.recipe import Pace, Recipe
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Faces and what is known of them: records, images, batches of prompts, and drawn faces to practice on."""
+"""Faces and what is known of them: tables of records, mixtures of them, and batches of prompts."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from tqdm import tqdm
 
-from fea.data.images import load_image
 from fea.errors import FEAError
+from fea.images.opening import load_image
 from fea.system.files import write_atomically
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fea.data.example import Example
-from fea.data.images import MOST_PIXELS, load_image
+from fea.images.opening import MOST_PIXELS, load_image
 from fea.system.progress import progress
 
 _SIDE = 16  # a hash says which of the 16 x 16 lowest frequencies of an image are above their median

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from fea.data.example import Example
 from fea.data.image_check import look_once
-from fea.data.images import MOST_PIXELS, check_most_pixels
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
 from fea.data.prompt import Prompt
-from fea.data.record import OnUnknownLabel, Rules
 from fea.data.source import OnBad, Source
 from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
 from fea.facs import Emotions, emotion_set
+from fea.images.opening import MOST_PIXELS, check_most_pixels
+from fea.records.record import OnUnknownLabel, Rules
 
 
 class Consumer(Protocol):

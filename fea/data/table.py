@@ -20,15 +20,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fea.data.doubts import Doubts
 from fea.data.example import Example
-from fea.data.formats import expect_lines
-from fea.data.jsonl import read_lines
-from fea.data.record import Record, Rules
 from fea.data.source import OnBad
-from fea.data.unknown import coded_in, coded_of
 from fea.errors import FEAError
 from fea.facs import au_number
+from fea.records.doubts import Doubts
+from fea.records.formats import expect_lines
+from fea.records.jsonl import read_lines
+from fea.records.record import Record, Rules
+from fea.records.unknown import coded_in, coded_of
 from fea.system.files import naming, write_atomically
 
 _VERSION = 4  # of the columns below: older Arrow files are rebuilt

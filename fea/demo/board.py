@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from fea.data.example import Example
-from fea.data.record import Rules
 from fea.data.table import Table, open_jsonl
 from fea.drawn.faces import EMOTIONS, ceiling
 from fea.drawn.wording import analysis, annotate
@@ -20,6 +19,7 @@ from fea.model.cache import Trunk
 from fea.model.checkpoints import load_policy
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse
+from fea.records.record import Rules
 from fea.reports import tables
 from fea.reports.curves import Curve, curves_of
 from fea.reports.page import Face, Page, write_page

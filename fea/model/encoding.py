@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from fea.data.example import Example
-from fea.data.images import MOST_PIXELS, load_image
 from fea.data.prompt import Prompt
+from fea.images.opening import MOST_PIXELS, load_image
 from fea.model.families.family import Family
 from fea.prompts.answer import render
 from fea.prompts.prompt import Knowledge, system_prompt, user_prompt

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fea.data.example import Example
-from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1
 from fea.prompts.answer import parse
+from fea.records.record import Rules
 
 FACETS = ("emotion", "au", "attempt", "revealed")
 UNKNOWN = "unknown"

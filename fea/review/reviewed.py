@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fea.data.example import Example
-from fea.data.jsonl import read_lines
-from fea.data.record import Record, Rules, read_record
 from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.evaluation.scores import au_f1, emotion_match, format_match
 from fea.prompts.answer import parse
+from fea.records.jsonl import read_lines
+from fea.records.record import Record, Rules, read_record
 from fea.review.decisions import Decision, Unreviewed
 from fea.review.logs import reviews_of
 

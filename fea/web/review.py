@@ -8,7 +8,7 @@ from typing import cast
 
 from flask import Flask, Response, jsonify, request
 
-from fea.data.images import load_image
+from fea.images.opening import load_image
 from fea.review.desk import Desk, Move
 from fea.web.server import Address, guarded
 

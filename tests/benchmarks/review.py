@@ -19,8 +19,8 @@ from statistics import median, quantiles
 
 from playwright.sync_api import Page, sync_playwright
 
-from fea.data.record import key_of
 from fea.drawn.faces import write_faces
+from fea.records.record import key_of
 
 LINES, PRESSES, PORT = 10_000, 200, 7861
 

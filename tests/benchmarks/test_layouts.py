@@ -20,12 +20,12 @@ import pytest
 import torch
 from grpo_case import FACE, SIZES
 
-from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.drawn.faces import EMOTIONS, write_faces
 from fea.model.config import LayoutName, PolicyConfig
 from fea.model.layout import lay_out
 from fea.model.policy import Policy
+from fea.records.record import Rules
 
 RUNS = 5
 LAYOUTS: tuple[LayoutName, ...] = ("rows", "group", "tree")

@@ -18,11 +18,11 @@ from grpo_case import FACE
 from torch import Tensor
 
 from fea.data.prompt import Prompt
-from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.drawn.faces import EMOTIONS, write_faces
 from fea.model.config import LayoutName, LoRA, PolicyConfig, TinySize
 from fea.model.policy import Policy
+from fea.records.record import Rules
 
 pytestmark = pytest.mark.benchmark
 

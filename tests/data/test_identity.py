@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fea.data.identity import changed, identity
-from fea.data.record import Rules
 from fea.data.table import Table, open_jsonl
 from fea.drawn.faces import EMOTIONS
+from fea.records.record import Rules
 
 Lines = list[dict[str, Any]]
 

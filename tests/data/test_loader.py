@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 
 from fea.data.example import Example
-from fea.data.images import load_image
 from fea.data.loader import EpochSampler, Loader
 from fea.data.mixture import Examples
 from fea.data.prompt import Prompt
-from fea.data.record import Rules
 from fea.data.source import OnBad
 from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS
+from fea.images.opening import load_image
+from fea.records.record import Rules
 from fea.system.lines import write_jsonl
 
 RULES = Rules(EMOTION_SETS["basic7"])

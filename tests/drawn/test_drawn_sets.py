@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fea.cli import main
-from fea.data.images import load_image
 from fea.drawn import faces
 from fea.drawn.faces import write_faces
 from fea.errors import FEAError
+from fea.images.opening import load_image
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from fea.data.record import Rules
 from fea.data.table import Table, open_jsonl
 from fea.drawn.faces import EMOTIONS
 from fea.iterate import Loop, Stage
 from fea.prompts.answer import parse
+from fea.records.record import Rules
 from fea.review.decisions import Decision, summary
 from fea.review.inspection import Inspection
 from fea.review.logs import OwnLog, Reviews, reviews_of

@@ -17,8 +17,9 @@ PLAN = """
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset
-    data         missing action_units keys image_path example record formats jsonl source unknown doubts table identity mixture
-    data         signatures images image_check prompt loader module leaks strata
+    images       signatures opening
+    records      missing action_units keys image_path record formats jsonl unknown doubts
+    data         example source table identity mixture image_check prompt loader module leaks strata
     drawn        pen drawing wording faces module
     evaluation   scores marks counts looking metrics intervals
     reports      tables curves page
@@ -127,20 +128,11 @@ LIGHT = [
     "facs",
     "prompts",
     "datasets",
+    "images",
+    "records",
     "data.example",
-    "data.missing",
-    "data.action_units",
-    "data.keys",
-    "data.image_path",
-    "data.record",
-    "data.formats",
-    "data.doubts",
     "data.image_check",
-    "data.jsonl",
     "data.source",
-    "data.unknown",
-    "data.signatures",
-    "data.images",
     "evaluation.scores",
     "evaluation.marks",
     "evaluation.counts",

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import nn
 
 from fea.data.example import Example
-from fea.data.images import LONGEST_SIDE
 from fea.data.prompt import Prompt
+from fea.images.opening import LONGEST_SIDE
 from fea.model.config import LayoutName, LoRA, PolicyConfig
 from fea.model.families.family import Family
 from fea.model.families.known import FAMILIES, publisher

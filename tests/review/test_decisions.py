@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from reviewing import Page, number_of, writer  # noqa: F401
 
-from fea.data.record import key_of
 from fea.errors import FEAError
 from fea.prompts.answer import render
+from fea.records.record import key_of
 from fea.review.decisions import Decision, agreement, summary
 from fea.review.logs import OwnLog, Reviews, reviews_of
 

@@ -10,10 +10,10 @@ import pytest
 from reviewing import Page, lines_of, number_of, writer  # noqa: F401
 
 from fea.data import table as tables
-from fea.data.record import key_of
 from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
 from fea.prompts.answer import render
+from fea.records.record import key_of
 from fea.review.inspection import Inspection
 
 

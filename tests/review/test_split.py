@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from fea.cli import main
-from fea.data.record import key_of
 from fea.drawn.faces import write_faces
+from fea.records.record import key_of
 from fea.review import split
 
 Record = dict[str, Any]

@@ -15,11 +15,11 @@ import pytest
 from test_attempts import true_text
 
 from fea.data.prompt import Prompt
-from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.drawn.faces import EMOTIONS
 from fea.errors import FEAError
 from fea.prompts.answer import parse
+from fea.records.record import Rules
 from fea.synthesis.attempts import Outcome
 from fea.synthesis.datacard import check_card, write_datacard
 from fea.synthesis.journal import Journal, admitted, check_place

@@ -15,9 +15,9 @@ from conftest import fit
 from processes import start
 
 from fea.cli import main
-from fea.data.record import Rules
 from fea.data.table import open_jsonl
 from fea.drawn.faces import EMOTIONS, write_faces
+from fea.records.record import Rules
 from fea.synthesis import round
 
 

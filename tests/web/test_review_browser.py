@@ -15,9 +15,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from processes import Process, start
 
-from fea.data.record import key_of
 from fea.drawn.faces import write_faces
 from fea.prompts.answer import render
+from fea.records.record import key_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -12,13 +12,13 @@ import datasets
 import pytest
 from datasets.table import MemoryMappedTable
 
-from fea.data import doubts
 from fea.data import table as tables
-from fea.data.record import Rules, key_of
 from fea.data.source import OnBad
 from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS
+from fea.records import doubts
+from fea.records.record import Rules, key_of
 from fea.system.files import write_atomically
 from fea.system.lines import write_jsonl
 

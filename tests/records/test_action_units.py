@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fea.data.action_units import read_units
 from fea.errors import FEAError
+from fea.records.action_units import read_units
 
 NAN = float("nan")
 

@@ -15,8 +15,8 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from fea.data.signatures import told_by
 from fea.errors import FEAError
+from fea.images.signatures import told_by
 
 # AVIF is missing from some builds of Pillow.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from fea.data.action_units import column_of
-from fea.data.missing import missing
 from fea.errors import FEAError
 from fea.facs import emotion_name
+from fea.records.action_units import column_of
+from fea.records.missing import missing
 
 KEYS = frozenset(
     (

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fea.data.formats import expect_lines, slip
-from fea.data.record import Record, Rules, read_record
 from fea.errors import FEAError
+from fea.records.formats import expect_lines, slip
+from fea.records.record import Record, Rules, read_record
 
 
 def read_lines(file: Path, rules: Rules) -> Iterator[tuple[int, Any, Record | FEAError | None]]:

@@ -14,13 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from fea.data.action_units import read_units, shown, unit
-from fea.data.image_path import image_path
-from fea.data.keys import KEYS, refuse_lost_labels
-from fea.data.missing import missing, unknown
 from fea.errors import FEAError
 from fea.facs import emotion_name
 from fea.prompts.answer import render
+from fea.records.action_units import read_units, shown, unit
+from fea.records.image_path import image_path
+from fea.records.keys import KEYS, refuse_lost_labels
+from fea.records.missing import missing, unknown
 
 OnUnknownLabel = Literal["raise", "unknown"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from fea.data.record import Record
 from fea.datasets.dataset import dataset_of
 from fea.facs import au_number
+from fea.records.record import Record
 
 
 def coded_in(dataset: str, occurring: Iterable[int]) -> frozenset[int]:

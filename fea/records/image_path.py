@@ -10,9 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fea.data.action_units import shown
-from fea.data.keys import named_otherwise
 from fea.errors import FEAError
+from fea.records.action_units import shown
+from fea.records.keys import named_otherwise
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _BYTES = re.compile(

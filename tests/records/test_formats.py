@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fea.data.formats import expect_lines
-from fea.data.jsonl import read_lines
-from fea.data.record import Record, Rules
 from fea.errors import FEAError
+from fea.records.formats import expect_lines
+from fea.records.jsonl import read_lines
+from fea.records.record import Record, Rules
 
 ROW = {"image": "a.png", "labels": ["joy"]}
 LINE = json.dumps(ROW)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from fea.data.missing import missing, unknown
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS, au_code, au_number, plain_word
+from fea.records.missing import missing, unknown
 
 _CANONICAL = frozenset(f"AU{side}{number}" for number in ACTION_UNITS for side in ("", "L", "R"))
 _NUMBER_OF = {unit.name: number for number, unit in ACTION_UNITS.items()}

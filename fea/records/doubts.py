@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from fea.data.keys import KEYS, meant, unread
-from fea.data.missing import missing
-from fea.data.record import Record, Rules, given_labels, has_tags
-from fea.data.unknown import coded_of
 from fea.facs import au_number
 from fea.prompts.answer import parse
+from fea.records.keys import KEYS, meant, unread
+from fea.records.missing import missing
+from fea.records.record import Record, Rules, given_labels, has_tags
+from fea.records.unknown import coded_of
 
 # Analyses that are read; to read one takes a tenth of a millisecond and more, several times what its line takes else.
 MOST_READ = 20_000

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fea.data.record import Record, Rules, key_of, read_record
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS, plain_word
+from fea.records.record import Record, Rules, key_of, read_record
 
 RULES = Rules(EMOTION_SETS["basic7"])
 

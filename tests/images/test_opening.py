@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fea.data import images
 from fea.data.example import Example
-from fea.data.images import FORMATS, MOST_PIXELS, check_most_pixels, load_image, read_image
 from fea.errors import FEAError
+from fea.images import opening as images
+from fea.images.opening import FORMATS, MOST_PIXELS, check_most_pixels, load_image, read_image
 
 UPRIGHT = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
 # How a camera stores an upright picture under each EXIF orientation (tag 274).

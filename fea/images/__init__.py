@@ -1,0 +1,1 @@
+"""Opens every picture of the project."""
