@@ -116,9 +116,7 @@ def write_board(
     page = Page("fea demo", [*_NOTES, *gains], _HEADER, rows, _curves(out, runs), commands, strong, shown)
     write_page(out / PAGE, page)
     folder = out.parent
-    print(
-        f"\nreport: {out / PAGE}\ntry:    fea analyze {folder}/faces/test-*/images/*-00000?.png --model {folder}"
-    )
+    print(f"\nreport: {out / PAGE}\ntry:    fea analyze {folder}/faces/test-*/images/*-00000?.png --model {folder}")
 
 
 def _row(name: str, greedy: Tally, sampled: Tally) -> list[str]:
