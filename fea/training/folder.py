@@ -17,7 +17,7 @@ from fea.errors import FEAError
 from fea.model.archive import opened, read
 from fea.model.checkpoints import Stored
 from fea.model.runs import CHECKPOINTS, RUN, belongs, identity
-from fea.system.files import PART, Lock, lock
+from fea.system.files import PART, Lock, lock, try_place
 
 CONFIG = "config.yaml"
 _WRITTEN = b"# lightning.pytorch=="  # begins every config that a fit has written
@@ -107,7 +107,9 @@ class RunFolder:
 
         Raises:
             FEAError: another run is there.
+            OSError: nothing can be written there.
         """
+        try_place(self.path / CONFIG)
         held = lock(self.path / ".lock")
         if held is None:
             raise FEAError(f"another run is writing into '{self.path}'; wait for its end, or {_OWN}")

@@ -65,7 +65,7 @@ def make_app(desk: Desk, address: Address) -> Flask:
 def _picture(desk: Desk, key: str) -> bytes:
     """A face of the file as PNG."""
     example = desk.example(key)
-    image = load_image(example.image, example.place)
+    image = load_image(example.image, example.place, enough=_LONGEST_SIDE**2)
     image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
