@@ -140,7 +140,9 @@ class Watch(RolloutCallback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on watching."""
+        """Goes on watching; after a run of an earlier release, which kept less, it begins anew."""
+        if "said" not in state:
+            return
         self.rollouts = state["rollouts"]
         self.recent = deque(state["recent"], maxlen=self.window)
         self.said = deque([[Said(*face) for face in faces] for faces in state["said"]], maxlen=self.window)

@@ -126,11 +126,7 @@ def unsaid(file: Path) -> list[int]:
             "webbrowser.open",
             "os.open",
         )
-<<<<<<< HEAD
         words = [word.value for argument in node.args for word in ast.walk(argument) if isinstance(word, ast.Constant)]
-=======
-        words = [word.value for argument in node.args for word in ast.walk(argument) if isinstance(word, ast.Constant)]
->>>>>>> edges
         binary = any("b" in str(word) for word in words)
         if called.endswith((".read_text", ".write_text")) or (opens and not binary):
             found.append(node.lineno)
