@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from tqdm import tqdm
-
 from fea.errors import FEAError
 from fea.images.opening import load_image
 from fea.system.files import write_atomically
+from fea.system.progress import progress
 
 if TYPE_CHECKING:
     from fea.data.table import Table
@@ -67,10 +65,13 @@ def look_at_all(place_of: Mapping[str, str]) -> dict[str, Look]:
     Args:
         place_of: by path, file and line that name it.
     """
-    with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
-        seen = pool.map(look, place_of, place_of.values())
-        progress = tqdm(seen, total=len(place_of), unit=" images", file=sys.stderr, disable=None, leave=False)
-        return dict(zip(place_of, progress, strict=True))
+    # Pillow decodes outside of Python's lock.
+    with ThreadPoolExecutor() as pool, progress(len(place_of), "images") as advance:
+        looks: dict[str, Look] = {}
+        for image, seen in zip(place_of, pool.map(look, place_of, place_of.values()), strict=True):
+            looks[image] = seen
+            advance(1)
+        return looks
 
 
 class Found(NamedTuple):

@@ -116,8 +116,7 @@ class RunKeeper(SaveConfigCallback):
 
 def _compared(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs, as "name: then -> now"."""
-    every = (then.keys() | now.keys()) - {"config", *_ONCE}
-    differing = sorted(name for name in every if then.get(name) != now.get(name))
+    differing = sorted(name for name in then.keys() - {"config", *_ONCE} if not _alike(then[name], now.get(name)))
     for place, names in _PLACE.items():
         for name in names:
             setting = f"{place}.{name}"
@@ -128,6 +127,15 @@ def _compared(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
                     "weights with model.init_from"
                 )
     return [f"{name}: {then.get(name)} -> {now.get(name)}" for name in differing]
+
+
+def _alike(then: Any, now: Any) -> bool:
+    """Whether values are the same; settings that an earlier release did not have are left aside."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return all(_alike(value, now.get(name)) for name, value in then.items())
+    if isinstance(then, list) and isinstance(now, list):
+        return len(then) == len(now) and all(map(_alike, then, now))
+    return bool(then == now)
 
 
 def _compare_data(then: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> None:

@@ -67,6 +67,7 @@ def place(small: Path, tmp_path: Path, faces_file: Path, monkeypatch: pytest.Mon
     (tmp_path / "my_rewards.py").write_text(source[1])
     shutil.copytree(CONFIGS, tmp_path / "configs")
     shutil.copytree(small / "run", tmp_path / "run")
+    shutil.copytree(small / "run", tmp_path / "runs" / "grpo")
     shutil.copytree(faces_file.parent, tmp_path / "faces")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
