@@ -28,6 +28,7 @@ class RenderedFaces(FEADataModule):
         mirror: show half of the training images mirrored.
         seed: of the training faces and of their order.
         train: files to train on beside the drawn faces.
+        predict: files of `fea predict`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class RenderedFaces(FEADataModule):
         mirror: bool = False,
         seed: int = 0,
         train: list[str | Source] | None = None,
+        predict: list[str | Source] | None = None,
     ):
         self.drawn = {
             "train": (Path(folder) / f"{text}-{seed}-{train_faces}", train_faces, seed, text),
@@ -56,6 +58,7 @@ class RenderedFaces(FEADataModule):
             train=[*files["train"], *(train or [])],
             val=files["val"],
             test=files["test"],
+            predict=predict,
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,

@@ -46,7 +46,7 @@ KNOBS: dict[type, int] = {
     Objective: 6,
     TowerModule: 4,
     FEADataModule: 14,
-    RenderedFaces: 11,
+    RenderedFaces: 12,
     Source: 5,
     PolicyConfig: 13,
     LoRA: 3,
