@@ -11,27 +11,14 @@ from fea.facs import plain_word
 _EMPTY = frozenset(("", "nan", "null", "none", "nat", "na", "n/a"))
 
 # Words of label files that name no emotion and no unit: "none of these", "not found", "the coder could not tell".
-_UNKNOWN = _EMPTY | frozenset(
-    (
-        *("nf", "nil", "n.a", "unknown", "uncertain", "unsure", "unclear", "undefined", "undecided", "undetermined"),
-        *(
-            "ambiguous",
-            "missing",
-            "invalid",
-            "unlabeled",
-            "unlabelled",
-            "unannotated",
-            "uncoded",
-            "not found",
-            "not sure",
-        ),
-        *("not available", "not applicable", "not labeled", "not labelled", "not annotated", "not coded"),
-        *("no face", "nonface", "non face", "no label", "cannot tell", "can't tell", "don't know"),
-    )
-)
-_LONGEST = (
-    8  # characters of an empty cell with what may surround its word, as in "<NA>": longer texts are not looked at
-)
+_WORDS = """
+nf, nil, n.a, unknown, uncertain, unsure, unclear, undefined, undecided, undetermined, ambiguous, missing, invalid, unlabeled,
+unlabelled, unannotated, uncoded, not found, not sure, not available, not applicable, not labeled, not labelled, not annotated,
+not coded, no face, nonface, non face, no label, cannot tell, can't tell, don't know
+"""
+_UNKNOWN = _EMPTY | frozenset(word.strip() for word in _WORDS.split(","))
+# Characters of an empty cell with what may surround its word, as in "<NA>": longer texts are not looked at.
+_LONGEST = 8
 
 
 def missing(value: Any) -> bool:
