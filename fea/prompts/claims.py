@@ -17,7 +17,8 @@ from fea.prompts.spotting import Spot
 
 _SENTENCE_END = re.compile(r"(?<!\n[0-9])(?:[.](?!\w)|[!?])|\n")
 _CLAUSE_START = re.compile(
-    r"[;,:]|\b(?:and|(?<!nothing\s)(?<!\ball\s)(?<!everything\s)but|however|although|though|while|whereas|yet|because|since|given|so|(?<!such\s)as(?!\sif)|considering)\b",
+    r"[;,:]|\b(?:and|(?<!nothing\s)(?<!\ball\s)(?<!everything\s)but|however|although|though|while|whereas|yet|because|since|given|so"
+    r"|(?<!such\s)as(?!\sif)|considering)\b",
     re.IGNORECASE,
 )
 _CLAUSE = 300  # characters before a unit that can change what is said of it: more than a clause has
@@ -96,17 +97,18 @@ def judge(text: str, spots: Sequence[Spot]) -> list[tuple[Spot, Verdict]]:
         places = list(_places(text, start, end, list(_settled(text, inside))))
         verdicts = _sentence(places, heading)
         if text[end : end + 1] == "?":
-            answer = _ANSWER.match(text, end + 1)
             asked = len(places) if _ASKS.match(first) else 0 if _LETTER.search(places[-1].until) else 1
-            verdicts[len(places) - asked :] = [_answered(answer[1]) if answer else "supposed"] * asked
+            verdicts[len(places) - asked :] = [_answered(text, end + 1)] * asked
         if _HYPOTHETICAL.search(text, start, end):  # "without AU4 it would be joy" does not take AU4 back
             verdicts = ["supposed" if verdict == "denied" else verdict for verdict in verdicts]
         said += zip((place.spot for place in places), verdicts, strict=True)
     return said
 
 
-def _answered(words: str) -> Verdict:
-    return "denied" if _NEGATIVE.search(words) else "claimed"
+def _answered(text: str, position: int) -> Verdict:
+    """What the words behind a question say of the units that it asks about."""
+    answer = _ANSWER.match(text, position)
+    return "supposed" if answer is None else "denied" if _NEGATIVE.search(answer[1]) else "claimed"
 
 
 def _sentences(text: str, spots: Sequence[Spot]) -> Iterator[tuple[int, int, Sequence[Spot]]]:
@@ -125,9 +127,8 @@ def _settled(text: str, spots: Sequence[Spot]) -> Iterator[Spot]:
     for spot in spots:
         before, after = text[max(0, spot.start - 20) : spot.start], text[spot.end : spot.end + 20]
         if spot.joints[:1] == (",",) and _INSTEAD.search(before) and _ACTS.match(after):
-            cut = (
-                1 if set(spot.joints) != {","} else len(spot.items) - 1
-            )  # "unlike AU12, AU20 and AU5 show", "..., AU20 shows"
+            # "unlike AU12, AU20 and AU5 show", "unlike AU12, AU6, AU20 shows"
+            cut = 1 if set(spot.joints) != {","} else len(spot.items) - 1
             yield Spot(spot.items[:cut], spot.start, spot.items[cut - 1].span[1])
             yield Spot(spot.items[cut:], spot.items[cut].span[0], spot.end)
         else:
@@ -136,9 +137,8 @@ def _settled(text: str, spots: Sequence[Spot]) -> Iterator[Spot]:
 
 def _places(text: str, start: int, end: int, spots: Sequence[Spot]) -> Iterator[_Place]:
     begins = [*(spot.start for spot in spots), end]
-    ticked = (
-        _TICK.search(text, start, begins[0]) is not None
-    )  # "\u2713 AU9 \u2717 AU12": each tick speaks of what follows it
+    # "\u2713 AU9 \u2717 AU12": if one tick stands before a unit, each speaks of what follows it.
+    ticked = _TICK.search(text, start, begins[0]) is not None
     for i, spot in enumerate(spots):
         since = text[(spots[i - 1].end if i else start) : spot.start]
         joined = _JOINED.fullmatch(since) if i else None
@@ -155,9 +155,8 @@ def _sentence(places: Sequence[_Place], heading: Verdict | None) -> list[Verdict
     for i, place in enumerate(places):
         if i and _CORRECTED.fullmatch(place.since):
             said[-1] = "denied"
-        since = (
-            place.since[behind[i - 1][1] :] if i else place.since
-        )  # what was said of the place before is not said of this
+        # What was said of the place before is not said of this one.
+        since = place.since[behind[i - 1][1] :] if i else place.since
         own = _said_before(_clause(since, place.until, first=not i))
         before = own or (before if _carries(places, i) else None)
         heading = own if _HEADING.search(since) else heading
@@ -185,10 +184,8 @@ def _carries(places: Sequence[_Place], i: int) -> bool:
     joint = places[i].joint
     if joint != ",":
         return bool(joint)
-    following = next(
-        (place.joint for place in places[i + 1 : i + 8] if place.joint != ","), ""
-    )  # lists are no longer than that
-    return following in ("or", "nor")
+    ahead = places[i + 1 : i + 8]  # lists are no longer than that
+    return next((place.joint for place in ahead if place.joint != ","), "") in ("or", "nor")
 
 
 def _clause(since: str, until: str, first: bool) -> str:
