@@ -163,7 +163,20 @@ _SYNONYMS: dict[str, str] = {
     "sadness": "sad sorrow sorrowful unhappy grief",
     "surprise": "surprised surprising astonished astonishment amazed amazement",
 }
-_CANONICAL: dict[str, str] = {word: noun for noun, words in _SYNONYMS.items() for word in words.split()}
+# What models say that were taught in other languages: Spanish, French, German, Chinese, Japanese, Korean.
+_TRANSLATIONS: dict[str, str] = {
+    "anger": "ira enojo enfado colère wut ärger 愤怒 生气 憤怒 怒り 분노",
+    "contempt": "desprecio mépris verachtung 轻蔑 蔑视 軽蔑 경멸",
+    "disgust": "asco dégoût ekel 厌恶 恶心 嫌悪 혐오",
+    "fear": "miedo peur angst 恐惧 害怕 恐怖 공포",
+    "happiness": "felicidad alegría joie bonheur freude glück 高兴 快乐 开心 幸福 喜び 행복 기쁨",
+    "neutral": "neutre 中性 平静 中立 중립",
+    "sadness": "tristeza tristesse trauer traurigkeit 悲伤 伤心 难过 悲しみ 슬픔",
+    "surprise": "sorpresa überraschung 惊讶 驚き 놀람",
+}
+_CANONICAL: dict[str, str] = {
+    word: noun for table in (_SYNONYMS, _TRANSLATIONS) for noun, words in table.items() for word in words.split()
+}
 EMOTION_WORDS: dict[str, str] = {**{noun: noun for noun in _SYNONYMS}, **_CANONICAL}  # what may be said, and its noun
 _CORE = re.compile(r"[^\W_](?:.*[^\W_])?", re.DOTALL)  # from the first letter or digit to the last
 _GAPS = re.compile(r"[\s_-]+")

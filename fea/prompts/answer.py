@@ -51,7 +51,7 @@ def parse(text: str, emotions: Collection[str] = (), lenient: bool = False) -> A
     """Reads a text. Never raises, whatever the text.
 
     Tags are read in any case, with blanks inside, as `<thinking>`, without the opening one that a chat template has already
-    written, and without the closing one of a last answer; such texts are not well-formed.
+    written, and without the closing one of the last answer or of the thinking before it; such texts are not well-formed.
 
     Args:
         text: what a model or a person wrote.
@@ -116,8 +116,10 @@ def _blocks(tags: list[_Tag], name: str, end: int) -> list[_Block]:
         elif tag.closes or name == "answer":  # "<answer>joy<answer>": the slash was forgotten
             blocks.append(_Block((opened.start, tag.end), (opened.end, tag.start)))
             opened = None
-    if opened is not None and name == "answer":  # cut off, or never closed
-        blocks.append(_Block((opened.start, end), (opened.end, end)))
+    if opened is not None:  # never closed: an answer is cut off at the end, and thinking ends where the answer begins
+        later = (tag.start for tag in tags if tag.start > opened.start and tag.name != name)
+        ends = end if name == "answer" else next(later, None)
+        blocks += [_Block((opened.start, ends), (opened.end, ends))] if ends is not None else []
     return blocks
 
 

@@ -18,7 +18,7 @@ from fea.prompts.spotting import Spot
 _SENTENCE_END = re.compile(r"(?<!\n[0-9])(?:[.](?!\w)|[!?])|\n")
 _CLAUSE_START = re.compile(
     r"[;,:]|\b(?:and|(?<!nothing\s)(?<!\ball\s)(?<!everything\s)but|however|although|though|while|whereas|yet|because|since|given|so"
-    r"|(?<!such\s)as(?!\sif)|considering)\b",
+    r"|(?<!such\s)(?<!ed\s)(?<!known\s)as(?!\sif)|considering)\b",  # "coded as" goes on
     re.IGNORECASE,
 )
 _CLAUSE = 300  # characters before a unit that can change what is said of it: more than a clause has
@@ -58,10 +58,11 @@ _ANSWER = re.compile(r"[\s)]{0,4}(yes|they\sdo(?:n't)?|it\s(?:is|does)(?:n't)?|n
 _NEGATIVE = re.compile(r"\bno|n't", re.IGNORECASE)
 _HYPOTHETICAL = re.compile(r"\b(?:would|could|might|if|unless)\b", re.IGNORECASE)
 _INSTEAD = re.compile(
-    r"\b(?:unlike|without|rather\sthan|instead\sof|absence\sof|lack\sof|despite\sno|with\sno)\W{0,3}$", re.IGNORECASE
+    r"\b(?:unlike|without|rather\sthan|instead\sof|absence\sof|lack\sof|lacks|despite\sno|with\sno)\W{0,3}$",
+    re.IGNORECASE,
 )
 _ACTS = re.compile(
-    r"\s{1,2}(?:is|are|was|were|ha(?:s|ve)|do(?:es)?|show|mean|suggest|indicate|point|make|look|give|pull|[a-z]{3,12}s)\b",
+    r"\s{1,2}(?!(?:a|an|the|this|his|her|in|on|at|of|to|for|as|by|and|or|nor|with|which|that|here|either|too|alone)\b)[a-z]",
     re.IGNORECASE,
 )
 
@@ -126,7 +127,7 @@ def _settled(text: str, spots: Sequence[Spot]) -> Iterator[Spot]:
     """The places; of "unlike AU12, AU20 pulls" the subject of the verb is no part of what is put aside."""
     for spot in spots:
         before, after = text[max(0, spot.start - 20) : spot.start], text[spot.end : spot.end + 20]
-        if spot.joints[:1] == (",",) and _INSTEAD.search(before) and _ACTS.match(after):
+        if spot.joints and spot.joints[0].startswith(",") and _INSTEAD.search(before) and _ACTS.match(after):
             # "unlike AU12, AU20 and AU5 show", "unlike AU12, AU6, AU20 shows"
             cut = 1 if set(spot.joints) != {","} else len(spot.items) - 1
             yield Spot(spot.items[:cut], spot.start, spot.items[cut - 1].span[1])

@@ -65,7 +65,7 @@ _MAYBE = _any(
     uncertain hints?_of (?<!as\s)if whether unless at_first initially expect(?:s|ed)? candidates? to_check
     check(?:ing)?_(?:for|if)
     (?:look|search)(?:ing|ed)?_for (?:typical|usual|general|normal|common)ly often sometimes defin(?:ed|ition)
-    e\.g suspect(?:ed)?
+    e\.g asked suspect(?:ed)?
     (?:typical|usual|relevant)_(?:AUs|units|signs|markers) for_(?:example|instance) going_to_say tempted
     thought consider(?:ed|ing)?"""
 )
@@ -114,7 +114,7 @@ RULES: tuple[Rule, ...] = (
     _after("supposed", "AU4: 0.12", rf"{_MEASURE}0?\.[0-4][0-9]{{0,6}}(?![0-9])", column=""),
     _after("supposed", "AU4: 35 %", rf"{_MEASURE}[0-4]?[0-9](?:\.[0-9]{{1,4}})?\s?%", column=""),
     # What is said of a unit to say that it is not there.
-    _after("denied", "the brow lowerer (AU4) is clearly absent", rf"{_IS}{_GONE}\b"),
+    _after("denied", "the brow lowerer (AU4) is clearly absent", rf"{_IS}{_GONE}\b|lacks\b"),
     _after("denied", "AU4 is no longer visible", rf"{_IS}(?:no\slonger|never|hardly|scarcely)\b"),
     _after("denied", "AU4 is not considered active", rf"{_IS}(?:not|{_ISNT})\s(?:to\sbe\s)?(?!{_GRADE}\b)[a-z]"),
     _after("denied", "AU4 cannot be assessed", rf"(?:can|could)(?:\s?not|n't)\sbe\s(?!{_GRADE}\b)"),
@@ -149,14 +149,14 @@ RULES: tuple[Rule, ...] = (
         rf"(?:\s(?:also\s)?{_SHOWN}|\s{{0,2}}(?:[.,;:)!?\n]|$))",
     ),
     # What would be, or mostly is.
-    _after("supposed", "AU4 would be expected", r"(?:would|should)\b"),
+    _after("supposed", "AU4 would be expected", r"(?:would|should|(?:could|might|may)\shave)\b"),
     _after("supposed", "AU4 can also appear in fear", r"can\s(?:also\s)?(?:appear|occur)\b"),
     _after("supposed", "AU4 is needed for anger", r"(?:is|are)\s(?:needed|required|necessary|expected)\b"),
     _after(
         "supposed",
-        "AU4 is often seen in anger",
+        "AU4 often comes with anger",
         r"(?:is|are)?\s?(?:often|sometimes|usually|typically|commonly|generally|normally|rarely)\s"
-        + _any("appear occur seen found linked associated accompan present shown"),
+        r"(?!indicat|suggest|mean|signal|point|express|convey|reflect|reveal|tell)[a-z]",
     ),
     # Another face, or another time.
     _after("supposed", "AU4 was there in the previous photo", rf"(?:\w{{1,12}}\s){{0,4}}{_ELSEWHERE}"),

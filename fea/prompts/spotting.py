@@ -71,11 +71,10 @@ _ITEM = (
     r"(?![A-Za-z0-9]|_(?![rc]\b)|[.][0-9]|%)"
 )
 _PREFIX = r"(?:AUs?|UAs?|action\s{1,3}units?|\u52a8\u4f5c\u5355[\u5143\u4f4d]|\u8fd0\u52a8\u5355\u5143)"
-# "Action units present: 9", "active AUs are 6", "FACS: 6"; what is said between is read with what stands before.
-_STATE = r"(?:not|present|absent|active|inactive|activated|visible|missing|seen|observed|detected|found|identified|shown|here)"
+# "Action units present: 9", "the AUs that I see are 6", "FACS: 6+12"; what is said between is read with what stands before.
 _LIST_OF = (
-    rf"(?:AUs|action\s{{1,3}}units|(?:(?:in)?active|visible|present|absent|detected)\sunits|FACS(?:\s(?:codes?|units?))?)(?:\s{{1,2}}{_STATE}){{0,3}}"
-    r"\s{0,2}(?:[:=]|\b(?:are|were|include))\s{0,2}\[?\s{0,2}"
+    r"(?:(?:AUs|action\s{1,3}units|(?:(?:in)?active|visible|present|absent|detected)\sunits)(?:\s{1,2}(?!at\b)[a-z]{1,12}){0,4}"
+    r"\s{0,2}(?:[:=]|\b(?:are|were|include))|FACS(?:\s(?:codes?|units?))?\s?[:=]?)\s{0,2}\[?\s{0,2}"
 )
 _HEAD = re.compile(rf"(?<![A-Za-z])(?:(?P<list>{_LIST_OF})|{_PREFIX}[\s_:#=\[(-]{{0,4}}){_ITEM}", re.IGNORECASE)
 

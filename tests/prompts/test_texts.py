@@ -1,4 +1,4 @@
-"""220 answers as models and people write them, and what a careful reader takes from each.
+"""300 answers as models and people write them, and what a careful reader takes from each.
 
 `texts.jsonl` holds the text, the units that are claimed of this face, the emotion and whether it is well-formed (null where a
 reader could go either way). `misread` names what is read otherwise today: it is taken out when a text is read right.
@@ -42,7 +42,7 @@ def test_over_claiming_and_under_claiming_are_rare() -> None:
     found = [name for text in TEXTS for name in misread(text)]
     shares = {name: found.count(name) / len(TEXTS) for name in ("invented", "missed", "emotion", "form")}
     # A policy under training finds what is over-claimed, so that is held as low as what is under-claimed.
-    assert shares["invented"] <= 0.07, shares
-    assert shares["missed"] <= 0.08, shares
-    assert shares["emotion"] <= 0.04, shares
+    assert shares["invented"] <= 0.05, shares
+    assert shares["missed"] <= 0.07, shares
+    assert shares["emotion"] <= 0.02, shares
     assert shares["form"] == 0, shares
