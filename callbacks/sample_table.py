@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -11,6 +13,9 @@ from torch import Tensor
 from fea.images.opening import load_image
 from fea.rollouts.loader import RolloutCallback
 from fea.rollouts.rollout import Rollout
+from fea.training.module import FEAModule
+
+_SIDE = 512  # pixels of the longer side of a picture: enough to judge a face, and small in a log
 
 
 class SampleTable(RolloutCallback):
@@ -39,8 +44,10 @@ class SampleTable(RolloutCallback):
         board, step = trainer.logger.experiment, module.global_step
         for face, prompt in enumerate(rollout.prompts[: self.faces]):
             example = prompt.example
-            picture = np.asarray(load_image(example.image, example.place, example.flipped))
-            board.add_image(f"samples/{face}", picture, step, dataformats="HWC")
+            limit = cast(FEAModule, module).policy.encoder.max_image_pixels
+            picture = load_image(example.image, example.place, example.flipped, limit, _SIDE**2)
+            picture.thumbnail((_SIDE, _SIDE))
+            board.add_image(f"samples/{face}", np.asarray(picture), step, dataformats="HWC")
         board.add_text("samples", _table(rollout, rewards, self.faces), step)
 
     def state_dict(self) -> dict[str, int]:

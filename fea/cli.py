@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_anything() -> None:
-    """Has characters shown by their number that the output cannot show, such as those of an old terminal."""
+    """Has characters shown by their number that the encoding of the output does not have."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -189,8 +189,6 @@ def _nobody_reads() -> bool:
 
 
 def _run(argv: list[str]) -> int:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file of another encoding than UTF-8, as on Windows
     if not argv or argv[0] in _HELP or argv == ["help"]:
         print(_help())
         return 0

@@ -77,8 +77,11 @@ def told_by(error: OSError) -> str | None:
 
 
 def _in_cache(file: Path) -> bool:
-    """Whether a file belongs to the cache of the libraries of Hugging Face, or is a folder that it could not be made in."""
+    """Whether a file belongs to the cache of the libraries of Hugging Face, or is a folder that it cannot be made in."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     home = Path(os.environ.get("HF_HOME") or root)
     places = [home, Path(os.environ.get("HF_DATASETS_CACHE") or home)]
-    return any(file.is_relative_to(place) or place.is_relative_to(file) for place in (p.expanduser() for p in places))
+    return any(
+        file.is_relative_to(place) or (place.is_relative_to(file) and not place.exists())
+        for place in (p.expanduser() for p in places)
+    )

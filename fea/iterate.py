@@ -149,7 +149,10 @@ class Loop(Fits):
             if "score" not in found:
                 raise FEAError("data.test: the test files hold no labels, so the rounds cannot be compared")
             write_atomically(stored, json.dumps(found).encode())
-        scores: dict[str, float] = json.loads(stored.read_text(encoding="utf-8"))
+        try:
+            scores: dict[str, float] = json.loads(stored.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise FEAError(f"'{stored}' is damaged; remove it, then the run is tested again") from error
         return scores
 
     def _arguments(self, run: str) -> list[str]:

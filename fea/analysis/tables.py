@@ -98,6 +98,11 @@ def check_place(file: Path) -> None:
     try_place(file)
     if file.exists() and not _holds_answers(file):
         raise FEAError(f"out: '{file}' exists and holds something else than answers; choose another name")
+    part = file.with_name(f"{file.name}{PART}")
+    if part.exists():
+        raise FEAError(
+            f"out: '{part}' holds the answers of a run that was interrupted; keep it under another name, or remove it"
+        )
 
 
 def _holds_answers(file: Path) -> bool:
@@ -151,11 +156,9 @@ class AnswerFile:
     def _begin(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         if self.place != self.file:
-            self.place.unlink(missing_ok=True)
             self.place.touch()
-            self.place.chmod(
-                stat.S_IMODE(self.file.stat().st_mode)
-            )  # who may not read the older ones may not read these
+            # Who may not read the older ones may not read these.
+            self.place.chmod(stat.S_IMODE(self.file.stat().st_mode))
 
     def finish(self) -> None:
         """Puts the answers into the place of the older ones."""

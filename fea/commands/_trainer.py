@@ -8,6 +8,7 @@ import os
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, cast
@@ -217,7 +218,7 @@ def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
     """
     _quiet()
     try:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() if arguments[0] in _MEASURING else nullcontext("") as folder:
             return kind(
                 FEAModule,
                 FEADataModule,

@@ -40,13 +40,12 @@ def expanded(arguments: Sequence[str], folder: Path) -> list[str]:
         if base is not None:
             raise FEAError("base: it belongs to --run; for the settings of a --config there is --model.policy.base")
         return [command, *words]
-    named = any(word.partition("=")[0] == "--ckpt_path" for word in words)
-    from_start = START in words or f"--ckpt_path={START}" in words
+    checkpoint = _taken(words, "ckpt_path")
     given = {word.partition("=")[0].removeprefix("--") for word in words}
     # What is given anew need not be there: a reward of one's own may have stayed on another machine.
-    settings = {k: v for k, v in _settings(run, base, from_start).items() if k.replace(".init_args", "") not in given}
-    (folder / CONFIG).write_text(yaml.safe_dump(nested(settings)))
-    return [command, "--config", str(folder / CONFIG), *words, *([] if named else ["--ckpt_path", str(find(run))])]
+    settings = {k: v for k, v in _settings(run, base, checkpoint).items() if k.replace(".init_args", "") not in given}
+    (folder / CONFIG).write_text(yaml.safe_dump(nested(settings)), encoding="utf-8")
+    return [command, "--config", str(folder / CONFIG), *words, "--ckpt_path", checkpoint or str(find(run))]
 
 
 def _taken(words: list[str], name: str) -> str | None:
@@ -63,10 +62,11 @@ def _taken(words: list[str], name: str) -> str | None:
     return None
 
 
-def _settings(run: str, base: str | None, from_start: bool) -> dict[str, Any]:
+def _settings(run: str, base: str | None, checkpoint: str | None) -> dict[str, Any]:
     """The settings of a run by dotted name, with all that they name where it lies now."""
-    file = find(run)
-    folder, told = folder_of(file), stored(run)
+    source = checkpoint if checkpoint and Path(checkpoint).is_file() else run
+    file, told = find(source), stored(source)
+    folder = Path(run) if (Path(run) / CONFIG).is_file() else folder_of(file)
     config = folder / CONFIG
     try:
         written: Any = yaml.safe_load(config.read_bytes())
@@ -79,8 +79,8 @@ def _settings(run: str, base: str | None, from_start: bool) -> dict[str, Any]:
     if not isinstance(written, dict):
         raise FEAError(f"config '{config}' holds no settings; restore it, or give --config and --ckpt_path")
     settings = translated(dict(flat({name: written[name] for name in _SECTIONS if name in written})))
-    settings["model.init_args.policy.base"] = base_of(run, told, base)
-    settings["model.init_args.init_from"] = told.init_from if told.inherits or from_start else None
+    settings["model.init_args.policy.base"] = base_of(source, told, base)
+    settings["model.init_args.init_from"] = told.init_from if told.inherits or checkpoint == START else None
     if str(settings.get("trainer.logger.class_path")).endswith(_IN_FOLDERS):
         place = {"save_dir": str(folder.parent), "name": folder.name, "version": ""}
         settings |= {f"trainer.logger.init_args.{name}": value for name, value in place.items()}

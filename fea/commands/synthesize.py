@@ -70,7 +70,7 @@ def synthesize(
     from fea.model.checkpoints import load_policy
     from fea.model.sampling import Generation
 
-    _check(Path(out), max_image_pixels)
+    _check(data, Path(out), max_image_pixels)
     generation, pace = Generation(max_tokens, temperature), Pace(batch_size, num_workers, minutes, on_bad)
     policy, trained = load_policy(model, device, base)
     policy.encoder.max_image_pixels = max_image_pixels
@@ -81,11 +81,14 @@ def synthesize(
     return 0
 
 
-def _check(out: Path, max_image_pixels: int) -> None:
+def _check(data: list[str], out: Path, max_image_pixels: int) -> None:
     """Finds out what stands against the result, before a model of many gigabytes is read."""
+    from fea.records.formats import expect_lines
     from fea.synthesis.datacard import check_card
     from fea.synthesis.journal import check_place
 
+    for file in data:
+        expect_lines(Path(file))
     check_most_pixels("max_image_pixels", max_image_pixels)
     check_place(out)
     check_card(out.parent)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fea.errors import FEAError
-from fea.images.opening import load_image
+from fea.images.opening import AT_A_TIME, MOST_PIXELS, load_image
 from fea.system.files import write_atomically
 from fea.system.progress import progress
 
@@ -39,15 +39,16 @@ class Look(NamedTuple):
     content: bytes = b""
 
 
-def look(image: str, place: str) -> Look:
+def look(image: str, place: str, most_pixels: int = MOST_PIXELS) -> Look:
     """Opens one image.
 
     Args:
         image: path of the file.
         place: file and line that name it, for the message.
+        most_pixels: it may have.
     """
     try:
-        opened = load_image(image, place)
+        opened = load_image(image, place, most_pixels=most_pixels)
     except FEAError as error:
         return Look(str(error))
     ranges = cast(Sequence[tuple[int, int]], opened.getextrema())  # of the three channels
@@ -59,16 +60,18 @@ def look(image: str, place: str) -> Look:
     )
 
 
-def look_at_all(place_of: Mapping[str, str]) -> dict[str, Look]:
+def look_at_all(place_of: Mapping[str, str], most_pixels: int = MOST_PIXELS) -> dict[str, Look]:
     """Opens images, with a progress bar on a terminal.
 
     Args:
         place_of: by path, file and line that name it.
+        most_pixels: an image may have.
     """
     # Pillow decodes outside of Python's lock.
-    with ThreadPoolExecutor() as pool, progress(len(place_of), "images") as advance:
+    with ThreadPoolExecutor(AT_A_TIME) as pool, progress(len(place_of), "images") as advance:
         looks: dict[str, Look] = {}
-        for image, seen in zip(place_of, pool.map(look, place_of, place_of.values()), strict=True):
+        seen_of = pool.map(lambda image, place: look(image, place, most_pixels), place_of, place_of.values())
+        for image, seen in zip(place_of, seen_of, strict=True):
             looks[image] = seen
             advance(1)
         return looks
@@ -81,23 +84,33 @@ class Found(NamedTuple):
     warnings: list[str]
 
 
-def look_once(table: Table) -> Found:
-    """Looks at the images of an opened file, and remembers what was found for as long as the file stays as it is.
+def look_once(table: Table, most_pixels: int = MOST_PIXELS) -> Found:
+    """Looks at the images of an opened file; if all can be read, that is remembered for as long as the file stays as it is.
 
-    A file of more images than are opened unasked is not looked at.
+    Args:
+        table: the file. One with more images than are opened unasked is not looked at.
+        most_pixels: an image may have.
     """
     remembered = table.copy.with_suffix(".images.json")
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, TypeError, KeyError):
         if remembered.stat().st_mtime_ns >= table.copy.stat().st_mtime_ns:
-            return Found(**json.loads(remembered.read_bytes()))
+            known = json.loads(remembered.read_bytes())
+            if known["most_pixels"] == most_pixels:
+                return Found([], known["warnings"])
     lines: dict[str, int] = {}
     for image, line in zip(table.column("image"), table.column("line"), strict=True):
         lines.setdefault(image, line)
     if len(lines) > MOST_OPENED:
-        return Found([], [])
-    looks = look_at_all({str(table.image_root / image): f"{table.path}:{line}" for image, line in lines.items()})
+        return Found(
+            [], [f"images were not opened: {len(lines)} are more than {MOST_OPENED}; `fea data check` opens them"]
+        )
+    place_of = {str(table.image_root / image): f"{table.path}:{line}" for image, line in lines.items()}
+    looks = look_at_all(place_of, most_pixels)
     found = Found([seen.problem for seen in looks.values() if seen.problem], list(told(looks)))
-    write_atomically(remembered, json.dumps(found._asdict()).encode())
+    if not found.problems:  # what cannot be read may be mended without a word in the file
+        with suppress(OSError):  # a cache that is only read
+            told_now = {"most_pixels": most_pixels, "warnings": found.warnings}
+            write_atomically(remembered, json.dumps(told_now).encode())
     return found
 
 

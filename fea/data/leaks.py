@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fea.data.example import Example
-from fea.images.opening import MOST_PIXELS, load_image
+from fea.images.opening import AT_A_TIME, MOST_PIXELS, load_image
 from fea.system.progress import progress
 
 _SIDE = 16  # a hash says which of the 16 x 16 lowest frequencies of an image are above their median
 BITS = _SIDE**2
-_AT_A_TIME = 8  # images that are decoded together: the largest that are allowed take half a gigabyte each
 _ENOUGH = 256**2  # pixels of an image that are looked at; a hash is made of 64 x 64
 # Hashes that are compared with all others at a time: with 100,000 images a block of products takes 100 MB, all of them 40 GB.
 _BLOCK = 256
@@ -48,7 +47,7 @@ def hashes_of(examples: Sequence[Example], most_pixels: int = MOST_PIXELS) -> ND
     place_of = {example.image: example.place for example in reversed(examples)}  # several lines may share an image
     hash_of: dict[str, NDArray[np.bool_]] = {}
     # Pillow decodes outside of Python's lock.
-    with ThreadPoolExecutor(_AT_A_TIME) as pool, progress(len(place_of), "images") as advance:
+    with ThreadPoolExecutor(AT_A_TIME) as pool, progress(len(place_of), "images") as advance:
         hashes = pool.map(lambda image, place: _hash(image, place, most_pixels), place_of, place_of.values())
         for image, hashed in zip(place_of, hashes, strict=True):
             hash_of[image] = hashed

@@ -138,7 +138,7 @@ class FEADataModule(L.LightningDataModule):
         return tables
 
     def _look_at_images(self, table: Table) -> None:
-        found = look_once(table)
+        found = look_once(table, self.max_image_pixels)
         if found.problems:
             told = f"{len(found.problems)} images of '{table.path}' cannot be read; the first: {found.problems[0]}"
             if self.on_bad == "raise":

@@ -24,7 +24,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.c
 LONGEST_SIDE = 200
 # 8192 x 8192: more than the 50 megapixels of a phone, and at 4 bytes a pixel 256 MiB for each process that reads ahead.
 MOST_PIXELS = 1 << 26
-_PILLOW_READS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # beyond this Pillow refuses by itself
+AT_A_TIME = 8  # images that are decoded together: the largest that are allowed take half a gigabyte each
+_PILLOW_READS = 2 * 89_478_485  # beyond this Pillow refuses by itself, unless it was told otherwise
 _BYTES = 8  # of a pixel at most: 16 bits each for red, green, blue and transparency
 # A picture is decoded at a fraction of its size if it still has this many times the pixels that are asked for: twice as many
 # along each side, so that nothing is lost to the eye when it is reduced further.

@@ -13,8 +13,8 @@ _SAMPLED = 32  # values of each weight: enough to tell two models apart, and rea
 def digest(policy: Policy) -> str:
     """Tells bases apart by a few values of each weight that is not trained, whatever files it came from.
 
-    Left out are weights in 4 bits, since how they are packed depends on the device. Those of the tiny model are drawn anew
-    on each machine, so it goes by its name.
+    It begins with their type. Left out are weights in 4 bits, since how they are packed depends on the device. Those of the
+    tiny model are drawn anew on each machine, so it goes by its name.
     """
     if policy.config.base == "tiny":
         return "tiny"
@@ -25,11 +25,11 @@ def digest(policy: Policy) -> str:
             few = values[:: max(1, len(values) // _SAMPLED)].float().cpu().contiguous()
             found.update(f"{name} {tuple(weight.shape)}".encode())
             found.update(few.numpy().data)
-    return found.hexdigest()[:32]
+    return f"{'4bit' if policy.config.four_bit else policy.config.dtype}-{found.hexdigest()[:32]}"
 
 
 def check(then: str, now: str, base: str) -> None:
-    """Refuses a base that is not the one which a checkpoint was trained on.
+    """Refuses a base that is not the one which a checkpoint was trained on; weights of another type cannot be compared.
 
     Args:
         then: digest that the checkpoint tells; "" if it tells none.
@@ -39,7 +39,7 @@ def check(then: str, now: str, base: str) -> None:
     Raises:
         FEAError: they are others.
     """
-    if then and then != now:
+    if then.partition("-")[0] == now.partition("-")[0] and then != now:
         raise FEAError(
             f"policy.base: '{base}' is not the model that the checkpoint was trained on: its frozen weights are others; name "
             "that one, for a trained run with --base"

@@ -11,7 +11,7 @@ from typing import Any
 from fea.errors import FEAError
 from fea.facs import emotion_name
 from fea.records.action_units import column_of
-from fea.records.missing import missing
+from fea.records.missing import unknown
 
 KEYS = frozenset(
     (
@@ -31,6 +31,7 @@ _NAMES: dict[str, str] = {
     "image": "images imagepath imagefile imagename img imgpath imgname filename filepath file path picture photo",
     "question": "prompt query instruction",
 }
+_VAGUE = frozenset(("class", "category"))  # a label only if its value is one: both are said of pictures, too
 _TOLD = 3  # keys of a line that are named in a message
 _LONGEST = 40  # characters of the name of an emotion or a unit: longer texts are not compared
 _KEY_OF = {name: key for key, names in _NAMES.items() for name in names.split()}
@@ -64,7 +65,11 @@ def refuse_lost_labels(raw: Mapping[str, Any], emotions: tuple[str, ...]) -> Non
     Raises:
         FEAError: naming each such key, and the one that was meant.
     """
-    lost = {key: meant(raw, key, emotions) for key in unread(raw) if not _empty(raw[key])}
+    lost = {
+        key: meant(raw, key, emotions)
+        for key in unread(raw)
+        if not _empty(raw[key]) and (_plain(key) not in _VAGUE or _by_value(key, raw[key], emotions))
+    }
     told = [f"'{key}' (is '{right}' meant?)" for key, right in lost.items() if right in _LABELS]
     if told:
         more = [f"{len(told) - _TOLD} more"] * (len(told) > _TOLD)
@@ -77,7 +82,7 @@ def refuse_lost_labels(raw: Mapping[str, Any], emotions: tuple[str, ...]) -> Non
 
 
 def _empty(value: Any) -> bool:
-    return missing(value) or value in ([], {})
+    return unknown(value) or value in ([], {})
 
 
 @lru_cache(maxsize=4096)

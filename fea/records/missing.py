@@ -14,7 +14,7 @@ _EMPTY = frozenset(("", "nan", "null", "none", "nat", "na", "n/a"))
 _WORDS = """
 nf, nil, n.a, unknown, uncertain, unsure, unclear, undefined, undecided, undetermined, ambiguous, missing, invalid, unlabeled,
 unlabelled, unannotated, uncoded, not found, not sure, not available, not applicable, not labeled, not labelled, not annotated,
-not coded, no face, nonface, non face, no label, cannot tell, can't tell, don't know
+not coded, not rated, no face, nonface, non face, no label, cannot tell, can't tell, don't know
 """
 _UNKNOWN = _EMPTY | frozenset(word.strip() for word in _WORDS.split(","))
 # Characters of an empty cell with what may surround its word, as in "<NA>": longer texts are not looked at.

@@ -58,7 +58,8 @@ class Journal:
         self.file, self.tried = file, tried_of(file)
         self.image_root = image_root.resolve()
         self.provenance, self.round = provenance, int(provenance["round"])
-        check_place(file)
+        if rank() == 0:
+            check_place(file)
         self._lock = lock(file.with_name(f".{file.name}.lock")) if rank() == 0 else None
         if rank() == 0 and self._lock is None:
             raise FEAError(f"out: another process is writing '{file}'; wait for its end, or choose another name")

@@ -101,7 +101,7 @@ def try_place(file: Path) -> None:
         trial = file.with_name(f".{file.name}.{os.getpid()}{PART}")
         try:
             for folder in reversed(missing):
-                folder.mkdir()
+                folder.mkdir(exist_ok=True)
                 made.append(folder)
             with trial.open("wb") as stream:
                 stream.write(bytes(_TRIAL))

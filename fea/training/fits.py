@@ -54,12 +54,12 @@ class Fits:
         done = self.out / name / _FINISHED
         state = {"arguments": words, "configs": _contents(words)}
         if done.exists():
-            known = json.loads(done.read_text(encoding="utf-8"))
-            if {key: known[key] for key in state} != state:
+            known = _remembered(done)
+            if {key: known.get(key) for key in state} != state:
                 raise FEAError(
                     f"'{self.out / name}' was trained with other settings; choose another 'out', or remove that folder"
                 )
-            self.seconds[name] = known["seconds"]
+            self.seconds[name] = float(known.get("seconds") or 0)
             print(f"{name}: kept from an earlier run", flush=True)
             return
         print(f"\n{self.commands[-1]}\n", flush=True)
@@ -78,9 +78,21 @@ def _contents(words: Sequence[str]) -> dict[str, str]:
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
 
 
+def _remembered(file: Path) -> Any:
+    """What a file of a finished or begun fit says.
+
+    Raises:
+        FEAError: it was changed by hand.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FEAError(f"'{file}' is damaged; remove it, then its fit is gone on with") from error
+
+
 def _timed(words: Sequence[str], file: Path) -> float:
     """Runs a command; returns the seconds that it took, with those of earlier parts, which a file remembers."""
-    before, start = float(file.read_text(encoding="utf-8")) if file.exists() else 0.0, time.perf_counter()
+    before, start = float(_remembered(file)) if file.exists() else 0.0, time.perf_counter()
     try:
         call(words)
     finally:

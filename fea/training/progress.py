@@ -62,6 +62,8 @@ class ProgressLines(Callback):
         if trainer.global_step == self.step:
             return
         self.step = trainer.global_step
+        if not self.speaks:
+            return
         if self.step == self.start + 1 or self.step % self.every == 0 or self._silent_for_long():
             shown = _found(trainer, _TRAINING) | {"lr": float(trainer.optimizers[0].param_groups[0]["lr"])}
             self._say("fit", trainer, shown, self._left(trainer))

@@ -45,6 +45,7 @@ def test_python_dash_m_puts_the_working_directory_last_too(hostile: Path) -> Non
 
 def test_a_module_of_the_user_is_found(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", ["", SOURCE, str(hostile), *sys.path])
+    monkeypatch.delitem(sys.modules, "my_rewards", raising=False)
     monkeypatch.setitem(cli.COMMANDS, "own", cli.Verb("my_rewards:found", "Is found."))
     assert cli.main(["own"]) == 3
     assert sys.path.count(str(hostile)) == 1
