@@ -363,8 +363,8 @@ def test_an_image_with_more_pixels_than_are_allowed_is_not_read(faces_file: Path
     with pytest.raises(FEAError, match=r"it has 112 x 112 pixels, more than the 12543 that are allowed"):
         attach(FEADataModule([str(faces_file)], num_workers=0, max_image_pixels=small))
     data = attach(FEADataModule([str(faces_file)], num_workers=0, max_image_pixels=small, on_bad="skip"))
+    data.on_bad = "raise"
     with pytest.raises(FEAError, match=r"it has 112 x 112 pixels, more than the 12543 that are allowed"):
-        data.on_bad = "raise"
         next(iter(data.train_dataloader()))  # type: ignore[call-overload]
     with pytest.raises(FEAError, match=r"data.max_image_pixels: 0; give a number from 1 to"):
         FEADataModule(max_image_pixels=0)
