@@ -120,7 +120,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         f"{LINE}\r\n{LINE}\r\n",
         f"\ufeff{LINE}\n",
         f"\n\n {LINE}\n",
-        json.dumps({**ROW, "question": "one\u2028two\x85three"}, ensure_ascii=False),
+        json.dumps({**ROW, "question": "one,\u2028two,\x85three"}, ensure_ascii=False),
         json.dumps({**ROW, "question": "x" * 100_000}),
         json.dumps({**ROW, "question": "[1], {'a': 1}, <b>"}),
     ],
