@@ -87,11 +87,11 @@ def _check(data: list[str], out: Path, max_image_pixels: int) -> None:
     from fea.synthesis.datacard import check_card
     from fea.synthesis.journal import check_place
 
-    for file in data:
-        expect_lines(Path(file))
     check_most_pixels("max_image_pixels", max_image_pixels)
     check_place(out)
     check_card(out.parent)
+    for file in data:
+        expect_lines(Path(file))
 
 
 def _without_analysis(

@@ -16,8 +16,9 @@ def digest(policy: Policy) -> str:
     It begins with their type. Left out are weights in 4 bits, since how they are packed depends on the device. Those of the
     tiny model are drawn anew on each machine, so it goes by its name.
     """
+    kind = "4bit" if policy.config.four_bit else policy.config.dtype
     if policy.config.base == "tiny":
-        return "tiny"
+        return f"{kind}-tiny"
     found = hashlib.sha256()
     for name, weight in policy.named_parameters():
         if not weight.requires_grad and not hasattr(weight, "quant_state"):
@@ -25,7 +26,7 @@ def digest(policy: Policy) -> str:
             few = values[:: max(1, len(values) // _SAMPLED)].float().cpu().contiguous()
             found.update(f"{name} {tuple(weight.shape)}".encode())
             found.update(few.numpy().data)
-    return f"{'4bit' if policy.config.four_bit else policy.config.dtype}-{found.hexdigest()[:32]}"
+    return f"{kind}-{found.hexdigest()[:32]}"
 
 
 def check(then: str, now: str, base: str) -> None:

@@ -50,6 +50,7 @@ def _before(verdict: Verdict, example: str, words: str) -> Rule:
 
 
 _FEELING = f"(?:{'|'.join(sorted(EMOTION_WORDS, key=len, reverse=True))})"
+_EMOTION = f"(?:{'|'.join(sorted(set(EMOTION_WORDS.values())))})"
 _NO_WORD = _any(
     """no(?!_(?:doubt|less)) nothing without never neither nor none lack(?:s|ing)? absen(?:ce|t) missing
     inactive undetected
@@ -64,7 +65,7 @@ _MAYBE = _any(
     seemingly unclear
     uncertain hints?_of (?<!as\s)if whether unless at_first initially expect(?:s|ed)? candidates? to_check
     check(?:ing)?_(?:for|if)
-    (?:look|search)(?:ing|ed)?_for (?:typical|usual|general|normal|common)ly often sometimes defin(?:ed|ition)
+    (?:look|search)(?:ing)?_for (?:typical|usual|general|normal|common)ly often sometimes defin(?:ed|ition)
     e\.g asked suspect(?:ed)?
     (?:typical|usual|relevant)_(?:AUs|units|signs|markers) for_(?:example|instance) going_to_say tempted
     thought consider(?:ed|ing)?"""
@@ -183,7 +184,7 @@ RULES: tuple[Rule, ...] = (
         "supposed",
         "true anger needs AU4",
         r"^\n\W{0,4}(?:(?:an?|every|any|genuine|true|real|felt|posed|duchenne|typical|classic|full)\s){0,3}"
-        rf"(?:smile|{_FEELING})\s{{0,2}}(?:$|[:=(-]+\s{{0,2}}$|"
+        rf"(?:smile|joy|{_EMOTION})\s{{0,2}}(?:$|[:=-]+\s{{0,2}}$|"
         + _any("needs? requires? involves? includes? consists?_of combines? comprises? has have")
         + r"\b)",
     ),

@@ -120,7 +120,7 @@ def test_one_face_is_decoded_at_a_time(write: Callable[..., Path], monkeypatch: 
     page = Page(write({}))
     busy, most = [0], [0]
 
-    def load(*_: object) -> Image.Image:
+    def load(*_: object, **__: object) -> Image.Image:
         busy[0] += 1
         most[0] = max(most[0], busy[0])
         time.sleep(0.02)
