@@ -52,23 +52,20 @@ def _before(verdict: Verdict, example: str, words: str) -> Rule:
 _FEELING = f"(?:{'|'.join(sorted(EMOTION_WORDS, key=len, reverse=True))})"
 _EMOTION = f"(?:{'|'.join(sorted(set(EMOTION_WORDS.values())))})"
 _NO_WORD = _any(
-    """no(?!_(?:doubt|less)) nothing without never neither nor none lack(?:s|ing)? absen(?:ce|t) missing
-    inactive undetected
-    (?:free|devoid)_(?:of|from) unlike (?:rather|other)_than instead_of unlikely hardly except (?:all|everything)_but
-    rul(?:e|es|ed|ing)_out exclud(?:e|es|ed|ing) fail(?:s|ed)?_to dismiss(?:ed)? reject(?:ed)? neg sans sin
-    ohne keine? weder noch nicht"""
+    """no(?!_(?:doubt|less)) nothing without never neither nor none lack(?:s|ing)? absen(?:ce|t) missing inactive
+    undetected (?:free|devoid)_(?:of|from) unlike (?:rather|other)_than instead_of unlikely hardly except
+    (?:all|everything)_but rul(?:e|es|ed|ing)_out exclud(?:e|es|ed|ing) fail(?:s|ed)?_to dismiss(?:ed)?
+    reject(?:ed)? neg sans sin ohne keine? weder noch nicht"""
 )
 _NOT = r"(?:not|cannot|\w{2,6}n't)(?!\s(?:only|just|merely|simply|solely|alone|deny|overlook|miss)\b)"
 _NO = rf"(?:\b(?:{_NO_WORD}|{_NOT})\b|\bpas\sd|[¬未无無缺]|没有|沒有|不(?![仅僅只断]))"
 _MAYBE = _any(
     r"""maybe perhaps possibl[ey] probabl[ey] potential(?:ly)? presumably likely might may could would should
-    seemingly unclear
-    uncertain hints?_of (?<!as\s)if whether unless at_first initially expect(?:s|ed)? candidates? to_check
-    check(?:ing)?_(?:for|if)
-    (?:look|search)(?:ing)?_for (?:typical|usual|general|normal|common)ly often sometimes defin(?:ed|ition)
-    e\.g asked suspect(?:ed)?
-    (?:typical|usual|relevant)_(?:AUs|units|signs|markers) for_(?:example|instance) going_to_say tempted
-    thought consider(?:ed|ing)?"""
+    seemingly unclear uncertain hints?_of (?<!as\s)if whether unless at_first initially expect(?:s|ed)?
+    candidates? to_check check(?:ing)?_(?:for|if) (?:look|search)(?:ing)?_for
+    (?:typical|usual|general|normal|common)ly often sometimes defin(?:ed|ition) e\.g asked suspect(?:ed)?
+    (?:typical|usual|relevant)_(?:AUs|units|signs|markers) for_(?:example|instance) going_to_say tempted thought
+    consider(?:ed|ing)?"""
 )
 _ELSEWHERE = (
     r"(?:in\sthe\sbackground|in\sthe\s(?:previous|reference|other|last|first|neutral)\s(?:image|photo|picture|frame|face|panel)"
@@ -82,18 +79,16 @@ _ISNT = r"(?:(?:is|are|was|were)\snot|(?:is|are|was|were)n't)"
 # What may be denied of a unit that is there: "AU4 is not strong", "AU4 is not the only one".
 _GRADE = _any(
     """only just merely simply alone the an? as so too very that weak strong faint intense enough sufficient
-    surprising unusual typical
-    limited absent missing symmetric(?:al)? accompanied isolated in_doubt nonsense denied overlooked missed ignored"""
+    surprising unusual typical limited absent missing symmetric(?:al)? accompanied isolated in_doubt nonsense
+    denied overlooked missed ignored"""
 )
 _SHOWN = _any(
     r"""present\b visible\b active\b activated seen observed detected evident apparent there\b shown engaged
-    involved found\b clear
-    discernible noticeable identified confirmed on\b"""
+    involved found\b clear discernible noticeable identified confirmed on\b"""
 )
 _GONE = _any(
     """absente?s? missing lacking inactive undetected excluded ruled_out unlikely doubtful questionable nowhere
-    dismissed rejected off
-    out gone zero at_rest relaxed quiet silent idle unmoved undecided unknown hidden"""
+    dismissed rejected off out gone zero at_rest relaxed quiet silent idle unmoved undecided unknown hidden"""
 )
 _NOTHING = _any(r"(?:(?:is|are)n't)|not? none n false off nil n/a null negative zero hardly_any 0(?:\.0{1,6})?")
 _MEASURE = (
