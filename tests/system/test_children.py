@@ -74,7 +74,7 @@ def opened(pipe: Path) -> int:
             time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_command_ends_with_the_process_that_started_it(hostile: Path, number: signal.Signals) -> None:
     os.mkfifo("settings.yaml")
     words = ["data", "faces", "drawn", "--n=1", "--config=settings.yaml"]
