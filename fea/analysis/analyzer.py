@@ -83,12 +83,12 @@ class Analyzer:
     def in_parts(
         self,
         files: Sequence[Path],
-        question: str = "",
-        emotions: Emotions | None = None,
-        batch_size: int = 32,
-        num_workers: int = 2,
-        max_tokens: int = 256,
-        max_image_pixels: int = MOST_PIXELS,
+        question: str,
+        emotions: Emotions | None,
+        batch_size: int,
+        num_workers: int,
+        max_tokens: int,
+        max_image_pixels: int,
     ) -> Iterator[list[Result]]:
         """The same, some batches at a time, so that what is there can be kept; see `analyze`.
 

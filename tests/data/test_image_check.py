@@ -1,0 +1,63 @@
+"""The images of data files, opened before a fit begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from test_data_module import attach, relabeled
+
+from fea.data import image_check
+from fea.data.image_check import look
+from fea.data.module import FEADataModule
+from fea.errors import FEAError
+
+
+def test_images_are_opened_once_before_a_fit(
+    tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch, faces_file: Path
+) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
+    (tmp_path / "page.png").write_text("<html>")
+    file = relabeled(faces_file, tmp_path / "f.jsonl", {"image": "black.png"}, {"image": "page.png"})
+    opened: list[str] = []
+    monkeypatch.setattr(image_check, "look", lambda image, *more: (opened.append(image), look(image, *more))[1])
+    with pytest.raises(
+        FEAError, match=r"1 images of '.*' cannot be read; the first: .*:2: image .*, or set 'on_bad: skip'"
+    ):
+        attach(FEADataModule(train=[str(file)]))
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            attach(FEADataModule(train=[str(file)], on_bad="skip"))
+        assert (
+            f"{file}: warning: 1 images are black, or of another single color: {tmp_path / 'black.png'}"
+            in caplog.messages
+        )
+        assert f"1 images of '{file}' cannot be read; the first: {file}:2" in "\n".join(caplog.messages)
+    # What cannot be read may have been mended: it is looked at again.
+    assert sorted(opened) == sorted([str(tmp_path / "black.png"), str(tmp_path / "page.png")] * 3)
+    relabeled(faces_file, file, {"image": "black.png"})
+    for _ in range(2):
+        attach(FEADataModule(train=[str(file)], on_bad="skip"))
+        assert len(opened) == 7  # the file has changed, and all of it can be read
+    with pytest.raises(FEAError, match="64 x 64 pixels, more than the 100 that are allowed"):
+        attach(FEADataModule(train=[str(file)], max_image_pixels=100))
+    assert len(opened) == 8
+    attach(FEADataModule(predict=[str(file)], on_bad="skip", emotions="basic8"), "predict")
+    monkeypatch.setattr(image_check, "MOST_OPENED", 0)
+    attach(FEADataModule(train=[str(file)], emotions="basic8"))
+    assert len(opened) == 8
+
+
+def test_an_image_with_more_pixels_than_are_allowed_is_not_read(faces_file: Path) -> None:
+    small = 112 * 112 - 1
+    with pytest.raises(FEAError, match=r"it has 112 x 112 pixels, more than the 12543 that are allowed"):
+        attach(FEADataModule([str(faces_file)], num_workers=0, max_image_pixels=small))
+    data = attach(FEADataModule([str(faces_file)], num_workers=0, max_image_pixels=small, on_bad="skip"))
+    data.on_bad = "raise"
+    with pytest.raises(FEAError, match=r"it has 112 x 112 pixels, more than the 12543 that are allowed"):
+        next(iter(data.train_dataloader()))  # type: ignore[call-overload]
+    with pytest.raises(FEAError, match=r"data.max_image_pixels: 0; give a number from 1 to"):
+        FEADataModule(max_image_pixels=0)
