@@ -25,6 +25,7 @@ from fea.cli import main
 from fea.commands.analyze import analyze
 from fea.data.example import Example
 from fea.data.prompt import Prompt
+from fea.errors import FEAError
 from fea.model.checkpoints import load_policy
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse, render
@@ -320,6 +321,11 @@ def test_answers_so_far_are_kept(
         assert [Path(row["image"]).name for row in csv.DictReader(file)] == names[:5]
     assert f"note: the 5 answers so far are in '{place}'\n" in capsys.readouterr().err
     assert not older or out.read_text() == to_csv([])
+    if older:  # and the next run does not throw them away
+        with pytest.raises(FEAError, match=r"csv.part' holds the answers of a run that was interrupted"):
+            analyze(files, model=str(run), out=str(out))
+        with place.open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == 5
 
 
 def test_a_disk_that_fills_up_is_one_sentence_with_the_name_that_was_given(

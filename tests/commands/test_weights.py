@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -95,6 +96,27 @@ def test_options_beside_a_run_win_over_its_settings(trained: Path, tmp_path: Pat
     assert settings["model"]["init_args"]["policy"]["base"] == str(trained.parent / "base")
     assert "callbacks" not in settings["trainer"]
     assert settings.keys() == {"seed_everything", "trainer", "model", "data"}
+
+
+def test_the_checkpoint_that_is_named_beside_a_run_is_the_one(trained: Path, tmp_path: Path) -> None:
+    def settings(*words: str) -> tuple[dict[str, Any], list[str]]:
+        _, _, file, *rest = expanded(["test", "--run", str(tmp_path / "run"), *words], tmp_path)
+        return yaml.safe_load(Path(file).read_text())["model"]["init_args"], rest
+
+    shutil.copytree(trained, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    step = last.rename(last.with_name("step1.ckpt"))  # a run that was killed before its end
+    base = str(trained.parent / "base")
+    found, rest = settings("--ckpt_path", str(step), "--base", base)
+    assert rest == ["--ckpt_path", str(step)]
+    assert (found["policy"]["base"], found["init_from"]) == (base, None)
+    step.rename(last)
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["fea"]["init_from"] = str(trained)
+    torch.save(checkpoint, last)
+    assert settings("--base", base)[0]["init_from"] is None
+    assert settings("--base", base, "--ckpt_path=start")[0]["init_from"] == str(trained)
+    assert settings("--base", base, "--trainer.logger.init_args.name", "start")[0]["init_from"] is None
 
 
 def test_settings_of_an_earlier_release_have_the_names_of_now(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from conftest import fit, fit_arguments
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fea.callbacks import sample_table
 from fea.cli import main
 from fea.drawn.faces import write_faces
 
@@ -36,12 +37,13 @@ def test_ten_lines_in_an_empty_folder_make_a_reward(tmp_path: Path, monkeypatch:
     assert {"reward/SmileReward", "reward/AUReward", "reward/EmotionReward", "reward/FormatReward"} <= set(tags)
 
 
-def test_samples_are_shown_with_picture_text_and_rewards(tmp_path: Path) -> None:
+def test_samples_are_shown_with_picture_text_and_rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = '[{"class_path": "fea.callbacks.FormatReward"}, '
     table += '{"class_path": "fea.callbacks.SampleTable", "init_args": {"every": 2}}]'
+    monkeypatch.setattr(sample_table, "_SIDE", 50)
     fit("grpo", tmp_path / "run", trainer__callbacks=table, trainer__max_steps=4)
     events = EventAccumulator(str(tmp_path / "run"), {"tensors": 0, "images": 0}).Reload()
-    assert [event.step for event in events.Images("samples/0")] == [0, 2]
+    assert [(event.step, event.width) for event in events.Images("samples/0")] == [(0, 50), (2, 50)]
     text = events.Tensors("samples/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "| face | labels | completion | FormatReward |" in text
     assert text.count("| 0 |") >= 1

@@ -144,3 +144,9 @@ def test_the_watch_goes_on_after_a_resume(watch: Callable[..., list[str]], promp
     again.load_state_dict(state)
     assert again.state_dict() == state
     assert again.first_length == 20
+
+
+def test_the_watch_begins_anew_after_a_run_of_an_earlier_release() -> None:
+    again = Watch()
+    again.load_state_dict({"recent": [{"length": 20.0}], "first_length": 20.0, "warned": ["spam"]})
+    assert again.state_dict() == Watch().state_dict()

@@ -94,6 +94,7 @@ def test_numbers_sides_and_grades_are_read() -> None:
         "lack of AU4",
         "neither AU4 nor AU5",
         "no AU4, AU5 or AU7",
+        "no frown (AU4), wide eyes (AU5) or open lips (AU25)",
         "the lips are not parted (AU25)",
         "I am not sure about AU4",
         "maybe AU4",

@@ -112,3 +112,11 @@ def test_what_stands_against_the_result_is_found_before_a_model_is_read(
     words = ["synthesize", "nowhere.jsonl", "--model", "nowhere", "--out", str(tmp_path / "s.jsonl")]
     assert main(words) == 2
     assert told in capsys.readouterr().err
+
+
+def test_files_are_looked_at_before_a_model_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "list.json").write_text("[{}]")
+    for name, told in (("nowhere.jsonl", "'nowhere.jsonl' does not exist"), ("list.json", "list.json' is a JSON list")):
+        words = ["synthesize", str(tmp_path / name) if name == "list.json" else name, "--model", "nowhere"]
+        assert main([*words, "--out", str(tmp_path / "s.jsonl")]) == 2
+        assert told in capsys.readouterr().err

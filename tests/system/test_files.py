@@ -134,6 +134,17 @@ def test_a_cache_that_cannot_be_written_names_what_moves_it(
     assert told not in str(errors.told_by(OSError(errno.EROFS, "", "/elsewhere/a.csv")))
 
 
+def test_a_folder_above_a_cache_that_is_there_has_nothing_to_do_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    error = OSError(errno.EACCES, "", str(tmp_path))
+    assert "HF_HOME" in str(errors.told_by(error))  # it cannot be made there
+    (tmp_path / "hf").mkdir()
+    assert "HF_HOME" not in str(errors.told_by(error))
+
+
 def test_a_full_disk_behind_the_output_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,12 @@ def test_a_second_run_is_kept_out_of_the_folder(tmp_path: Path) -> None:
     assert run(fit_arguments("sft", tmp_path / "run", trainer__max_steps=1)).returncode == 0
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_a_fit(tmp_path: Path) -> None:
+    (tmp_path / "run" / "config.yaml").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        RunFolder(tmp_path / "run").claim()
+
+
 def test_what_a_killed_process_left_unfinished_is_cleared_away(tmp_path: Path) -> None:
     left = tmp_path / "checkpoints" / ".last.ckpt.123.part"
     left.parent.mkdir()

@@ -16,6 +16,7 @@ from processes import start
 
 from fea.errors import FEAError
 from fea.model import checkpoints
+from fea.training.resume import _compared
 
 REWARDS = ", ".join(f'{{"class_path": "fea.callbacks.{name}"}}' for name in ("AUReward", "FormatReward"))
 
@@ -33,6 +34,17 @@ STAGES: dict[str, dict[str, Any]] = {
 
 def settings(stage: str) -> dict[str, Any]:
     return {**STAGES[stage], "trainer__max_steps": 10, "model__optimization__lr": 5e-3, "data__train_faces": 20}
+
+
+def test_settings_that_an_earlier_release_did_not_have_are_no_change() -> None:
+    callbacks = [{"class_path": "A", "init_args": {"weight": 1.0}}, {"class_path": "B"}]
+    then = {"trainer.callbacks": callbacks, "model.lr": 0.1}
+    now = [{"class_path": "A", "init_args": {"weight": 1.0, "timeout": None}}, {"class_path": "B"}]
+    assert _compared(then, {"trainer.callbacks": now, "model.lr": 0.1, "data.max_image_pixels": 9}) == []
+    heavier = [{"class_path": "A", "init_args": {"weight": 2.0}}, {"class_path": "B"}]
+    for changed in (heavier, now[:1], [*now, {"class_path": "C"}], now[::-1]):
+        assert len(_compared(then, {"trainer.callbacks": changed, "model.lr": 0.1})) == 1
+    assert _compared(then, {"trainer.callbacks": now}) == ["model.lr: 0.1 -> None"]
 
 
 def kill_at_random(arguments: list[str], checkpoints: Path, seed: int) -> None:
