@@ -1,6 +1,6 @@
-"""The losses: clipped policy loss, KL, cross-entropy, and log-probabilities in little memory. Imports torch only.
+"""The losses: clipped policy loss, KL, cross-entropy. Imports torch only.
 
-Shapes in names: N completions, T tokens of a completion, D hidden width, V vocabulary.
+Shapes in names: N completions, T tokens of a completion.
 Sources: DeepSeekMath, arXiv 2402.03300 (k3 KL); DAPO, arXiv 2503.14476 (token mean, clip range);
 Dr. GRPO, arXiv 2503.20783 (constant normalizer); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning".
 """
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 Normalizer = Literal["grpo", "dapo", "dr_grpo"]
 # exp() of more than 88 overflows fp32, and inf * 0 is NaN. exp(20) = 5e8 is finite, and far outside of any clip range.
@@ -103,54 +101,3 @@ def kl_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """Per-token estimate of KL(policy || reference): exp(d) - d - 1 with d = ref - logp. Never negative, 0 if equal."""
     difference = (ref_logps - logps.float()).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     return difference.exp() - difference - 1
-
-
-def token_logps(
-    hidden_ND: Tensor,
-    head_VD: Tensor,
-    targets_N: Tensor,
-    forbidden: Tensor | None = None,
-    temperature: float = 1.0,
-    chunk: int = 512,
-) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target and entropy of its distribution; no (N, V) tensor ever exists at once.
-
-    Each chunk is recomputed in the backward pass. The softmax runs in fp32: in bf16 it errs by 0.02 nats.
-
-    Args:
-        hidden_ND: last hidden states of the predicting positions.
-        head_VD: weight of the output head.
-        targets_N: token ids.
-        forbidden: ids that are never sampled, taken out of the distribution here as there.
-        temperature: the logits are divided by it, as in sampling.
-        chunk: positions at a time. 512 with a vocabulary of 152k are 0.3 GB of fp32 logits; 2,048 at once would be 1.25 GB,
-            three times over in the backward pass.
-
-    Returns:
-        Log-probabilities and entropies in nats, (N,) each, fp32; the entropies carry no gradient.
-    """
-    chunks = zip(torch.split(hidden_ND, chunk), torch.split(targets_N, chunk), strict=True)
-    parts = [
-        checkpoint(_chunk_logps, hidden, head_VD, targets, forbidden, temperature, use_reentrant=False)
-        for hidden, targets in chunks
-    ]
-    logps, entropies = zip(*parts, strict=True)
-    return torch.cat(logps), torch.cat(entropies)
-
-
-def _chunk_logps(
-    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, forbidden: Tensor | None, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """`token_logps` of so few positions that their logits fit in memory."""
-    log_p_NV = log_distribution(F.linear(hidden_ND, head_VD), forbidden, temperature)
-    with torch.no_grad():
-        entropy_N = -(log_p_NV.exp() * log_p_NV).sum(dim=-1)
-    return log_p_NV.gather(-1, targets_N[:, None])[:, 0], entropy_N
-
-
-def log_distribution(logits: Tensor, forbidden: Tensor | None, temperature: float) -> Tensor:
-    """fp32 log-probabilities of the distribution that is sampled from: (..., V) to (..., V)."""
-    logits = logits.float() / temperature
-    if forbidden is not None:
-        logits = logits.index_fill(-1, forbidden, -1e9)  # p is 0, but finite: in the entropy 0 * -inf would be NaN
-    return logits.log_softmax(dim=-1)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from fea.advantages import normalize_then_sum, sum_then_normalize, token_advantages
-from fea.losses import Normalizer, kl_k3, log_distribution, policy_loss, token_logps, token_weights
+from fea.logprobs import log_distribution, token_logps
+from fea.losses import Normalizer, kl_k3, policy_loss, token_weights
 
 NAN = float("nan")
 NORMALIZERS: tuple[Normalizer, ...] = ("grpo", "dapo", "dr_grpo")

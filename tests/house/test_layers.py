@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2] / "fea"
 
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
-    errors advantages losses
+    errors advantages losses logprobs
     system       signals children files lines sets processes randomness machine waiting progress
     facs
     prompts      spotting rules claims mentions emotion answer prompt
@@ -23,8 +23,9 @@ PLAN = """
     drawn        pen drawing wording faces module
     evaluation   scores marks counts looking metrics intervals
     reports      tables curves page
-    model        families.family families.qwen_vl families.known config tiny encoding layout attention sampling network load
-    model        cache decoding fsdp policy frozen archive runs checkpoints
+    model        families.family families.qwen_vl families.known config tiny encoding layout
+    model        attention norm adapter sampling network load
+    model        cache recorded decoding fsdp policy frozen archive runs checkpoints
     review       decisions logs inspection desk reviewed split
     memory       dry_run plan advice
     rollouts     rollout values buffer loader packing replay statistics
