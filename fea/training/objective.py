@@ -57,7 +57,7 @@ class Objective:
             FEAError: naming the setting.
         """
         for name in ("beta", "clip_low", "clip_high"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not getattr(self, name) >= 0:  # NaN neither
                 raise FEAError(f"model.objective.{name}: {getattr(self, name)}; give a number that is not negative")
         if self.clip_dual is not None and not 1 < self.clip_dual < math.inf:
             raise FEAError(
