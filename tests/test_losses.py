@@ -417,7 +417,7 @@ def test_bfloat16_log_probabilities_are_compared_in_float32() -> None:
     logps, old = torch.tensor([-1.5], dtype=torch.bfloat16), torch.tensor([-1.5009765625])
     loss = policy_loss(logps, old, torch.ones(1), torch.ones(1), LOW, HIGH).loss
     assert loss.item() == pytest.approx(-math.exp(0.0009765625), abs=1e-7)
-    assert kl_k3(logps, old).dtype == torch.float32
+    assert kl_k3(logps, old).dtype == importance_ratio(logps, logps).dtype == torch.float32
 
 
 # --- TRL's published formula: pinned numbers ---

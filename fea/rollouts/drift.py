@@ -52,11 +52,13 @@ class Drift:
         Returns:
             Nothing if no process had a token in the update.
         """
-        parts = gathered(torch.stack(self.packs).tolist())
+        parts = gathered([pack.tolist() for pack in self.packs])
         self.packs.clear()
-        rows = torch.tensor([row for part in parts for row in part], dtype=torch.float64)
-        tokens, sums, largest = rows[:, 0].sum(), rows[:, 1:-1].sum(dim=0), rows[:, -1].amax()
-        if not tokens:
+        tokens, *sums, largest = torch.tensor([row for part in parts for row in part], dtype=torch.float64).unbind(
+            dim=1
+        )
+        if not tokens.any():
             return {}
-        numbers = dict(zip(_MEANS, (sums / tokens).tolist(), strict=True)) | {"sampling_ratio_max": float(largest)}
+        means = [float(added.sum() / tokens.sum()) for added in sums]
+        numbers = dict(zip(_MEANS, means, strict=True)) | {"sampling_ratio_max": float(largest.amax())}
         return {f"train/{name}": value for name, value in numbers.items() if several or name != "approx_kl"}
