@@ -15,9 +15,11 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Like x."""
-        # Autocast would return fp32 on a GPU, which every layer behind would cast back.
-        with torch.autocast(x.device.type, enabled=False):
-            return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+        kind = x.device.type
+        if torch.is_autocast_enabled(kind):  # it would return fp32 on a GPU, which every layer behind would cast back
+            with torch.autocast(kind, enabled=False):
+                return self.forward(x)
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 def install(model: nn.Module) -> None:
