@@ -26,6 +26,7 @@ from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
 from fea.system.machine import total_memory
+from fea.training import loop
 from fea.training.nonfinite import FiniteGuard
 from fea.training.optimization import Optimization
 from fea.training.validation import Evaluated
@@ -50,6 +51,12 @@ class FEAModule(Evaluated):
         self.guard = FiniteGuard(optimization.patience)
         # A checkpoint holds the trainable weights only; on_load_checkpoint compares the names.
         self.strict_loading = False
+
+    def setup(self, stage: str) -> None:
+        """Metrics, and steps that are whole wherever a checkpoint may be written."""
+        super().setup(stage)
+        if stage == "fit":
+            loop.keep_steps_whole(self.trainer)
 
     def configure_model(self) -> None:
         """Builds the policy, once all mistakes in the config have been reported."""
@@ -157,7 +164,16 @@ class FEAModule(Evaluated):
         return {name: weight for name, weight in super().state_dict(*args, **kwargs).items() if name in kept}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what is needed to build the policy again."""
+        """Adds what is needed to build the policy again.
+
+        Raises:
+            FEAError: it could not be gone on from: gradients are accumulated, and a checkpoint does not hold them.
+        """
+        if "optimizer_states" in checkpoint and loop.inside_step(self.trainer):
+            raise FEAError(
+                f"no checkpoint can be written inside optimizer step {self.global_step}: its gradients would be lost; save "
+                "where trainer.global_step has changed, in on_train_batch_end"
+            )
         checkpoint["fea"] = self.stored().plain()
 
     def stored(self) -> Stored:
