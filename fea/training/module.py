@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
-from fea.data.example import Example
-from fea.data.loader import Loader
-from fea.data.prompt import Prompt
+from fea.data.loader import Encode, Loader
 from fea.errors import FEAError
 from fea.memory.advice import table
 from fea.memory.plan import Setting, plan
-from fea.model import checkpoints, frozen, fsdp
+from fea.model import checkpoints, frozen, fsdp, precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
@@ -53,7 +51,12 @@ class FEAModule(Evaluated):
         self.strict_loading = False
 
     def setup(self, stage: str) -> None:
-        """Metrics, and steps that are whole wherever a checkpoint may be written."""
+        """Metrics, and steps that are whole wherever a checkpoint may be written.
+
+        Raises:
+            FEAError: the trainer computes in a precision that cannot be used.
+        """
+        precision.check(self.trainer.precision, self.trainer.strategy.root_device)
         super().setup(stage)
         if stage == "fit":
             loop.keep_steps_whole(self.trainer)
@@ -117,13 +120,15 @@ class FEAModule(Evaluated):
         """Keeps images with more pixels from being read."""
         self.policy.encoder.max_image_pixels = pixels
 
-    def encode(self, example: Example) -> Prompt:
-        """Prompt for an answer."""
-        return self.policy.encoder(example)
+    @property
+    def encode(self) -> Encode:
+        """Makes prompts for an answer. Not a method: each loader worker would be handed the module, with all weights."""
+        return self.policy.encoder
 
-    def encode_training(self, example: Example) -> Prompt:
-        """Prompt for training."""
-        return self.policy.encoder(example)
+    @property
+    def encode_training(self) -> Encode:
+        """Makes prompts for training."""
+        return self.policy.encoder
 
     def train_loader(self, prompts: Loader) -> Any:
         """What training iterates over: the prompts, or what a stage makes of them."""
@@ -189,6 +194,7 @@ class FEAModule(Evaluated):
             inherits=self.inherits,
             skipped=self.guard.skipped,
             frozen=self.frozen,
+            precision=str(self.trainer.precision),
             near={"base": beside(folder, self.config.base), "init_from": beside(folder, self.init_from)},
         )
 

@@ -127,7 +127,9 @@ class OnCard(torch.Tensor):
 def test_what_other_processes_and_checkpoints_are_given_lies_in_host_memory() -> None:
     loader, made = RolloutLoader.__new__(RolloutLoader), buffer_of([], 0)
     loader.prompts, loader.packs, loader.epochs, loader._position = Batches(), 2, 2, 1  # type: ignore[assignment]
-    tensors = {name: value.as_subclass(OnCard) for name, value in made._asdict().items() if isinstance(value, torch.Tensor)}
+    tensors = {
+        name: value.as_subclass(OnCard) for name, value in made._asdict().items() if isinstance(value, torch.Tensor)
+    }
     loader._buffer = made._replace(
         **tensors, old_logps=torch.ones(8, 3).as_subclass(OnCard), ref_logps=torch.ones(8, 3).as_subclass(OnCard)
     )
@@ -147,7 +149,11 @@ def test_draws_are_counted_over_all_processes_in_the_order_of_the_sampler(monkey
     assert max(one) > 0
     parts = [drawn[number::3] for number in range(3)]
     for number in range(3):
-        for name, value in {"gathered": lambda _: parts, "rank": lambda number=number: number, "count": lambda: 3}.items():
+        for name, value in {
+            "gathered": lambda _: parts,
+            "rank": lambda number=number: number,
+            "count": lambda: 3,
+        }.items():
             monkeypatch.setattr(f"fea.rollouts.loader.{name}", value)
         assert drawn_before(parts[number]) == one[number::3]
 
