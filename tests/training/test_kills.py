@@ -52,7 +52,8 @@ def little(config: str, out: Path, **settings: Any) -> list[str]:
     for callback in callbacks:
         if "every_n_train_steps" in callback.get("init_args", {}):
             callback["init_args"]["every_n_train_steps"] = 2
-    callbacks.append({"class_path": "test_kills.Kill"})
+    # The shipped rewards all pay nothing for the few tokens of a small model, which then would learn nothing.
+    callbacks += [{"class_path": "test_grpo.Vowels"}, {"class_path": "test_kills.Kill"}]
     own = out.parent / f"{config}.yaml"
     own.write_text(yaml.safe_dump(shipped))
     small = {
@@ -115,13 +116,14 @@ def finished(words: list[str], **environment: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize(("when", "fatal"), [("batches", (1, 2, 4)), ("fraction", (3,)), ("across", (4,))])
+@pytest.mark.parametrize(("when", "fatal"), [("batches", (1, 2)), ("fraction", (3,)), ("across", (4,))])
 def test_killed_right_after_a_checkpoint_a_run_comes_to_the_same(
     tmp_path: Path, when: str, fatal: tuple[int, ...]
 ) -> None:
     """All that it holds in the end, and all that it has logged."""
     finished(little("grpo", tmp_path / "whole", **INTERVALS[when]))
     expected, numbers = state(tmp_path / "whole"), logged(tmp_path / "whole")
+    assert all(weight.any() for name, weight in expected["state_dict"].items() if "lora_B" in name)  # it has learned
     for checkpoint in fatal:
         folder = tmp_path / f"killed-{checkpoint}"
         words = little("grpo", folder, **INTERVALS[when])
