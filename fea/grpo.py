@@ -39,7 +39,7 @@ from fea.rewards import check_applies, check_groups, rewards_of, scored
 from fea.rollouts import statistics
 from fea.rollouts.buffer import Buffer, Pack
 from fea.rollouts.drift import Drift
-from fea.rollouts.loader import RolloutCallback, RolloutLoader
+from fea.rollouts.loader import RolloutCallback, RolloutLoader, drawn_before
 from fea.rollouts.packing import Packing
 from fea.rollouts.replay import Replay
 from fea.rollouts.rollout import Rollout, Scores, ask
@@ -120,7 +120,7 @@ class GRPOModule(FEAModule):
     def _sample(self, prompts: Sequence[Prompt], round: int) -> Rollout:
         with self.clock.timed("rollout"):
             ids = [prompt.example.id for prompt in prompts]
-            noise_NT = noise(ids, self.group_size, self.generation.max_tokens, self.seed, round)
+            noise_NT = noise(ids, self.group_size, self.generation.max_tokens, self.seed, round, drawn_before(ids))
             return ask(self.policy, prompts, self.group_size, self.generation, noise_NT)
 
     def _score(self, rollout: Rollout) -> Scores:

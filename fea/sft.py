@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from fea.data.example import Example
+from fea.data.loader import Encode
 from fea.data.prompt import Prompt, targets
 from fea.losses import mean_nll
 from fea.model.config import PolicyConfig
@@ -38,9 +40,10 @@ class SFTModule(FEAModule):
     ):
         super().__init__(policy, init_from, generation, optimization)
 
-    def encode_training(self, example: Example) -> Prompt:
-        """Prompt with its analysis."""
-        return self.policy.encoder(example, with_target=True)
+    @property
+    def encode_training(self) -> Encode:
+        """Makes prompts with their analyses."""
+        return partial(self.policy.encoder, with_target=True)
 
     def training_step(self, batch: list[Prompt], index: int) -> Tensor:
         """Mean negative log-likelihood of a batch's analyses, in nats per token."""

@@ -18,6 +18,7 @@ from fea.model.cache import Trunk
 from fea.model.checkpoints import Stored, load_policy
 from fea.model.config import Device
 from fea.model.policy import Policy
+from fea.model.precision import computing
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer
 from fea.rollouts.rollout import ask
@@ -47,7 +48,7 @@ class Analyzer:
 
     def __init__(self, policy: Policy, trained: Stored):
         self.policy = policy
-        self.emotions, self.datasets = trained.emotions, trained.datasets
+        self.emotions, self.datasets, self._precision = trained.emotions, trained.datasets, trained.precision
 
     def analyze(
         self,
@@ -140,7 +141,9 @@ class Analyzer:
         pool.sort(key=lambda prompt: len(prompt.ids))
         for start in range(0, len(pool), batch_size):
             batch = pool[start : start + batch_size]
-            yield batch, ask(self.policy, self.policy.look(batch), 1, generation, trunk=trunk).answers
+            with computing(self._precision, self.policy.network.device):
+                answers = ask(self.policy, self.policy.look(batch), 1, generation, trunk=trunk).answers
+            yield batch, answers
 
 
 def load(model: str | Path, device: Device = "auto", base: str | Path | None = None) -> Analyzer:

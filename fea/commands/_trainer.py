@@ -33,6 +33,7 @@ from fea.errors import FEAError
 from fea.grpo import GRPOModule  # noqa: F401
 from fea.memory.advice import verdict
 from fea.memory.plan import plan
+from fea.model import precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import LoRA, PolicyConfig, TinySize
@@ -96,8 +97,9 @@ class CLI(LightningCLI):
         return parser
 
     def before_instantiate_classes(self) -> None:
-        """Looks at the checkpoint before anything is built: the trainer would do so late, and refuse it at length."""
+        """Looks at precision and checkpoint before anything is built: the trainer would do so late, and refuse at length."""
         settings = self.config[self.subcommand]
+        precision.check(settings.trainer.precision)
         if settings.ckpt_path and settings.get("resume"):
             raise FEAError("resume: it looks for the newest checkpoint by itself; give either --resume or --ckpt_path")
         if settings.get("overwrite") and settings.resume:
@@ -109,8 +111,9 @@ class CLI(LightningCLI):
             Stored.of(read(Path(settings.ckpt_path)), settings.ckpt_path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """A trainer that writes its checkpoints whole."""
+        """A trainer that writes its checkpoints whole, on a device that can compute in its precision."""
         trainer = super().instantiate_trainer(**kwargs)
+        precision.check(trainer.precision, trainer.strategy.root_device)
         trainer.strategy.checkpoint_io = WholeFiles()
         return trainer
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fea.commands._renamed import refuse_renamed
+from fea.system.allocator import expand_segments
 
 # The settings that are set most, of several hundred. A test holds that each of them exists.
 SETTINGS = """\
@@ -144,6 +145,7 @@ def run(arguments: Sequence[str]) -> Any:
         FEAError: bad input.
     """
     refuse_renamed(arguments)
+    expand_segments()
     from fea.commands import _trainer
 
     return _trainer.run(arguments)

@@ -77,7 +77,7 @@ def synthesize(
     allowed = trained.emotions if emotions is None else emotion_set(emotions)
     rules = Rules(allowed, on_unknown_label, True)
     faces = _without_analysis([Path(file) for file in data], image_root, rules, on_bad, recipe.vote is not None)
-    _write(policy, faces, out, recipe, generation, pace)
+    _write(policy, trained.precision, faces, out, recipe, generation, pace)
     return 0
 
 
@@ -117,8 +117,11 @@ def _without_analysis(
     return distinct(found)
 
 
-def _write(policy: Policy, faces: list[Example], out: str, recipe: Recipe, generation: Generation, pace: Pace) -> None:
-    """Writes the analyses and the datacard, and says where the images are."""
+def _write(
+    policy: Policy, precision: str, faces: list[Example], out: str, recipe: Recipe, generation: Generation, pace: Pace
+) -> None:
+    """Writes the analyses, computed in the precision of the run, and the datacard; says where the images are."""
+    from fea.model.precision import computing
     from fea.synthesis.datacard import write_datacard
     from fea.synthesis.journal import Journal
     from fea.synthesis.round import provenance, run, settings_of
@@ -127,7 +130,8 @@ def _write(policy: Policy, faces: list[Example], out: str, recipe: Recipe, gener
     file, origin = Path(out), provenance(policy, recipe, round=0)
     settings = {"model": origin["model"], **settings_of(faces, pace.batch_size, generation, recipe)}
     journal = Journal(file, settings, common_root([face.image for face in faces], file.parent), origin)
-    run(policy, faces, journal, recipe, generation, pace)
+    with computing(precision, policy.network.device):
+        run(policy, faces, journal, recipe, generation, pace)
     print(write_datacard(file.parent))
     if journal.image_root != file.parent.resolve():
         print(f"the images are relative to '{journal.image_root}': name it as image_root of '{out}'")

@@ -11,11 +11,9 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from fea.data.example import Example
 from fea.data.image_check import look_once
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
-from fea.data.prompt import Prompt
 from fea.data.source import OnBad, Source
 from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
@@ -33,11 +31,13 @@ class Consumer(Protocol):
 
     needs_analyses: bool
 
-    def encode(self, example: Example) -> Prompt:
-        """Prompt for an answer."""
+    @property
+    def encode(self) -> Encode:
+        """What makes prompts for an answer; loader workers are handed it, so it holds no weights."""
 
-    def encode_training(self, example: Example) -> Prompt:
-        """Prompt for training."""
+    @property
+    def encode_training(self) -> Encode:
+        """What makes prompts for training, likewise."""
 
     def limit_images(self, pixels: int) -> None:
         """Keeps images with more pixels from being read."""

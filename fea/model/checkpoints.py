@@ -20,6 +20,7 @@ from fea.model import frozen, fsdp
 from fea.model.archive import read
 from fea.model.config import Device, LoRA, PolicyConfig, TinySize
 from fea.model.policy import Policy
+from fea.model.precision import without_bf16
 from fea.model.runs import absolute, find, folder_of, found
 from fea.prompts.prompt import PROMPT_VERSION
 
@@ -39,6 +40,7 @@ class Stored:
         skipped: optimizer steps that were left out, since their gradient was not finite.
         reference: trainable weights of the reference policy, by name; empty without one.
         frozen: digest of the weights that are not in the checkpoint; "" if it does not say.
+        precision: that the trainer computed in; earlier releases did not say, and answered in that of the weights.
         near: where the base and `init_from` lie as seen from the folder of the run, by these names; "" for what is no path.
     """
 
@@ -52,6 +54,7 @@ class Stored:
     skipped: int = 0
     reference: Mapping[str, Tensor] = field(default_factory=dict)
     frozen: str = ""
+    precision: str = "32-true"
     near: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -99,6 +102,7 @@ class Stored:
             "skipped": self.skipped,
             "reference": dict(self.reference),
             "frozen": self.frozen,
+            "precision": self.precision,
             "near": dict(self.near),
         }
 
@@ -114,7 +118,7 @@ class Stored:
 
 
 # What `Stored` holds as it stands in a checkpoint.
-_PLAIN = ("stage", "prompt", "init_from", "inherits", "skipped", "reference", "frozen", "near")
+_PLAIN = ("stage", "prompt", "init_from", "inherits", "skipped", "reference", "frozen", "precision", "near")
 
 
 def _why(error: Exception) -> str:
@@ -220,13 +224,16 @@ def load_policy(run: str, device: Device = "auto", base: str | None = None) -> t
         base: folder or hub name of the model that it was trained on, if that is no longer where it was.
 
     Raises:
-        FEAError: the run or its base cannot be read, the base is another one, or there is no such device.
+        FEAError: the run or its base cannot be read, the base is another one, or there is no such device, or none that can
+            compute as the run did.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise FEAError("device: 'cuda' is not available here; choose cpu")
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     told = stored(run)
+    if card := without_bf16(told.precision, chosen):
+        raise FEAError(f"device: '{run}' computes in bf16, which {card} does not; choose cpu")
     config = replace(told.policy, base=base_of(run, told, base))
     policy = Policy(config, weights(run)).eval()
     frozen.check(told.frozen, frozen.digest(policy), config.base)
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     return policy.to(chosen), replace(told, policy=config)

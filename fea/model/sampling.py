@@ -6,6 +6,7 @@ cumulative distribution. So one process and four draw the same completions, and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -64,10 +65,13 @@ class Completions(NamedTuple):
     texts: list[str]
 
 
-def noise(examples: Sequence[str], group: int, length: int, seed: int, round: int) -> Tensor:
+def noise(
+    examples: Sequence[str], group: int, length: int, seed: int, round: int, drawn: Sequence[int] | None = None
+) -> Tensor:
     """Uniform numbers in [0, 1) for a rollout.
 
-    In float64: float32 numbers are multiples of 2^-24, and tokens rarer than that would come never, or too often.
+    In float64: float32 numbers are multiples of 2^-24, and tokens rarer than that would come never, or too often. Where an
+    example was drawn before, its completions are numbered on: drawn twice, it has those of a group of twice the size.
 
     Args:
         examples: ids of the prompts' examples.
@@ -75,17 +79,28 @@ def noise(examples: Sequence[str], group: int, length: int, seed: int, round: in
         length: tokens of each.
         seed: of the run.
         round: number of the rollout.
+        drawn: how often each example was drawn in this round before; None: as often as it stands before in `examples`.
 
     Returns:
         (len(examples) * group, length), float64.
     """
     return torch.stack(
         [
-            _uniform(f"{seed}/{round}/{example}/{completion}", length)
-            for example in examples
+            _uniform(f"{seed}/{round}/{example}/{before * group + completion}", length)
+            for example, before in zip(examples, repeats(examples) if drawn is None else drawn, strict=True)
             for completion in range(group)
         ]
     )
+
+
+def repeats(examples: Sequence[str]) -> list[int]:
+    """How often each example stands before in the same list: of a, b, a, a it is 0, 0, 1, 2."""
+    seen = Counter[str]()
+    found = []
+    for example in examples:
+        found.append(seen[example])
+        seen[example] += 1
+    return found
 
 
 def _uniform(key: str, length: int) -> Tensor:

@@ -6,17 +6,19 @@ advantages need no communication and the prompt can be shared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
+from fea.model.sampling import repeats
 from fea.rollouts.buffer import Buffer, Pack
 from fea.rollouts.rollout import Rollout
-from fea.system.processes import gathered, rank
+from fea.system.processes import count, gathered, rank
 
 if TYPE_CHECKING:
     import lightning.pytorch as L
@@ -99,8 +101,11 @@ class RolloutLoader:
             served = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Position in the epoch and the buffer of every process; the file is written by the first of them."""
-        buffer = None if self._buffer is None else self._buffer._asdict()
+        """Position in the epoch and the buffer of every process; the file is written by the first of them.
+
+        In host memory: a process that is handed tensors of another one's GPU would open that one, too, and fill part of it.
+        """
+        buffer = None if self._buffer is None else move_data_to_device(self._buffer._asdict(), "cpu")
         return {"ranks": gathered({"position": self._position % max(1, len(self)), "buffer": buffer})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -108,3 +113,18 @@ class RolloutLoader:
         own = state["ranks"][rank()]
         self._skip = own["position"]
         self._buffer = None if own["buffer"] is None else Buffer(**own["buffer"])
+
+
+def drawn_before(ids: Sequence[str]) -> list[int]:
+    """How often the example of each prompt of a round was drawn before it, by this process or another.
+
+    The sampler deals its draws out in turn, so that one process with all of them counts the same:
+
+        draws       a b   b a   a c          with two processes, of which the first has a, b, a
+        before      0 0   1 1   2 0          and the second b, a, c
+
+    Args:
+        ids: of this process's examples, as many as every other process has.
+    """
+    dealt = [one for turn in zip(*gathered(ids), strict=True) for one in turn]
+    return repeats(dealt)[rank() :: count()]

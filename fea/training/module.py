@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
-from fea.data.example import Example
-from fea.data.loader import Loader
-from fea.data.prompt import Prompt
+from fea.data.loader import Encode, Loader
 from fea.errors import FEAError
 from fea.memory.advice import table
 from fea.memory.plan import Setting, plan
-from fea.model import checkpoints, frozen, fsdp
+from fea.model import checkpoints, frozen, fsdp, precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
@@ -26,6 +24,7 @@ from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
 from fea.system.machine import total_memory
+from fea.training import loop
 from fea.training.nonfinite import FiniteGuard
 from fea.training.optimization import Optimization
 from fea.training.validation import Evaluated
@@ -50,6 +49,17 @@ class FEAModule(Evaluated):
         self.guard = FiniteGuard(optimization.patience)
         # A checkpoint holds the trainable weights only; on_load_checkpoint compares the names.
         self.strict_loading = False
+
+    def setup(self, stage: str) -> None:
+        """Metrics, and steps that are whole wherever a checkpoint may be written.
+
+        Raises:
+            FEAError: the trainer computes in a precision that cannot be used.
+        """
+        precision.check(self.trainer.precision, self.trainer.strategy.root_device)
+        super().setup(stage)
+        if stage == "fit":
+            loop.keep_steps_whole(self.trainer)
 
     def configure_model(self) -> None:
         """Builds the policy, once all mistakes in the config have been reported."""
@@ -110,13 +120,15 @@ class FEAModule(Evaluated):
         """Keeps images with more pixels from being read."""
         self.policy.encoder.max_image_pixels = pixels
 
-    def encode(self, example: Example) -> Prompt:
-        """Prompt for an answer."""
-        return self.policy.encoder(example)
+    @property
+    def encode(self) -> Encode:
+        """Makes prompts for an answer. Not a method: each loader worker would be handed the module, with all weights."""
+        return self.policy.encoder
 
-    def encode_training(self, example: Example) -> Prompt:
-        """Prompt for training."""
-        return self.policy.encoder(example)
+    @property
+    def encode_training(self) -> Encode:
+        """Makes prompts for training."""
+        return self.policy.encoder
 
     def train_loader(self, prompts: Loader) -> Any:
         """What training iterates over: the prompts, or what a stage makes of them."""
@@ -157,7 +169,16 @@ class FEAModule(Evaluated):
         return {name: weight for name, weight in super().state_dict(*args, **kwargs).items() if name in kept}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what is needed to build the policy again."""
+        """Adds what is needed to build the policy again.
+
+        Raises:
+            FEAError: it could not be gone on from: gradients are accumulated, and a checkpoint does not hold them.
+        """
+        if "optimizer_states" in checkpoint and loop.inside_step(self.trainer):
+            raise FEAError(
+                f"no checkpoint can be written inside optimizer step {self.global_step}: its gradients would be lost; save "
+                "where trainer.global_step has changed, in on_train_batch_end"
+            )
         checkpoint["fea"] = self.stored().plain()
 
     def stored(self) -> Stored:
@@ -173,6 +194,7 @@ class FEAModule(Evaluated):
             inherits=self.inherits,
             skipped=self.guard.skipped,
             frozen=self.frozen,
+            precision=str(self.trainer.precision),
             near={"base": beside(folder, self.config.base), "init_from": beside(folder, self.init_from)},
         )
 

@@ -70,6 +70,7 @@ class RunKeeper(SaveConfigCallback):
         checkpoint["data"] = self.data
         checkpoint["random"] = gathered(randomness.state())
         checkpoint["validated"] = self.validated
+        checkpoint["unlogged"] = loop.unlogged(trainer)
         for logger in trainer.loggers:
             logger.save()
 
@@ -93,9 +94,10 @@ class RunKeeper(SaveConfigCallback):
         self.validated = trainer.global_step
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Makes up for a validation that the checkpoint came before, and puts the random numbers where they were."""
+        """Logs and validates what the checkpoint came before, and puts the random numbers where they were."""
         if self.resumed is None:
             return
+        loop.log(trainer, self.resumed.get("unlogged", {}))  # earlier releases did not keep them
         if loop.validation_due(trainer) and self.validated != trainer.global_step:
             loop.validate(trainer)
         loop.find_place(trainer)

@@ -14,6 +14,7 @@ from typing import Any
 
 import datasets
 import pytest
+import torch
 from conftest import fit
 from PIL import Image
 
@@ -54,6 +55,35 @@ def images(run: Path, tmp_path: Path) -> Path:
     (folder / "c.png").write_bytes(first.read_bytes()[:300])
     (folder / "notes.txt").write_text("no image")
     return folder
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_answers_are_those_of_the_validation_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """In the precision of the run, whatever that of its weights."""
+    asked: list[Any] = []
+
+    def heard(*arguments: Any, **options: Any) -> Any:
+        asked.append(ask(*arguments, **options))
+        return asked[-1]
+
+    for place in ("training.validation", "analysis.analyzer"):
+        monkeypatch.setattr(f"fea.{place}.ask", heard)
+    fit(
+        "sft", tmp_path / "run", trainer__precision=precision, trainer__max_steps=2, trainer__limit_val_batches=1,
+        trainer__val_check_interval=2, model__policy__lora='{"rank": 4, "alpha": 8}', model__optimization__lr=1e-2,
+    )  # fmt: skip
+    faces = tmp_path / "faces" / "val-4"
+    files = [faces / json.loads(line)["image"] for line in (faces / "faces.jsonl").read_text().splitlines()]
+    analyzer = fea.load(tmp_path / "run", "cpu")
+    analyzer.analyze(files, max_tokens=12)
+    validated, analyzed = (one.completions for one in asked)
+    assert torch.equal(validated.ids, analyzed.ids)
+    assert torch.equal(validated.logps, analyzed.logps)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "32-true"):  # the other precision
+        other = ask(analyzer.policy, asked[1].prompts, 1, Generation(12)).completions
+    assert not torch.equal(other.logps, analyzed.logps)
 
 
 def test_every_image_has_a_row_and_a_damaged_one_says_why(

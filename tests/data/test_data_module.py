@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from conftest import small_config
+from conftest import SMALL, small_config
 
 from fea.data.example import Example
+from fea.data.loader import EpochSampler, Loader
 from fea.data.module import FEADataModule
 from fea.data.prompt import Prompt
 from fea.data.source import Source
@@ -19,7 +24,10 @@ from fea.drawn.faces import EMOTIONS, write_faces
 from fea.drawn.module import RenderedFaces
 from fea.errors import FEAError
 from fea.facs import emotion_set
+from fea.grpo import GRPOModule
 from fea.model.policy import Policy
+from fea.sft import SFTModule
+from fea.training.module import FEAModule
 
 
 class Stage:
@@ -317,3 +325,50 @@ def test_faces_that_are_favoured_are_drawn_more_often_and_others_as_before(faces
     data.reweigh({f"{faces_file}:3": 0.25})
     examples = data.train_dataloader().examples
     assert data.weights(examples).tolist() == [1.0, 1.0, 0.25, *[1.0] * 21]
+
+
+# --- what a process that reads ahead is handed ---
+
+
+@pytest.fixture
+def _spawned() -> Iterator[None]:
+    """Such processes begin anew, as they do by themselves on other systems, instead of as copies of this one."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.parametrize("kind", [SFTModule, GRPOModule])
+def test_a_worker_is_handed_no_weights(kind: type[FEAModule], faces_file: Path) -> None:
+    """What it gets is small, and as small for a larger model."""
+    sizes = []
+    for hidden in (64, 256):
+        module: Any = kind(small_config(tiny=replace(SMALL, hidden=hidden)))
+        module.configure_model()
+        data: Any = FEADataModule([str(faces_file)], [str(faces_file)], batch_size=4, emotions=EMOTIONS)
+        trainer = attach(data, needs_analyses=module.needs_analyses).trainer
+        trainer.accumulate_grad_batches, trainer.lightning_module, module.trainer = 1, module, trainer
+        train = data.train_dataloader()
+        loaders = [getattr(train, "prompts", train), *data.val_dataloader()]
+        sizes.append([len(pickle.dumps(loader._loader.dataset)) for loader in loaders])
+        weights = sum(weight.nbytes for weight in module.parameters())
+    assert weights > 5_000_000
+    assert sizes[0] == sizes[1]
+    assert max(sizes[0]) < 50_000
+
+
+@pytest.mark.usefixtures("_spawned")
+def test_a_worker_that_begins_anew_reads_the_same(faces_file: Path) -> None:
+    module = SFTModule(small_config())
+    module.configure_model()
+    data = FEADataModule([str(faces_file)], emotions=EMOTIONS)
+    examples = attach(data, needs_analyses=True).analyses()
+    here, there = (
+        list(Loader(examples, module.encode_training, EpochSampler(len(examples)), 12, workers, "raise", True))
+        for workers in (0, 1)
+    )
+    assert len(here) == len(there) == 2
+    for one, other in zip((p for batch in here for p in batch), (p for batch in there for p in batch), strict=True):
+        assert one.example == other.example
+        assert all(torch.equal(a, b) for a, b in zip(one[1:-1], other[1:-1], strict=True))

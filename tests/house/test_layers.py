@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors advantages losses logprobs
-    system       signals children files lines sets processes randomness machine waiting progress
+    system       signals children files lines sets processes randomness machine allocator waiting progress
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset
@@ -25,7 +25,7 @@ PLAN = """
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
     model        attention norm adapter sampling network load
-    model        cache recorded decoding fsdp policy frozen archive runs checkpoints
+    model        cache recorded decoding fsdp policy frozen archive runs precision checkpoints
     review       decisions logs inspection desk reviewed split
     memory       dry_run plan advice
     rollouts     rollout values buffer loader packing replay statistics drift

@@ -18,6 +18,12 @@ def test_noise_belongs_to_the_example() -> None:
     assert torch.equal(noise(["b"], 4, 5, 3, 7), whole[1, :, :5])  # whatever the length limit
 
 
+def test_an_example_that_is_drawn_again_gets_further_noise() -> None:
+    once, twice = noise(["a"], 6, 5, 3, 7), noise(["b", "a", "a", "a"], 2, 5, 3, 7)
+    assert torch.equal(twice[2:], once)  # the first as ever, the others as if the group were larger
+    assert torch.equal(noise(["a", "b"], 2, 5, 3, 7, drawn=[2, 0]), torch.cat([once[4:], twice[:2]]))
+
+
 def test_noise_differs_by_example_completion_seed_and_round() -> None:
     drawn = [noise(["a", "b"], 2, 6, seed, round) for seed in (0, 1) for round in (0, 1)]
     assert len({tuple(row.tolist()) for rows in drawn for row in rows}) == 16

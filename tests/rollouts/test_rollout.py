@@ -8,13 +8,15 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from fea.model.sampling import Completions
+from fea.data.loader import EpochSampler
+from fea.model.sampling import Completions, repeats
 from fea.prompts.answer import parse
 from fea.rollouts.buffer import Buffer
-from fea.rollouts.loader import RolloutLoader
+from fea.rollouts.loader import RolloutLoader, drawn_before
 from fea.rollouts.packing import Packing, balanced
 from fea.rollouts.rollout import Rollout
 
@@ -112,6 +114,48 @@ def test_a_loader_goes_on_exactly_where_it_stopped(stop: int) -> None:
     served += [pack.ids[:, 0].tolist() for pack in second]
     assert served == whole
     assert rounds == list(range(-(-stop // 4), 3))  # a rollout that was begun is kept, not sampled again
+
+
+class OnCard(torch.Tensor):
+    """Stands for a tensor on a GPU: only a move to the host makes a plain one of it."""
+
+    def to(self, *args: Any, **options: Any) -> torch.Tensor:
+        """Moves it."""
+        return self.as_subclass(torch.Tensor) if torch.device(*args) == torch.device("cpu") else self
+
+
+def test_what_other_processes_and_checkpoints_are_given_lies_in_host_memory() -> None:
+    loader, made = RolloutLoader.__new__(RolloutLoader), buffer_of([], 0)
+    loader.prompts, loader.packs, loader.epochs, loader._position = Batches(), 2, 2, 1  # type: ignore[assignment]
+    tensors = {
+        name: value.as_subclass(OnCard) for name, value in made._asdict().items() if isinstance(value, torch.Tensor)
+    }
+    loader._buffer = made._replace(
+        **tensors, old_logps=torch.ones(8, 3).as_subclass(OnCard), ref_logps=torch.ones(8, 3).as_subclass(OnCard)
+    )
+    told = loader.state_dict()["ranks"][0]["buffer"]
+    assert {name: type(value) for name, value in told.items() if isinstance(value, torch.Tensor)} == dict.fromkeys(
+        [*tensors, "old_logps", "ref_logps"], torch.Tensor
+    )
+    assert torch.equal(told["ids"], made.ids)
+    assert isinstance(loader._buffer.ids, OnCard)  # the packs that are still to be served stay where they are
+
+
+def test_draws_are_counted_over_all_processes_in_the_order_of_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = EpochSampler(3, seed=1, weights=np.ones(3))
+    drawn = [str(draw.number) for draw in order][:3] * 4
+    one = drawn_before(drawn)
+    assert one == repeats(drawn)
+    assert max(one) > 0
+    parts = [drawn[number::3] for number in range(3)]
+    for number in range(3):
+        for name, value in {
+            "gathered": lambda _: parts,
+            "rank": lambda number=number: number,
+            "count": lambda: 3,
+        }.items():
+            monkeypatch.setattr(f"fea.rollouts.loader.{name}", value)
+        assert drawn_before(parts[number]) == one[number::3]
 
 
 def test_an_empty_pack_runs_without_weight() -> None:
