@@ -20,6 +20,9 @@ from fea.model.families.family import Family
 from fea.prompts.answer import render
 from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
 
+# Of an answer. Where a model has tokens for these, it is to write them, whether it calls them special or not.
+TAGS = frozenset(re.findall("<.*?>", render("", "")))
+
 # Marks a place between two characters that no token may join: half of a surrogate pair, which no text holds.
 _CUT = "\ud800"
 
@@ -110,10 +113,9 @@ def _reserved(tokenizer: Any) -> re.Pattern[str]:
     """Finds the first character of every special token that a text spells, of those that overlap too.
 
     All tokens beside the tokenizer's vocabulary of text count, whether marked as special or not, but for the tags of an
-    answer: where a model has tokens for these, it is to write them.
+    answer.
     """
-    tags = set(re.findall("<.*?>", render("", "")))
-    words = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens} - tags
+    words = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens} - TAGS
     return re.compile(rf"(?={'|'.join(map(re.escape, sorted(words)))}).", re.DOTALL)
 
 
