@@ -18,7 +18,7 @@ from torch import Tensor
 from fea.errors import FEAError
 from fea.model import frozen, fsdp
 from fea.model.archive import read
-from fea.model.config import Device, LoRA, PolicyConfig, TinySize
+from fea.model.config import GONE, Device, LoRA, PolicyConfig, TinySize
 from fea.model.policy import Policy
 from fea.model.runs import absolute, find, folder_of, found
 from fea.prompts.prompt import PROMPT_VERSION
@@ -73,7 +73,7 @@ class Stored:
                     f"{title} was trained with prompt version {told['prompt']}, this is version {PROMPT_VERSION}; "
                     "use the release of fea that wrote it"
                 )
-            fields = dict(told["policy"])
+            fields = {name: value for name, value in told["policy"].items() if name not in GONE}
             lora = fields["lora"] and LoRA(**fields["lora"])
             policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": lora})
             known = {name: told[name] for name in _PLAIN if name in told}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fea.errors import FEAError
-from fea.model import attention
+from fea.model import attention, vision
 from fea.model.config import LoRA, PolicyConfig
 from fea.model.families.family import Family
 from fea.model.families.known import FAMILIES, TINY, publisher
@@ -80,7 +80,8 @@ def _of_dimensions(family: Family, config: PolicyConfig, layers: int | None) -> 
 
 def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> Any:
     """With its attention, its adapter and its weights to start from; frozen but for what is trained."""
-    _choose_attention(model, config)
+    _choose_attention(model, family, config)
+    vision.multiply_patches(model.get_submodule(family.vision_tower))
     model.requires_grad_(False)
     whole = {name: weight for name, weight in start.items() if "lora_" not in name}
     adapter = {name: weight for name, weight in start.items() if "lora_" in name}
@@ -94,19 +95,29 @@ def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[s
         model.requires_grad_(True)
         model.get_submodule(family.vision_tower).requires_grad_(config.train_vision)
     if config.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        _recompute_activations(model)
     return model.train()  # from_pretrained leaves it in eval mode
 
 
-def _choose_attention(model: Any, config: PolicyConfig) -> None:
+def _recompute_activations(model: Any) -> None:
+    """In the backward pass. Nothing in a layer is random, so the states of random generators are not kept for it."""
+    # The second name is that of older versions of transformers.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False, "preserve_rng_state": False})
+
+
+def _choose_attention(model: Any, family: Family, config: PolicyConfig) -> None:
+    attention.install(model)
+    if config.vision_attention == "sdpa":
+        vision.install(model, getattr(model.get_submodule(family.vision_tower), family.vision_blocks))
+        return
     try:
-        model.set_attn_implementation({"text_config": config.attention, "vision_config": config.vision_attention})
-    except ImportError as error:
+        model.set_attn_implementation({"vision_config": config.vision_attention})
+    except (ImportError, ValueError) as error:
         raise FEAError(
-            f"policy.attention: {config.attention} with vision_attention {config.vision_attention}; flash_attention_2 needs a "
-            "GPU and the package flash-attn (pip install 'fea[flash]'); sdpa works everywhere"
+            f"policy.vision_attention: {config.vision_attention} needs a GPU and the package flash-attn (pip install "
+            "'fea[flash]'), and one of them is not there; sdpa works everywhere"
         ) from error
-    attention.install(model, config.attention)
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

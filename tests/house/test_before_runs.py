@@ -112,4 +112,4 @@ def test_the_config_of_then_is_refused_with_the_names_of_now(
     assert main(["fit", "--config", os.path.join(stage, "config.yaml")]) == 2
     *_, last = capfd.readouterr().err.splitlines()
     assert last.startswith("fea: error: ")
-    assert "is called 'fea.drawn.module.RenderedFaces' now" in last or "is called 'model.objective.beta' now" in last
+    assert "there is no setting 'model.policy.attention' anymore" in last

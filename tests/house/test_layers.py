@@ -23,8 +23,8 @@ PLAN = """
     drawn        pen drawing wording faces module
     evaluation   scores marks counts looking metrics intervals
     reports      tables curves page
-    model        families.family families.qwen_vl families.known config tiny encoding layout attention sampling network load
-    model        cache decoding fsdp policy frozen archive runs checkpoints
+    model        families.family families.qwen_vl families.known config tiny encoding layout attention vision sampling network
+    model        load cache decoding fsdp policy frozen archive runs checkpoints
     review       decisions logs inspection desk reviewed split
     memory       dry_run plan advice
     rollouts     rollout values buffer loader packing replay statistics
