@@ -71,7 +71,8 @@ class Encoder:
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with the largest image that is allowed."""
         text = self._text_ids(example.question, example.emotions)
-        return len(text) - 1 + int(self.image_processor.size["longest_edge"]) // self.family.pixels
+        size = self.image_processor.size
+        return len(text) - 1 + self.family.most_visual_tokens(size["shortest_edge"], size["longest_edge"])
 
     def _around(self, question: str, emotions: Sequence[str], grid: Tensor) -> tuple[Tensor, Tensor]:
         """Ids and positions of the prompt around an image of a (3,) grid of patches."""

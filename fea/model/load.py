@@ -5,6 +5,7 @@ The heavy libraries are imported inside the functions, so that a mistake in a co
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from copy import deepcopy
@@ -147,9 +148,24 @@ def _processors(family: Family, config: PolicyConfig) -> tuple[Any, Any]:
         from transformers import AutoImageProcessor, AutoTokenizer
 
         tokenizer = _from(AutoTokenizer.from_pretrained, config.base)
+        tokenizer.chat_template = tokenizer.chat_template or _template(config.base)
         image_processor = _from(AutoImageProcessor.from_pretrained, config.base)
     image_processor.size = {"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels}
     return tokenizer, image_processor
+
+
+def _template(base: str) -> str | None:
+    """The chat template of a base that has it in a file of its own, as folders of earlier years do."""
+    from transformers.utils import cached_file
+
+    silent = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    file = cached_file(base, "chat_template.json", **silent)
+    try:
+        return str(json.loads(Path(file).read_text(encoding="utf-8"))["chat_template"]) if file else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FEAError(
+            f"policy.base: '{file}' holds no chat template ({error}); copy it from the model that '{base}' was made from"
+        ) from error
 
 
 def count_tokens(config: PolicyConfig, text: str) -> int:
@@ -185,8 +201,10 @@ def _pretrained(family: Family, config: PolicyConfig, tokenizer: Any) -> Any:
         logging.disable_progress_bar()
     model = _from(AutoModelForImageTextToText.from_pretrained, config.base, **options)
     logging.enable_progress_bar()
+    known = tokenizer.get_vocab()
     if (
-        model.config.image_token_id != tokenizer.convert_tokens_to_ids(family.image_token)
+        known.get(family.image_token) != model.config.image_token_id
+        or family.end_token not in known
         or not tokenizer.chat_template
     ):
         raise FEAError(

@@ -109,6 +109,20 @@ def test_both_towers_use_an_attention_that_understands_boolean_masks(base: Path)
     assert config["model_type"] == "qwen2_5_vl"
 
 
+@pytest.mark.parametrize("kept", ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"])
+def test_a_chat_template_is_found_wherever_a_release_of_transformers_has_put_it(
+    make_policy: MakePolicy, base: Path, prompts: list[Prompt], tmp_path: Path, kept: str
+) -> None:
+    folder = shutil.copytree(base, tmp_path / "base")
+    file = folder / "chat_template.jinja"
+    template = file.read_text()
+    if kept != file.name:
+        file.unlink()
+        told = json.loads((folder / kept).read_text()) if (folder / kept).exists() else {}
+        (folder / kept).write_text(json.dumps(told | {"chat_template": template}))
+    assert torch.equal(make_policy(base=str(folder)).encoder(prompts[0].example).ids, prompts[0].ids)
+
+
 def test_pixels_are_bounded_for_a_saved_base_too(base: Path) -> None:
     policy = Policy(small_config(base=str(base), min_pixels=784, max_pixels=5000), {})
     assert dict(policy.network.image_processor.size) == {"shortest_edge": 784, "longest_edge": 5000}
@@ -366,6 +380,16 @@ def no_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
 
+def damaged_template(folder: Path) -> None:
+    no_template(folder)
+    (folder / "chat_template.json").write_text("{}")
+
+
+def no_end(folder: Path) -> None:
+    for file in folder.glob("tokenizer*.json"):
+        file.write_text(file.read_text().replace("<|im_end|>", "<|at_end|>"))
+
+
 def no_image_processor(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
 
@@ -383,6 +407,8 @@ def another_family(folder: Path) -> None:
         (damaged_weights, "cannot load"),
         (no_tokenizer, "tokenizer"),
         (no_template, "chat template"),
+        (damaged_template, "chat_template.json' holds no chat template"),
+        (no_end, "lacks its own tokenizer"),
         (no_image_processor, "cannot load"),
         (another_family, "is a qwen2_vl model; name one of the Qwen2.5-VL family"),
         (shutil.rmtree, "cannot load"),
