@@ -37,7 +37,8 @@ class Stored:
         init_from: run that its run started from.
         inherits: whether weights of that run are needed that this one does not train, and so does not hold.
         skipped: optimizer steps that were left out, since their gradient was not finite.
-        reference: trainable weights of the reference policy, by name; empty without one.
+        reference: trainable weights of the reference policy, by name, or no more of them than `Policy.keep_reference`
+            needs; empty without one.
         frozen: digest of the weights that are not in the checkpoint; "" if it does not say.
         near: where the base and `init_from` lie as seen from the folder of the run, by these names; "" for what is no path.
     """
