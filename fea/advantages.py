@@ -1,15 +1,25 @@
 """The group advantage: completions of a prompt are compared with each other, and tokens credited for it. Imports torch only.
 
 Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T tokens of a completion.
-Sources: DeepSeekMath, arXiv 2402.03300, section 4.1 (group advantage); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning".
+Sources: DeepSeekMath, arXiv 2402.03300, section 4.1 (group advantage); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning";
+Lite PPO, arXiv 2508.08221 (scale of the batch); Dr. GRPO, arXiv 2503.20783 (no scale).
+
+To normalize is to take away the group's mean and to divide by the scale: the standard deviation of the group or of the batch on
+all processes, or 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-# Added to a group's standard deviation, as in TRL: a spread far below this teaches little instead of a full-size advantage.
+Scale = Literal["group", "batch", "none"]
+Total = Callable[[Tensor], Tensor]  # sums over all processes
+
+# Added to the standard deviation, as in TRL: a spread far below this teaches little instead of a full-size advantage.
 STD_EPS = 1e-4
 
 
@@ -17,12 +27,19 @@ STD_EPS = 1e-4
 SAME = 1e-6
 
 
-def sum_then_normalize(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
+def _alone(value: Tensor) -> Tensor:
+    """The sum of one process over all of them."""
+    return value
+
+
+def sum_then_normalize(rewards_BGK: Tensor, weights_K: Tensor, scale: Scale = "group", total: Total = _alone) -> Tensor:
     """Advantage of each completion's summed reward within its group: the paper's.
 
     Args:
         rewards_BGK: NaN where a reward does not apply; it must then be NaN for the whole group.
         weights_K: weight of each reward.
+        scale: what the distance from the group's mean is divided by.
+        total: sums over processes.
 
     Returns:
         (B, G), zero for a group whose completions all score the same.
@@ -33,32 +50,47 @@ def sum_then_normalize(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
     missing = rewards_BGK.isnan()
     if (missing.any(dim=1) & ~missing.all(dim=1)).any():
         raise ValueError("a reward applies to only some completions of a prompt; the group's mean would be biased")
-    return _normalize((rewards_BGK.nan_to_num() * weights_K).sum(dim=-1))
+    unknown_BG = (missing | (weights_K == 0)).all(dim=-1)  # no reward is not a reward of 0
+    sums_BG = (rewards_BGK.nan_to_num() * weights_K).sum(dim=-1)
+    return _normalize(sums_BG.masked_fill(unknown_BG, torch.nan), scale, total)
 
 
-def normalize_then_sum(rewards_BGK: Tensor, weights_K: Tensor) -> Tensor:
+def normalize_then_sum(rewards_BGK: Tensor, weights_K: Tensor, scale: Scale = "group", total: Total = _alone) -> Tensor:
     """Advantage of every reward by itself within its group, so that each can be credited to its own region.
 
     Args:
         rewards_BGK: NaN where a reward does not apply; mean and standard deviation leave it out.
         weights_K: weight of each reward.
+        scale: what the distance from the group's mean is divided by, for each reward by itself.
+        total: sums over processes.
 
     Returns:
         (B, G, K), weighted; zero where a reward does not apply or ranks nothing.
     """
-    return _normalize(rewards_BGK) * weights_K
+    return _normalize(rewards_BGK, scale, total) * weights_K
 
 
-def _normalize(rewards: Tensor) -> Tensor:
-    """(r - mean) / (std + eps) along dimension 1, NaN left out; the standard deviation is the unbiased one."""
-    known = ~rewards.isnan()
-    count = known.sum(dim=1, keepdim=True)
-    values = rewards.nan_to_num()
-    mean = values.sum(dim=1, keepdim=True) / count.clamp(min=1)
-    deviation = torch.where(known, values - mean, 0.0)
-    std = (deviation.square().sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+def _normalize(rewards: Tensor, scale: Scale, total: Total) -> Tensor:
+    """(r - mean of the group) / (std + eps), or / 1; dimension 1 is the group, dimensions 0 and 1 are the batch."""
+    mean, std = _moments(rewards, (1,), _alone)
+    if scale == "batch":
+        std = _moments(rewards, (0, 1), total)[1]
+    divisor = torch.ones_like(std) if scale == "none" else std + STD_EPS
     ranks = spread(rewards, dim=1).unsqueeze(1) > SAME  # what only rounding tells apart must not become an advantage
-    return torch.where(ranks, deviation / (std + STD_EPS), 0.0)
+    return torch.where(ranks & ~rewards.isnan(), (rewards - mean) / divisor, 0.0)
+
+
+def _moments(rewards: Tensor, dims: tuple[int, ...], total: Total) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased standard deviation along dimensions, which stay as such of size 1; NaN left out."""
+    known = ~rewards.isnan()
+
+    def added(values: Tensor) -> Tensor:
+        return total(torch.where(known, values, 0.0).sum(dim=dims, keepdim=True))
+
+    count = added(torch.ones_like(rewards))
+    mean = added(rewards) / count.clamp(min=1)
+    variance = added((rewards - mean).square()) / (count - 1).clamp(min=1)
+    return mean, variance.sqrt()
 
 
 def spread(rewards: Tensor, dim: int) -> Tensor:

@@ -7,11 +7,12 @@
         drop groups that teach nothing, spread the others over packs    -> packs
         remember what the sampling and the reference policy thought     -> old, ref      (N, T)
         for each of mu epochs, for each pack:
-            ratio = policy / old;  loss = -min(ratio A, clip(ratio) A) + beta KL(policy || reference)
-                                          + sft_weight * cross-entropy of analyses that a synthesis accepted
+            correction = min(old / sampled, cap);  ratio = policy / old
+            loss = -correction min(ratio A, clip(ratio) A) + beta KL(policy || reference)
+                   + sft_weight * cross-entropy of analyses that a synthesis accepted
 
-Sources: GRPO, arXiv 2402.03300, section 4.1; Facial-R1, arXiv 2511.10254v1. Left out: a value model, since the group is the
-baseline; reward models, since every reward is computed from labels.
+Sources: GRPO, arXiv 2402.03300, section 4.1; Facial-R1, arXiv 2511.10254v1; options of the loss, `Objective`. Left out: a value
+model, since the group is the baseline; reward models, since every reward is computed from labels.
 
 Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T tokens of a completion.
 """
@@ -37,12 +38,14 @@ from fea.model.sampling import Generation, noise
 from fea.rewards import check_applies, check_groups, rewards_of, scored
 from fea.rollouts import statistics
 from fea.rollouts.buffer import Buffer, Pack
+from fea.rollouts.drift import Drift
 from fea.rollouts.loader import RolloutCallback, RolloutLoader
 from fea.rollouts.packing import Packing
 from fea.rollouts.replay import Replay
 from fea.rollouts.rollout import Rollout, Scores, ask
 from fea.system.processes import total
 from fea.training.module import FEAModule
+from fea.training.objective import Objective
 from fea.training.optimization import Optimization
 
 _ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold
@@ -77,7 +80,7 @@ class GRPOModule(FEAModule):
         group_size: int = 8,
         mu: int = 1,
         minibatches: int = 1,
-        objective: losses.Objective = losses.Objective(),  # noqa: B008
+        objective: Objective = Objective(),  # noqa: B008
         sft_weight: float = 0.0,
         seed: int = 0,
     ):
@@ -86,7 +89,7 @@ class GRPOModule(FEAModule):
             raise FEAError(f"model.group_size: {group_size}; to compare completions with each other needs at least 2")
         self.objective, self.sft_weight, self.seed = objective, sft_weight, seed
         self.group_size, self.mu, self.minibatches = group_size, mu, minibatches
-        self.clock, self.begun = statistics.Clock(), False
+        self.clock, self.drift, self.begun = statistics.Clock(), Drift(), False
 
     # --- one rollout ---
 
@@ -134,13 +137,13 @@ class GRPOModule(FEAModule):
 
     def _advantages(self, rollout: Rollout, scores: Scores) -> Tensor:
         """(N, T), spread over the tokens that each reward credits."""
-        mask_NT = rollout.completions.mask
+        mask_NT, scale = rollout.completions.mask, self.objective.scale
         if self.objective.advantage == "sum_then_normalize":
             check_groups(scores, rollout)
-            advantages_BG = sum_then_normalize(scores.rewards_BGK, scores.weights_K)
+            advantages_BG = sum_then_normalize(scores.rewards_BGK, scores.weights_K, scale, total)
             advantages_NK, regions = advantages_BG.view(-1, 1), ["all"]
         else:
-            advantages_BGK = normalize_then_sum(scores.rewards_BGK, scores.weights_K)
+            advantages_BGK = normalize_then_sum(scores.rewards_BGK, scores.weights_K, scale, total)
             advantages_NK, regions = advantages_BGK.view(len(mask_NT), -1), scores.regions
         spans = rollout.regions(self.policy.tokens_until)
         regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)
@@ -195,11 +198,18 @@ class GRPOModule(FEAModule):
         self.has_signal = pack.signal or bool(pack.replay)
         logps, entropies = self.policy.logps(pack.prompts, pack.ids, pack.mask, self.generation.temperature)
         old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
-        policy = losses.policy_loss(logps, old_logps, pack.advantages, pack.weights, goal.clip_low, goal.clip_high)
+        self.drift.add(logps, old_logps, pack)
+        correction = losses.sampling_correction(old_logps, pack.sampled_logps, goal.cap)
+        # A positive factor of the advantages is one of the whole policy term: it moves through minimum, maximum and clips.
+        advantages, clips = pack.advantages * correction, (goal.clip_low, goal.clip_high, goal.clip_dual)
+        policy = losses.policy_loss(logps, old_logps, advantages, pack.weights, *clips)
         loss = policy.loss
         watched = {"entropy": entropies, "sampling_gap": (logps - pack.sampled_logps).abs()}
         if pack.ref_logps is not None:
             watched["kl"] = losses.kl_k3(logps, pack.ref_logps)
+            # k3 is left alone by the correction, as in TRL and verl; a corrected one is about the tokens' own distribution.
+            if goal.kl == "corrected":
+                watched["kl"] = losses.kl_corrected(logps, pack.ref_logps, old_logps, correction)
             loss = loss + goal.beta * (watched["kl"] * pack.weights).sum()
         if pack.replay:
             loss = loss + self.sft_weight * self._replayed(pack)
@@ -220,6 +230,7 @@ class GRPOModule(FEAModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """A step in which all groups score the same, or all completions are masked, changes nothing."""
+        self.log_dict(self.drift.told(several=self.mu * self.minibatches > 1))
         super().on_before_optimizer_step(optimizer)
         if not self.has_signal:
             self.skip_step()

@@ -1,45 +1,21 @@
-"""The losses: clipped policy loss, KL, cross-entropy, and log-probabilities in little memory. Imports torch only.
+"""The losses: clipped policy loss, KL, cross-entropy. Imports torch only.
 
-Shapes in names: N completions, T tokens of a completion, D hidden width, V vocabulary.
+Shapes in names: N completions, T tokens of a completion.
 Sources: DeepSeekMath, arXiv 2402.03300 (k3 KL); DAPO, arXiv 2503.14476 (token mean, clip range);
-Dr. GRPO, arXiv 2503.20783 (constant normalizer); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning".
+Dr. GRPO, arXiv 2503.20783 (constant normalizer); Ye et al., arXiv 1912.09729 (dual clip); DeepSeek-V3.2, arXiv 2512.02556
+(corrected KL); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 Normalizer = Literal["grpo", "dapo", "dr_grpo"]
 # exp() of more than 88 overflows fp32, and inf * 0 is NaN. exp(20) = 5e8 is finite, and far outside of any clip range.
 MAX_LOG_RATIO = 20.0
-
-
-@dataclass
-class Objective:
-    """What an update maximizes.
-
-    Args:
-        beta: weight of the KL term; 0 needs no reference policy.
-        clip_low: how far the ratio may fall below 1.
-        clip_high: how far it may rise above 1.
-        advantage: "sum_then_normalize" compares total rewards (the paper's); "normalize_then_sum" compares each reward by
-            itself and credits it to its own region.
-        normalizer: "grpo" averages over each completion, "dapo" over tokens, "dr_grpo" divides by a constant.
-        mask_truncated: leave completions without an end out of the loss.
-    """
-
-    beta: float = 0.04
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    advantage: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
-    normalizer: Normalizer = "grpo"
-    mask_truncated: bool = False
 
 
 def token_weights(mask_NT: Tensor, normalizer: Normalizer, completions: int, tokens: int, max_tokens: int) -> Tensor:
@@ -63,18 +39,54 @@ def token_weights(mask_NT: Tensor, normalizer: Normalizer, completions: int, tok
     return mask_NT / (completions * max_tokens)
 
 
+def importance_ratio(logps: Tensor, base_logps: Tensor) -> Tensor:
+    """Per token, how much more probable it is than under another policy: exp(logp - base), bounded so that it is finite."""
+    return (logps.float() - base_logps).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+
+
+def sampling_correction(old_logps: Tensor, sampled_logps: Tensor, cap: float | None) -> Tensor:
+    """Truncated importance weight of each token: min(old / sampled, cap), without a gradient.
+
+    Sampler and trainer compute the same policy by other kernels, so that tokens come from a slightly different distribution
+    than the one whose ratio is clipped. Times their advantages it makes the policy term one about the trainer's. The weights
+    are not made to average to 1 (as they are not in verl and TRL), so that packs need not know of each other.
+
+    Args:
+        old_logps: under the policy that sampled, as training computes it.
+        sampled_logps: as seen while sampling.
+        cap: what the weight is truncated at; None for weights of 1.
+    """
+    if cap is None:
+        return torch.ones_like(old_logps)
+    # A probability that the sampler does not know corrects nothing.
+    return importance_ratio(old_logps.detach(), sampled_logps).nan_to_num(nan=1.0).clamp(max=cap)
+
+
 class PolicyLoss(NamedTuple):
     """Value of the clipped objective and what to watch in it; the shares are means under the token weights."""
 
     loss: Tensor
     clipped_low: Tensor
     clipped_high: Tensor
+    clipped_dual: Tensor
 
 
 def policy_loss(
-    logps: Tensor, old_logps: Tensor, advantages: Tensor, weights: Tensor, clip_low: float, clip_high: float
+    logps: Tensor,
+    old_logps: Tensor,
+    advantages: Tensor,
+    weights: Tensor,
+    clip_low: float,
+    clip_high: float,
+    clip_dual: float | None = None,
 ) -> PolicyLoss:
     """PPO's clipped loss: sum over tokens of -weight * min(r A, clip(r, 1 - low, 1 + high) A), r = exp(logp - old).
+
+    With a dual clip a negative A gives -weight * max(that, dual A): the minimum alone has no lower bound.
+
+        loss / weight, A = 1, clips 0.2          loss / weight, A = -1, clips 0.2, dual 3
+        r    0.5    1     1.2    4               r   0.5    0.8   1     3     4
+            -0.5   -1    -1.2   -1.2                 0.8    0.8   1     3     3
 
     Args:
         logps: log-probabilities under the policy, any shape; the others have the same.
@@ -83,15 +95,19 @@ def policy_loss(
         weights: per token, 0 for those that do not count.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1.
+        clip_dual: ratio beyond which a token with a negative advantage counts no more; None for no such bound.
     """
-    log_ratio = (logps.float() - old_logps).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-    ratio = log_ratio.exp()
+    ratio = importance_ratio(logps, old_logps)
     gain = torch.min(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
+    beyond = torch.zeros_like(ratio, dtype=torch.bool)
+    if clip_dual is not None:
+        gain = torch.where(advantages < 0, torch.max(gain, clip_dual * advantages), gain)
+        beyond = (ratio > clip_dual) & (advantages < 0)
     # The lower bound of the divisor is for packs whose tokens all weigh nothing: their shares are 0, not 0 / 0.
     share = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
     low = (share * ((ratio < 1 - clip_low) & (advantages < 0))).sum()
     high = (share * ((ratio > 1 + clip_high) & (advantages > 0))).sum()
-    return PolicyLoss(-(gain * weights).sum(), low.detach(), high.detach())
+    return PolicyLoss(-(gain * weights).sum(), low.detach(), high.detach(), (share * beyond).sum())
 
 
 def mean_nll(logps_NT: Tensor, mask_NT: Tensor) -> Tensor:
@@ -100,57 +116,18 @@ def mean_nll(logps_NT: Tensor, mask_NT: Tensor) -> Tensor:
 
 
 def kl_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
-    """Per-token estimate of KL(policy || reference): exp(d) - d - 1 with d = ref - logp. Never negative, 0 if equal."""
+    """Per-token estimate of KL(policy || reference): exp(d) - d - 1 with d = ref - logp. Never negative, 0 if equal.
+
+    Its mean over the policy's own tokens is the KL, but the mean of its gradient is that of KL(reference || policy).
+    """
     difference = (ref_logps - logps.float()).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     return difference.exp() - difference - 1
 
 
-def token_logps(
-    hidden_ND: Tensor,
-    head_VD: Tensor,
-    targets_N: Tensor,
-    forbidden: Tensor | None = None,
-    temperature: float = 1.0,
-    chunk: int = 512,
-) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target and entropy of its distribution; no (N, V) tensor ever exists at once.
+def kl_corrected(logps: Tensor, ref_logps: Tensor, old_logps: Tensor, correction: Tensor) -> Tensor:
+    """`kl_k3` times the ratio of the policy to the sampler: over the sampler's tokens, mean and gradient are the KL's.
 
-    Each chunk is recomputed in the backward pass. The softmax runs in fp32: in bf16 it errs by 0.02 nats.
-
-    Args:
-        hidden_ND: last hidden states of the predicting positions.
-        head_VD: weight of the output head.
-        targets_N: token ids.
-        forbidden: ids that are never sampled, taken out of the distribution here as there.
-        temperature: the logits are divided by it, as in sampling.
-        chunk: positions at a time. 512 with a vocabulary of 152k are 0.3 GB of fp32 logits; 2,048 at once would be 1.25 GB,
-            three times over in the backward pass.
-
-    Returns:
-        Log-probabilities and entropies in nats, (N,) each, fp32; the entropies carry no gradient.
+    The gradient goes through the ratio. It is policy / old * old / sampler, the latter as truncated by `sampling_correction`:
+    in DeepSeek-V3.2 "old" is the sampler itself.
     """
-    chunks = zip(torch.split(hidden_ND, chunk), torch.split(targets_N, chunk), strict=True)
-    parts = [
-        checkpoint(_chunk_logps, hidden, head_VD, targets, forbidden, temperature, use_reentrant=False)
-        for hidden, targets in chunks
-    ]
-    logps, entropies = zip(*parts, strict=True)
-    return torch.cat(logps), torch.cat(entropies)
-
-
-def _chunk_logps(
-    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, forbidden: Tensor | None, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """`token_logps` of so few positions that their logits fit in memory."""
-    log_p_NV = log_distribution(F.linear(hidden_ND, head_VD), forbidden, temperature)
-    with torch.no_grad():
-        entropy_N = -(log_p_NV.exp() * log_p_NV).sum(dim=-1)
-    return log_p_NV.gather(-1, targets_N[:, None])[:, 0], entropy_N
-
-
-def log_distribution(logits: Tensor, forbidden: Tensor | None, temperature: float) -> Tensor:
-    """fp32 log-probabilities of the distribution that is sampled from: (..., V) to (..., V)."""
-    logits = logits.float() / temperature
-    if forbidden is not None:
-        logits = logits.index_fill(-1, forbidden, -1e9)  # p is 0, but finite: in the entropy 0 * -inf would be NaN
-    return logits.log_softmax(dim=-1)
+    return importance_ratio(logps, old_logps) * correction * kl_k3(logps, ref_logps)

@@ -117,6 +117,12 @@ BAD: dict[str, tuple[list[str], str]] = {
     "misspelt option": (
         sft("--model.optimization.lrr=3"), "there is no setting 'model.optimization.lrr'; did you mean 'lr'?",
     ),
+    "misspelt option of the objective": (
+        grpo("--model.objective.clip_dul=3"), "there is no setting 'model.objective.clip_dul'; did you mean 'clip_dual'?",
+    ),
+    "bound that cannot be": (
+        grpo("--model.objective.cap=0"), "model.objective.cap: 0.0; it bounds a ratio that is 1 where sampling and training",
+    ),
     "abbreviated option": (
         sft("--trainer.max_step=3"), "there is no setting 'trainer.max_step'; did you mean 'max_steps'?",
     ),

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import math
 import statistics
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
-from fea.advantages import normalize_then_sum, sum_then_normalize, token_advantages
-from fea.losses import Normalizer, kl_k3, log_distribution, policy_loss, token_logps, token_weights
+from fea.advantages import Scale, normalize_then_sum, sum_then_normalize, token_advantages
+from fea.logprobs import log_distribution, token_logps
+from fea.losses import (
+    Normalizer,
+    importance_ratio,
+    kl_corrected,
+    kl_k3,
+    policy_loss,
+    sampling_correction,
+    token_weights,
+)
 
 NAN = float("nan")
 NORMALIZERS: tuple[Normalizer, ...] = ("grpo", "dapo", "dr_grpo")
+SCALES: tuple[Scale, ...] = ("group", "batch", "none")
 
 # Two prompts, four completions of each, three rewards; the second prompt has no reward of the second kind.
 REWARDS = [
@@ -36,12 +48,18 @@ LOW, HIGH, BETA, MAX_TOKENS = 0.2, 0.3, 0.04, 7
 # --- plain Python ---
 
 
-def normalized(values: list[float]) -> list[float]:
+def normalized(values: list[float], divisor: float | None = None) -> list[float]:
     known = [value for value in values if not math.isnan(value)]
     if not known or max(known) - min(known) <= 1e-6:
         return [0.0] * len(values)
-    mean, std = statistics.fmean(known), statistics.stdev(known)
-    return [0.0 if math.isnan(value) else (value - mean) / (std + 1e-4) for value in values]
+    mean, divisor = statistics.fmean(known), divisor or statistics.stdev(known) + 1e-4
+    return [0.0 if math.isnan(value) else (value - mean) / divisor for value in values]
+
+
+def divisor_of(groups: list[list[float]], scale: Scale) -> float | None:
+    """None for each group's own."""
+    known = [value for group in groups for value in group if not math.isnan(value)]
+    return {"group": None, "batch": statistics.stdev(known) + 1e-4 if scale == "batch" else None, "none": 1.0}[scale]
 
 
 def plain_weight(row: int, normalizer: str) -> float:
@@ -50,7 +68,7 @@ def plain_weight(row: int, normalizer: str) -> float:
     return 1 / sum(map(sum, MASK)) if normalizer == "dapo" else 1 / (len(MASK) * MAX_TOKENS)
 
 
-def plain_loss(logps: list[list[float]], normalizer: str, beta: float) -> float:
+def plain_loss(logps: list[list[float]], normalizer: str, beta: float, dual: float = math.inf) -> float:
     total = 0.0
     for n, row in enumerate(MASK):
         for t in range(sum(row)):
@@ -58,17 +76,19 @@ def plain_loss(logps: list[list[float]], normalizer: str, beta: float) -> float:
             clipped = min(max(ratio, 1 - LOW), 1 + HIGH)
             d = REF[n][t] - logps[n][t]
             gain = min(ratio * ADVANTAGES[n][t], clipped * ADVANTAGES[n][t])
+            if ADVANTAGES[n][t] < 0:
+                gain = max(gain, dual * ADVANTAGES[n][t])
             total += plain_weight(n, normalizer) * (beta * (math.exp(d) - d - 1) - gain)
     return total
 
 
-def plain_gradient(normalizer: str, beta: float, step: float = 1e-6) -> list[list[float]]:
+def plain_gradient(normalizer: str, beta: float, dual: float = math.inf, step: float = 1e-6) -> list[list[float]]:
     """Central differences."""
 
     def moved(n: int, t: int, by: float) -> float:
         changed = [list(row) for row in LOGPS]
         changed[n][t] += by
-        return plain_loss(changed, normalizer, beta)
+        return plain_loss(changed, normalizer, beta, dual)
 
     return [
         [(moved(n, t, step) - moved(n, t, -step)) / (2 * step) for t in range(len(row))] for n, row in enumerate(LOGPS)
@@ -78,13 +98,15 @@ def plain_gradient(normalizer: str, beta: float, step: float = 1e-6) -> list[lis
 # --- advantages ---
 
 
-def test_sum_then_normalize_equals_plain_python() -> None:
+@pytest.mark.parametrize("scale", SCALES)
+def test_sum_then_normalize_equals_plain_python(scale: Scale) -> None:
     totals = [
         [sum(0.0 if math.isnan(r) else w * r for w, r in zip(WEIGHTS, row, strict=True)) for row in group]
         for group in REWARDS
     ]
-    found = sum_then_normalize(torch.tensor(REWARDS), torch.tensor(WEIGHTS))
-    torch.testing.assert_close(found, torch.tensor([normalized(group) for group in totals]), rtol=0, atol=1e-6)
+    found = sum_then_normalize(torch.tensor(REWARDS), torch.tensor(WEIGHTS), scale)
+    expected = [normalized(group, divisor_of(totals, scale)) for group in totals]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-6)
 
 
 def test_sum_then_normalize_refuses_a_reward_that_applies_to_part_of_a_group() -> None:
@@ -94,17 +116,81 @@ def test_sum_then_normalize_refuses_a_reward_that_applies_to_part_of_a_group() -
         sum_then_normalize(rewards, torch.tensor(WEIGHTS))
 
 
-def test_normalize_then_sum_equals_plain_python_and_leaves_out_what_does_not_apply() -> None:
+@pytest.mark.parametrize("scale", SCALES)
+def test_normalize_then_sum_equals_plain_python_and_leaves_out_what_does_not_apply(scale: Scale) -> None:
     rewards = [[list(row) for row in group] for group in REWARDS]
     rewards[0][2][1] = NAN  # of one completion only: the mean and the deviation are of the other three
+    columns = [[[row[k] for row in group] for group in rewards] for k in range(len(WEIGHTS))]
     expected = [
-        list(zip(*(normalized([row[k] for row in group]) for k in range(len(WEIGHTS))), strict=True))
-        for group in rewards
+        list(zip(*(normalized(column[b], divisor_of(column, scale)) for column in columns), strict=True))
+        for b in range(len(rewards))
     ]
-    found = normalize_then_sum(torch.tensor(rewards), torch.tensor(WEIGHTS))
+    found = normalize_then_sum(torch.tensor(rewards), torch.tensor(WEIGHTS), scale)
     torch.testing.assert_close(found, torch.tensor(expected) * torch.tensor(WEIGHTS), rtol=0, atol=1e-6)
     assert found[0, :, 2].eq(0).all()  # all the same: ranks nothing
     assert found[1, :, 1].eq(0).all()  # unknown: ranks nothing
+
+
+def test_rewards_by_hand_under_each_scale() -> None:
+    """Groups (1, 0, 0, 1) and (3, 3, 7, 3): means 0.5 and 4, squared distances 1 and 12, and 36.875 from the common 2.25."""
+    rewards, less_mean = [[1.0, 0.0, 0.0, 1.0], [3.0, 3.0, 7.0, 3.0]], [[0.5, -0.5, -0.5, 0.5], [-1.0, -1.0, 3.0, -1.0]]
+    by_hand: dict[Scale, list[float]] = {"group": [(1 / 3) ** 0.5, 2.0], "batch": [(37.5 / 7) ** 0.5] * 2}
+    for scale in SCALES:
+        divisors = [std + 1e-4 for std in by_hand[scale]] if scale != "none" else [1.0, 1.0]
+        expected = torch.tensor(less_mean) / torch.tensor(divisors)[:, None]
+        found = sum_then_normalize(torch.tensor(rewards)[..., None], torch.ones(1), scale)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("advantage", [sum_then_normalize, lambda *given: normalize_then_sum(*given).sum(-1)])
+def test_what_is_unknown_or_the_same_changes_no_other_group(advantage: Callable[..., Tensor], scale: Scale) -> None:
+    """Faces without labels leave the spread of the batch as it is; those whose answers score the same get exactly 0."""
+    known = torch.tensor([[[0.0, 0.5], [1.0, 0.5], [0.2, 0.5]], [[5.0, 0.1], [5.5, 0.9], [7.0, 0.4]]])
+    weights = torch.tensor([1.0, 0.0])  # the second is only watched, so a face with nothing else has no reward
+    unlabeled = torch.stack([torch.full((3,), NAN), torch.tensor([0.3, 0.6, 0.3])], dim=-1)
+    alone = advantage(known, weights, scale)
+    found = advantage(torch.cat([known, unlabeled[None], torch.full((1, 3, 2), NAN)]), weights, scale)
+    torch.testing.assert_close(found[:2], alone, rtol=0, atol=0)
+    assert alone.ne(0).all()
+    assert found[2:].eq(0).all()
+    same = torch.tensor([[[9.0, 0.5], [9.0 + 5e-7, 0.5], [9.0, 0.5]]])
+    assert advantage(torch.cat([known, same]), weights, scale)[2].eq(0).all()
+
+
+@pytest.mark.parametrize("advantage", [sum_then_normalize, normalize_then_sum])
+def test_two_processes_divide_by_the_spread_of_all_their_groups(advantage: Callable[..., Tensor]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.rand(5, 4, 2, generator=generator) * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])[:, None, None] + 100
+    rewards[1, :, 1] = NAN
+    weights, barrier, sums = torch.tensor([1.0, 0.5]), threading.Barrier(2), dict[int, Tensor]()
+
+    def process(part: Tensor) -> Tensor:
+        def total(value: Tensor) -> Tensor:
+            sums[threading.get_ident()] = value
+            barrier.wait(10)
+            added = torch.stack(list(sums.values())).sum(dim=0)
+            barrier.wait(10)
+            return added
+
+        return advantage(part, weights, "batch", total)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = torch.cat(list(pool.map(process, [rewards[:4], rewards[4:]])))
+    torch.testing.assert_close(found, advantage(rewards, weights, "batch"), rtol=1e-4, atol=1e-6)
+    assert (found[4] - advantage(rewards[4:], weights, "batch")[0]).abs().max() > 0.1
+
+
+def test_dr_grpo_as_a_whole() -> None:
+    """Its gradient at the sampling policy: sum of (R - mean of R) grad logp over all tokens / (completions * longest)."""
+    rewards, mask = torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 3.0, 7.0, 3.0]]), torch.ones(8, 5)
+    mask[3, 2:] = mask[6, 1:] = 0
+    logps = torch.full((8, 5), -1.3, requires_grad=True)
+    advantages = sum_then_normalize(rewards[..., None], torch.ones(1), "none").view(8, 1).expand(8, 5)
+    weights = token_weights(mask, "dr_grpo", 8, int(mask.sum()), MAX_TOKENS)
+    policy_loss(logps, logps.detach(), advantages, weights, LOW, HIGH).loss.backward()
+    expected = torch.tensor([0.5, -0.5, -0.5, 0.5, -1.0, -1.0, 3.0, -1.0])[:, None] * mask / (8 * MAX_TOKENS)
+    torch.testing.assert_close(logps.grad, -expected, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("advantage", [sum_then_normalize, lambda r, w: normalize_then_sum(r, w).sum(-1)])
@@ -148,29 +234,146 @@ def test_a_region_never_reaches_into_the_padding() -> None:
 # --- loss ---
 
 
-def loss_of(logps: Tensor, normalizer: Normalizer, beta: float) -> Tensor:
+def loss_of(logps: Tensor, normalizer: Normalizer, beta: float, dual: float | None = None) -> Tensor:
     mask = torch.tensor(MASK)
     weights = token_weights(mask, normalizer, len(MASK), int(mask.sum()), MAX_TOKENS)
-    loss = policy_loss(logps, torch.tensor(OLD), torch.tensor(ADVANTAGES), weights, LOW, HIGH).loss
+    loss = policy_loss(logps, torch.tensor(OLD), torch.tensor(ADVANTAGES), weights, LOW, HIGH, dual).loss
     return loss + beta * (kl_k3(logps, torch.tensor(REF)) * weights).sum()
 
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
-@pytest.mark.parametrize("beta", [0.0, BETA, 1.5])
-def test_loss_and_gradient_equal_plain_python(normalizer: Normalizer, beta: float) -> None:
-    logps = torch.tensor(LOGPS, requires_grad=True)
-    loss = loss_of(logps, normalizer, beta)
+@pytest.mark.parametrize(("beta", "dual"), [(0.0, None), (BETA, None), (1.5, None), (0.0, 1.5), (BETA, 1.6)])
+def test_loss_and_gradient_equal_plain_python(normalizer: Normalizer, beta: float, dual: float | None) -> None:
+    logps, bound = torch.tensor(LOGPS, requires_grad=True), dual or math.inf
+    loss = loss_of(logps, normalizer, beta, dual)
     loss.backward()
-    assert loss.item() == pytest.approx(plain_loss(LOGPS, normalizer, beta), abs=1e-6)
-    torch.testing.assert_close(logps.grad, torch.tensor(plain_gradient(normalizer, beta)), rtol=0, atol=1e-6)
+    assert loss.item() == pytest.approx(plain_loss(LOGPS, normalizer, beta, bound), abs=1e-6)
+    torch.testing.assert_close(logps.grad, torch.tensor(plain_gradient(normalizer, beta, bound)), rtol=0, atol=1e-6)
 
 
-def test_the_table_above_clips_on_both_sides() -> None:
+def test_the_table_above_clips_on_all_sides() -> None:
     mask = torch.tensor(MASK)
     share = torch.tensor(MASK) / mask.sum()
-    found = policy_loss(torch.tensor(LOGPS), torch.tensor(OLD), torch.tensor(ADVANTAGES), share, LOW, HIGH)
+    found = policy_loss(torch.tensor(LOGPS), torch.tensor(OLD), torch.tensor(ADVANTAGES), share, LOW, HIGH, 1.5)
+    assert found.clipped_dual.item() == pytest.approx(1 / 9)  # above 1.5 with a negative advantage
     assert found.clipped_low.item() == pytest.approx(2 / 9)  # ratio below 0.8 with a negative advantage
     assert found.clipped_high.item() == pytest.approx(2 / 9)  # above 1.3 with a positive one
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "slope"),
+    [  # clips 0.2 and 0.3, dual clip 3; the slope is that of the loss in the log-probability
+        (0.5, -2.0, 1.6, 0.0),
+        (1.0, -2.0, 2.0, 2.0),
+        (2.9, -2.0, 5.8, 5.8),
+        (3.1, -2.0, 6.0, 0.0),
+        (400.0, -2.0, 6.0, 0.0),
+        (0.5, 2.0, -1.0, -1.0),
+        (3.1, 2.0, -2.6, 0.0),
+        (3.1, 0.0, 0.0, 0.0),
+    ],
+)
+def test_the_dual_clip_bounds_the_loss_of_negative_advantages(
+    ratio: float, advantage: float, loss: float, slope: float
+) -> None:
+    """max(min(r A, clip(r) A), 3 A) for A < 0, as in arXiv 1912.09729; positive ones are left as they are."""
+    logps = torch.tensor([math.log(ratio) - 1], requires_grad=True)
+    found = policy_loss(logps, torch.tensor([-1.0]), torch.tensor([advantage]), torch.ones(1), LOW, HIGH, 3.0)
+    found.loss.backward()
+    assert found.loss.item() == pytest.approx(loss, abs=1e-5)
+    assert logps.grad is not None
+    assert logps.grad.item() == pytest.approx(slope, abs=1e-5)
+    assert found.clipped_dual.item() == (ratio > 3 and advantage < 0)
+
+
+def test_without_a_dual_clip_the_loss_grows_with_the_ratio() -> None:
+    given = torch.tensor([-1.0]), torch.tensor([-1.0 - math.log(400)]), torch.tensor([-2.0]), torch.ones(1)
+    found = policy_loss(*given, LOW, HIGH, None)
+    assert found.loss.item() == pytest.approx(800, rel=1e-5)
+    assert found.clipped_dual.item() == 0
+
+
+# --- between sampler and trainer ---
+
+
+def test_the_correction_is_the_truncated_ratio_of_trainer_to_sampler() -> None:
+    trainer = torch.tensor([-1.0, -1.0, -1.0, -0.2, -2.0], requires_grad=True)
+    sampler = torch.tensor([-1.0, -1.5, -0.4, -4.0, -2.0 - math.log(2.0)])
+    found = sampling_correction(trainer, sampler, 2.0)
+    expected = [1.0, math.exp(0.5), math.exp(-0.6), 2.0, 2.0]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-6, atol=0)
+    assert not found.requires_grad
+    assert sampling_correction(trainer, sampler, 1.25).max() == 1.25
+    assert sampling_correction(trainer, sampler, None).eq(1).all()
+
+
+def test_where_sampler_and_trainer_agree_the_correction_is_one() -> None:
+    trainer = torch.linspace(-30, 0, 100)
+    assert sampling_correction(trainer, trainer.clone(), 2.0).eq(1).all()
+    rounded = trainer * (1 + 1e-7)
+    torch.testing.assert_close(sampling_correction(trainer, rounded, 2.0), torch.ones(100), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("cap", [2.0, 1e9, None])
+def test_an_absurd_sampler_leaves_the_loss_finite(cap: float | None) -> None:
+    sampler = torch.tensor([NAN, math.inf, -math.inf, -1e30, 1e30, -500.0])
+    logps = torch.full((6,), -1.0, requires_grad=True)
+    correction = sampling_correction(logps, sampler, cap)
+    loss = policy_loss(logps, logps.detach(), torch.ones(6) * correction, torch.ones(6), LOW, HIGH, 3.0).loss
+    (loss + kl_corrected(logps, torch.full((6,), -3.0), logps.detach(), correction).sum()).backward()
+    assert loss.isfinite()
+    assert logps.grad is not None
+    assert logps.grad.isfinite().all()
+    if cap == 2.0:
+        assert correction.tolist() == pytest.approx([1.0, 0.0, 2.0, 2.0, 0.0, 2.0], abs=1e-6)
+        assert (correction > 0).all()  # a token that taught a little still has the sign of its advantage
+
+
+@pytest.mark.parametrize("advantage", [1.5, -1.5])
+def test_a_factor_of_the_advantages_is_one_of_the_whole_policy_term(advantage: float) -> None:
+    logps, old = torch.linspace(-4, 0, 41), torch.full((41,), -2.0)
+    factor, ones = torch.linspace(0.1, 2.0, 41), torch.ones(41)
+    inside = policy_loss(logps, old, advantage * factor, ones, LOW, HIGH, 3.0)
+    outside = policy_loss(logps, old, advantage * ones, factor, LOW, HIGH, 3.0)
+    torch.testing.assert_close(inside.loss, outside.loss, rtol=1e-6, atol=0)
+
+
+def true_kl(logits: Tensor, reference: Tensor) -> Tensor:
+    log_p = logits.log_softmax(-1)
+    return (log_p.exp() * (log_p - reference.log_softmax(-1))).sum()
+
+
+def test_the_corrected_kl_has_the_gradient_of_the_kl_and_k3_has_not() -> None:
+    """Exact expectations over a vocabulary of 5; policy, the policy before its updates, sampler and reference all differ."""
+    torch.manual_seed(0)
+    policy, old, sampler, reference = torch.randn(4, 5, dtype=torch.float64)
+    sampler = old + 0.2 * sampler  # near the trainer's, so that the correction is not truncated
+
+    def expectation(estimate: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        logits = policy.clone().requires_grad_()
+        log_p, log_old, log_s, log_ref = (z.log_softmax(-1) for z in (logits, old, sampler, reference))
+        mean = (log_s.exp() * estimate(log_p, log_ref, log_old, sampling_correction(log_old, log_s, 2.0))).sum()
+        return mean.detach(), torch.autograd.grad(mean, logits)[0]
+
+    logits = policy.clone().requires_grad_()
+    exact = true_kl(logits, reference)
+    (slope,) = torch.autograd.grad(exact, logits)
+    value, gradient = expectation(kl_corrected)
+    torch.testing.assert_close(value, exact.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient, slope, rtol=1e-5, atol=1e-6)
+    for biased in (
+        lambda p, ref, _old, _correction: kl_k3(p, ref),
+        lambda p, ref, old, correction: kl_corrected(p, ref, old, torch.ones_like(correction)),
+        lambda p, ref, old, correction: importance_ratio(p.detach(), old) * correction * kl_k3(p, ref),
+    ):
+        assert (expectation(biased)[1] - slope).norm() > 0.05 * slope.norm()
+
+
+def test_at_the_sampling_policy_the_gradient_of_the_corrected_kl_is_the_log_ratio() -> None:
+    logps = torch.tensor([-1.0, -0.3, -4.0], requires_grad=True)
+    reference = torch.tensor([-2.0, -0.3, -1.0])
+    kl_corrected(logps, reference, logps.detach(), torch.ones(3)).sum().backward()
+    torch.testing.assert_close(logps.grad, (logps - reference).detach(), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
@@ -188,7 +391,7 @@ def test_a_step_without_tokens_weighs_nothing_and_is_finite(normalizer: Normaliz
     logps = torch.full((2, 3), -1.0, requires_grad=True)
     found = policy_loss(logps, torch.zeros(2, 3), torch.ones(2, 3), weights, LOW, HIGH)
     found.loss.backward()
-    assert [part.item() for part in found] == [0.0, 0.0, 0.0]
+    assert [part.item() for part in found] == [0.0, 0.0, 0.0, 0.0]
     assert logps.grad is not None
     assert logps.grad.eq(0).all()
 
@@ -213,7 +416,7 @@ def test_bfloat16_log_probabilities_are_compared_in_float32() -> None:
     logps, old = torch.tensor([-1.5], dtype=torch.bfloat16), torch.tensor([-1.5009765625])
     loss = policy_loss(logps, old, torch.ones(1), torch.ones(1), LOW, HIGH).loss
     assert loss.item() == pytest.approx(-math.exp(0.0009765625), abs=1e-7)
-    assert kl_k3(logps, old).dtype == torch.float32
+    assert kl_k3(logps, old).dtype == importance_ratio(logps, logps).dtype == torch.float32
 
 
 # --- TRL's published formula: pinned numbers ---

@@ -43,6 +43,7 @@ from fea.system.machine import total_memory
 from fea.training.folder import RunFolder, check_resumable
 from fea.training.interruption import Interruption
 from fea.training.module import FEAModule
+from fea.training.objective import Objective
 from fea.training.optimization import Optimization
 from fea.training.progress import ProgressLines
 from fea.training.resume import RunKeeper, WholeFiles
@@ -64,7 +65,7 @@ class Parser(LightningArgumentParser):
         commands = self._subcommands_action._name_parser_map.values() if self._subcommands_action else []
         names = {action.dest for parser in (self, *commands) for action in parser._actions}
         kinds = [kind for base in (FEAModule, FEADataModule, Callback) for kind in _family(base)]
-        for kind in (*kinds, PolicyConfig, TinySize, LoRA, Generation, Optimization, Source):
+        for kind in (*kinds, PolicyConfig, TinySize, LoRA, Generation, Objective, Optimization, Source):
             names |= {f".{name}" for name in inspect.signature(kind).parameters}
         return names
 

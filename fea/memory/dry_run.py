@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from fea.data.prompt import Prompt
-from fea.losses import token_logps
+from fea.logprobs import token_logps
 from fea.model.attention import TreeAttention
 from fea.model.config import PolicyConfig
 from fea.model.layout import lay_out, shared, trunk_of

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fea.data.prompt import Prompt
+from fea.logprobs import product
 from fea.model.attention import KeysValues, TreeAttention
 
 # Tokens from which on a trunk is a level of its own; a shorter one is copied before each prompt. A level costs two matrix
@@ -58,52 +58,67 @@ class Trunk:
 class StepAttention:
     """One new token for every row: it sees the trunk, its prompt and what it wrote itself, under one softmax.
 
+    Between two tokens nothing changes but what stands in memory, so that a step can be recorded and repeated: the place of the
+    token is a number on the device, and of its own tokens a row looks at more than there are, the further ones unseen.
+
     Args:
         read: the pass that read the prompts.
         prompt_R: the prompt of each row.
         length: most tokens that a row writes.
+        stretch: own tokens by which those that are looked at grow.
+        place_1: how many tokens each row has written before the one that is read; read here, counted up by the caller.
     """
 
-    def __init__(self, read: TreeAttention, prompt_R: Tensor, length: int):
-        self.prompt_R = prompt_R
+    def __init__(self, read: TreeAttention, prompt_R: Tensor, length: int, stretch: int, place_1: Tensor):
+        self.prompt_R, self.length, self.stretch, self.place_1 = prompt_R, length, stretch, place_1
         apart = read.tree.trunk >= LONG
         copied = 0 if apart else read.tree.trunk  # tokens of the trunk that stand before each prompt
         self.shared = [_prompts(read, copied, prompt_R.device)]
         if apart:
             self.shared.append(Level([stem[None] for stem, *_ in layer] for layer in read.kept))
         self.own = Level(_room(read, len(prompt_R), length))
-        self._seat()
+        self.own.tokens = min(stretch, length)
+        self._seat(written=0)
 
-    def keep(self, rows: Tensor) -> None:
-        """Drops all rows but these."""
+    def keep(self, rows: Tensor, written: int) -> None:
+        """Drops all rows but these, which have written so many tokens that are read."""
         self.prompt_R = self.prompt_R[rows]
         self.own.keep(rows)
-        self._seat()
+        self._seat(written)
 
-    def _seat(self) -> None:
+    def grows(self, written: int) -> bool:
+        """Makes room for the token after so many; whether shapes have changed by it."""
+        if written < self.own.tokens:
+            return False
+        self.own.tokens = min(self.own.tokens + self.stretch, self.length)
+        self._seat(written)
+        return True
+
+    def _seat(self, written: int) -> None:
         prompts, *trunk = self.shared
         prompts.seat(self.prompt_R)
         for level in trunk:  # none if it is short
             level.seat(torch.zeros_like(self.prompt_R))
         self.own.seat(torch.arange(len(self.prompt_R), device=self.prompt_R.device))
+        self.unseen_R1n = torch.cat([level.unseen_Rn() for level in (*self.shared, self.own)], dim=1)[:, None]
+        self.unseen_own_R1n = self.unseen_R1n[..., -self.own.tokens :]
+        self.unseen_own_R1n[..., written:] = -torch.inf
 
-    def at(self, written: int) -> Self:
-        """The same for rows that have written so many tokens before the one to be read."""
-        self.own.tokens = written + 1
-        return self
+    def see(self) -> None:
+        """Lets each row see the token that is read now."""
+        self.unseen_own_R1n.index_fill_(-1, self.place_1, 0.0)
 
     def attend(self, layer: int, query_RHE: Tensor, key_RKE: Tensor, value_RKE: Tensor) -> Tensor:
         """As in `attention.Visibility`; the row of tokens is one token of each of the R rows."""
-        self.own.put(layer, key_RKE, value_RKE)
+        self.own.put(layer, self.place_1, key_RKE, value_RKE)
         query_KRSE = query_RHE.unflatten(1, (key_RKE.shape[1], -1)).transpose(0, 1).contiguous()
-        query_KRSE *= query_KRSE.shape[-1] ** -0.5
         # Scores of all levels stand side by side under one softmax; each level sums its values by its part of the shares.
         levels = [*self.shared, self.own]
         scores = [level.scores(layer, query_KRSE) for level in levels]
-        shares = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(value_RKE.dtype)
-        parts = shares.split([part.shape[-1] for part in scores], dim=-1)
+        scaled_KRSn = torch.add(self.unseen_R1n, torch.cat(scores, dim=-1), alpha=query_RHE.shape[-1] ** -0.5)
+        parts = scaled_KRSn.softmax(dim=-1).to(value_RKE.dtype).split([part.shape[-1] for part in scores], dim=-1)
         reads_KRSE = [level.read(layer, part) for level, part in zip(levels, parts, strict=True)]
-        return functools.reduce(torch.add, reads_KRSE).transpose(0, 1).flatten(1, 2)
+        return functools.reduce(torch.add, reads_KRSE).to(value_RKE.dtype).transpose(0, 1).flatten(1, 2)
 
 
 def _prompts(read: TreeAttention, copied: int, device: torch.device) -> Level:
@@ -167,35 +182,42 @@ class Level:
         self.slot_R = node_R * width + row_R - first_M[node_R]
         self.row_MW = row_R.new_zeros(nodes * width).index_put((self.slot_R,), row_R)
         self.even = len(self.row_MW) == len(row_R)  # no slot is empty: every row sits in the slot of its own number
-        self.unseen_R1n = None if self.padding_Mn is None else self.padding_Mn[node_R][:, None]
+        self.node_R = node_R
+
+    def unseen_Rn(self) -> Tensor:
+        """What is added to the scores of each row: 0 where it sees a token, -inf where there is none."""
+        device = self.node_R.device
+        if self.padding_Mn is None:
+            return torch.zeros(len(self.node_R), self.tokens, device=device)
+        return torch.zeros(self.padding_Mn.shape, device=device).masked_fill(self.padding_Mn, -torch.inf)[self.node_R]
 
     def keep(self, nodes: Tensor) -> None:
-        """Drops all nodes but these."""
-        self.keys_KMEn = [part[:, nodes] for part in self.keys_KMEn]
-        self.values_KMnE = [part[:, nodes] for part in self.values_KMnE]
+        """Drops all nodes but these; layer by layer, since what is left is there twice while it is copied."""
+        for layers in (self.keys_KMEn, self.values_KMnE):
+            for layer, part in enumerate(layers):
+                layers[layer] = part[:, nodes]
 
-    def put(self, layer: int, key_MKE: Tensor, value_MKE: Tensor) -> None:
-        """Stores the last token of every node."""
-        self.keys_KMEn[layer][..., self.tokens - 1] = key_MKE.transpose(0, 1)
-        self.values_KMnE[layer][:, :, self.tokens - 1] = value_MKE.transpose(0, 1)
+    def put(self, layer: int, place_1: Tensor, key_MKE: Tensor, value_MKE: Tensor) -> None:
+        """Stores a token of every node at a place."""
+        self.keys_KMEn[layer].index_copy_(3, place_1, key_MKE.transpose(0, 1)[..., None])
+        self.values_KMnE[layer].index_copy_(2, place_1, value_MKE.transpose(0, 1)[:, :, None])
 
     def scores(self, layer: int, query_KRSE: Tensor) -> Tensor:
         """(K, R, S, n) products of queries with the keys; S heads of queries share each head of keys."""
-        products_KRSn = self._times(query_KRSE, self.keys_KMEn[layer].flatten(0, 1)[..., : self.tokens])
-        return products_KRSn if self.unseen_R1n is None else products_KRSn.masked_fill(self.unseen_R1n, -torch.inf)
+        return self._times(query_KRSE, self.keys_KMEn[layer].flatten(0, 1)[..., : self.tokens])
 
     def read(self, layer: int, shares_KRSn: Tensor) -> Tensor:
         """(K, R, S, E) sums of the values, weighted by the shares."""
         return self._times(shares_KRSn, self.values_KMnE[layer].flatten(0, 1)[:, : self.tokens])
 
     def _times(self, rows_KRSx: Tensor, nodes_Zxy: Tensor) -> Tensor:
-        """Each row times the matrix of its node, (K, R, S, y); Z = K * M.
+        """In fp32, each row times the matrix of its node, (K, R, S, y); Z = K * M.
 
         rows (K, R, S, x)  ->  seats (K, M * W, S, x)  =  (Z, W * S, x)
                                             times nodes   (Z, x, y)
         rows (K, R, S, y)  <-  seats (K, M * W, S, y)  =  (Z, W * S, y)
         """
         seats = rows_KRSx if self.even else rows_KRSx[:, self.row_MW]
-        product = torch.bmm(seats.reshape(len(nodes_Zxy), -1, rows_KRSx.shape[-1]), nodes_Zxy)
-        product = product.view(self.heads, -1, rows_KRSx.shape[2], nodes_Zxy.shape[-1])
-        return product if self.even else product[:, self.slot_R]
+        products = product(seats.reshape(len(nodes_Zxy), -1, rows_KRSx.shape[-1]), nodes_Zxy)
+        products = products.view(self.heads, -1, rows_KRSx.shape[2], nodes_Zxy.shape[-1])
+        return products if self.even else products[:, self.slot_R]

@@ -16,26 +16,52 @@ V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from fea.data.prompt import Prompt
-from fea.losses import log_distribution
+from fea.logprobs import log_distribution, logits
 from fea.model.attention import TreeAttention
 from fea.model.cache import StepAttention, Trunk
 from fea.model.layout import Tree, shared, trunk_of
 from fea.model.network import Network
-from fea.model.sampling import Completions, Generation, choose
+from fea.model.recorded import Record, Recorded
+from fea.model.sampling import Completions, Generation, choose, widest
 
 # Share of finished rows from which on they are dropped. Until then they are computed for nothing, but each drop copies what
 # all others wrote. With a quarter at a time a rollout of N rows copies at most 3/4 N + (3/4)^2 N + ... = 3 N of them.
 _FINISHED = 0.25
 
 
+class Pace(NamedTuple):
+    """How long the shapes of a step stay as they are.
+
+    Attributes:
+        asked: tokens between two looks at who has finished; a look waits for the device.
+        stretch: own tokens by which those that a row looks at grow.
+        rows: finished rows are dropped down to a multiple of so many.
+    """
+
+    asked: int
+    stretch: int
+    rows: int
+
+
+# A CPU is done with each token before the next: nothing is gained by asking later, or by looking at tokens that are not there.
+# A GPU is ahead by the launches of a step, which are recorded anew for each shape (0.2 s, as much as 15 steps). Eight tokens
+# too many are 3 % of 256, which is also as far as most analyses go; rows in eights are what its matrix units take.
+_CPU, _GPU = Pace(asked=1, stretch=32, rows=1), Pace(asked=8, stretch=256, rows=8)
+
+
 class Decoding:
-    """The state between two tokens. `Policy.rollout` is its public face and documents the arguments."""
+    """The state between two tokens. `Policy.rollout` is its public face and documents the arguments.
+
+    Args:
+        record: makes one launch of a step; None where that is not possible.
+        pace: how long shapes stay; None: what suits the device.
+    """
 
     def __init__(
         self,
@@ -45,13 +71,18 @@ class Decoding:
         generation: Generation,
         noise_NT: Tensor | None,
         trunk: Trunk,
+        record: Record | None = None,
+        pace: Pace | None = None,
     ):
-        self.network, self.generation = network, generation
+        self.network, self.generation, self.record = network, generation, record
         device = network.device
+        self.pace = pace or (_GPU if device.type == "cuda" else _CPU)
         completions, length = len(prompts) * group, generation.max_tokens
-        self.noise_NT = None if noise_NT is None else noise_NT.to(device)
+        # Where there are no numbers of 64 bits (Apple's GPUs), rare tokens are chosen as exactly as 32 allow.
+        self.noise_NT = None if noise_NT is None else noise_NT.to(device, widest(device))
         self.ends = torch.tensor(network.ends, device=device)
         after_B = torch.tensor([int(p.positions.max()) + 1 for p in prompts], device=device)
+        self.place_1 = torch.zeros(1, dtype=torch.long, device=device)  # of the token that was written last
         hidden_BD, read = self._read(prompts, trunk)
         prompt_N = torch.arange(len(prompts), device=device).repeat_interleave(group)
         # By row of the model; there are fewer of them as completions end.
@@ -59,9 +90,8 @@ class Decoding:
         self.start_R = after_B.repeat_interleave(group)  # position of the first token
         self.completion_R = torch.arange(completions, device=device)
         self.finished_R = torch.zeros(completions, dtype=torch.bool, device=device)
-        self.attention = StepAttention(read, prompt_N, length)
+        self.attention = StepAttention(read, prompt_N, length, self.pace.stretch, self.place_1)
         # By completion.
-        self.written = 0
         self.ids_NT = torch.zeros(completions, length, dtype=torch.long, device=device)
         self.mask_NT = torch.zeros_like(self.ids_NT)
         self.logps_NT = torch.zeros(completions, length, device=device)
@@ -91,52 +121,64 @@ class Decoding:
         Args:
             anyone: whether this holds in any of the processes that read each token together.
         """
-        while True:
-            chosen_R = self._choose()
-            if self.written == self.generation.max_tokens or not anyone(not bool(self.finished_R.all())):
-                break
-            self._read_token(chosen_R)
+        step = Recorded(
+            self._step, self.record
+        )  # not an attribute: each would hold the other, and with it all keys and values
+        self._choose()
+        for written in range(1, self.generation.max_tokens):
+            if written % self.pace.asked == 0:
+                if not anyone(not bool(self.finished_R.all())):
+                    break
+                if self._drop_finished(written):
+                    step.forget()
+            if self.attention.grows(written - 1):
+                step.forget()
+            step()
 
-    def _choose(self) -> Tensor:
-        """Writes one token a row: (R,). A finished row writes nothing, and what is chosen for it is lost."""
-        network, at = self.network, self.written
-        place = self.completion_R, at
+    def _step(self) -> None:
+        """One token more. The same operations on the same memory each time, without waiting for the device."""
+        self._read_token()
+        self.place_1 += 1
+        self._choose()
+
+    def _choose(self) -> None:
+        """Writes one token a row. A finished row writes nothing, and what is chosen for it is lost."""
+        network, place = self.network, (self.completion_R, self.place_1)
         running_R = ~self.finished_R
-        log_p_RV = log_distribution(network.head(self.hidden_RD), network.forbidden, self.generation.temperature)
+        logits_RV = logits(self.hidden_RD, network.head.weight)
+        log_p_RV = log_distribution(logits_RV, network.forbidden, self.generation.temperature)
         chosen_R = choose(log_p_RV, None if self.noise_NT is None else self.noise_NT[place])
         self.ids_NT[place] = chosen_R * running_R
         self.mask_NT[place] = running_R.long()
         self.logps_NT[place] = log_p_RV.gather(-1, chosen_R[:, None])[:, 0] * running_R
-        self.finished_R = self.finished_R | torch.isin(chosen_R, self.ends)
-        self.written += 1
-        return chosen_R
+        self.finished_R |= torch.isin(chosen_R, self.ends)
 
-    def _read_token(self, chosen_R: Tensor) -> None:
+    def _read_token(self) -> None:
         """Reads what each row has just written; for the model the R tokens are one row of R, at positions of their own."""
-        at = self.written - 1
-        chosen_R = chosen_R[self._drop_finished()]
-        embeddings_1RD = self.network.embed(chosen_R[None])
-        positions_31R = self.start_R.add(at).expand(3, 1, -1)
-        self.hidden_RD = self.network.attend(embeddings_1RD, positions_31R, self.attention.at(at))[0]
+        embeddings_1RD = self.network.embed(self.ids_NT[self.completion_R, self.place_1][None])
+        positions_31R = self.start_R.add(self.place_1).expand(3, 1, -1)
+        self.attention.see()
+        self.hidden_RD = self.network.attend(embeddings_1RD, positions_31R, self.attention)[0]
 
-    def _drop_finished(self) -> Tensor:
-        """Takes finished rows out of the model when they are many; returns the numbers of those that stay."""
-        rows = len(self.finished_R)
-        stay = (~self.finished_R).nonzero()[:, 0]
-        if not len(stay):  # one has to stay while other processes write: they wait for this one at each token
-            stay = self.finished_R.nonzero()[:1, 0]
-        if len(stay) > (1 - _FINISHED) * rows:
-            return torch.arange(rows, device=stay.device)
-        self.attention.keep(stay)
+    def _drop_finished(self, written: int) -> bool:
+        """Takes finished rows out of the model when they are many; whether any are."""
+        rows, running = len(self.finished_R), int((~self.finished_R).sum())
+        # One has to stay while other processes write: they wait for this one at each token.
+        left = -(-max(running, 1) // self.pace.rows) * self.pace.rows
+        if left > (1 - _FINISHED) * rows:
+            return False
+        stay = self.finished_R.sort(stable=True).indices[:left].sort().values
+        self.attention.keep(stay, written - 1)
         self.completion_R = self.completion_R[stay]
         self.finished_R = self.finished_R[stay]
         self.start_R = self.start_R[stay]
-        return stay
+        return True
 
     def completions(self) -> Completions:
         """What was written, cut to the longest completion, and the texts of it."""
+        longest = int(self.mask_NT.sum(dim=1).max())
         # Copies: the update computes gradients with them, which tensors of the inference mode refuse.
-        ids, mask, logps = (tensor[:, : self.written].clone() for tensor in (self.ids_NT, self.mask_NT, self.logps_NT))
+        ids, mask, logps = (tensor[:, :longest].clone() for tensor in (self.ids_NT, self.mask_NT, self.logps_NT))
         ended = torch.isin(ids, self.ends).logical_and(mask.bool()).any(dim=1)
         texts = [self.network.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
         return Completions(ids, mask, logps, ~ended, texts)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fea.errors import FEAError
-from fea.model import attention, vision
+from fea.model import adapter, attention, norm, vision
 from fea.model.config import LoRA, PolicyConfig
 from fea.model.families.family import Family
 from fea.model.families.known import FAMILIES, TINY, publisher
@@ -82,16 +82,17 @@ def _of_dimensions(family: Family, config: PolicyConfig, layers: int | None) -> 
 def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> Any:
     """With its attention, its adapter and its weights to start from; frozen but for what is trained."""
     _choose_attention(model, family, config)
+    norm.install(model.get_submodule(family.language_model))
     vision.multiply_patches(model.get_submodule(family.vision_tower))
     model.requires_grad_(False)
     whole = {name: weight for name, weight in start.items() if "lora_" not in name}
-    adapter = {name: weight for name, weight in start.items() if "lora_" in name}
+    adapted = {name: weight for name, weight in start.items() if "lora_" in name}
     load_weights(model, whole)
     if config.lora:
         _add_adapter(model, family, config.lora)
-        load_weights(model, adapter)
+        load_weights(model, adapted)
     else:
-        if adapter:
+        if adapted:
             raise FEAError("model.init_from: it holds an adapter; give policy.lora the same rank, alpha and targets")
         model.requires_grad_(True)
         model.get_submodule(family.vision_tower).requires_grad_(config.train_vision)
@@ -250,9 +251,9 @@ def _add_adapter(model: nn.Module, family: Family, lora: LoRA) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     _check_targets(model, family, lora.targets)
-    adapter = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora.targets)
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora.targets)
     try:
-        inject_adapter_in_model(adapter, model)
+        inject_adapter_in_model(config, model)
     except ValueError as error:
         raise FEAError(
             f"policy.lora.targets: '{lora.targets}' matches what cannot have an adapter; name linear layers of the language "
@@ -261,6 +262,7 @@ def _add_adapter(model: nn.Module, family: Family, lora: LoRA) -> None:
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
+    adapter.install(model)
 
 
 def _check_targets(model: nn.Module, family: Family, targets: str) -> None:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule
 
 from fea.data.prompt import Prompt
-from fea.losses import token_logps
+from fea.logprobs import token_logps
 from fea.model import fsdp
+from fea.model.adapter import held
 from fea.model.attention import TreeAttention
 from fea.model.cache import Trunk
 from fea.model.config import PolicyConfig
@@ -25,6 +27,7 @@ from fea.model.decoding import Decoding
 from fea.model.encoding import Encoder
 from fea.model.layout import lay_out
 from fea.model.load import load
+from fea.model.recorded import Record, cuda_graph
 from fea.model.sampling import Completions, Generation
 from fea.system import processes
 
@@ -128,10 +131,21 @@ class Policy(nn.Module):
         """
         if self.training:
             raise RuntimeError("rollouts need eval mode: call policy.eval() first")
-        with fsdp.sampling(self, self.gathers) as anyone:
-            decoding = Decoding(self.network, prompts, group, generation, noise_NT, trunk or Trunk())
+        with fsdp.sampling(self, self.gathers) as anyone, self._adapted():
+            decoding = Decoding(self.network, prompts, group, generation, noise_NT, trunk or Trunk(), self._record)
             decoding.run(anyone)
         return decoding.completions()
+
+    def _adapted(self) -> AbstractContextManager[None]:
+        """The adapter as it is while tokens are written; as it stands where each token gathers the weights anew."""
+        kind = self.network.device.type
+        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        return held(self.model, low or getattr(torch, self.config.dtype)) if self.gathers else nullcontext()
+
+    @property
+    def _record(self) -> Record | None:
+        """How a token step is recorded; not with shared weights, whose processes have to meet in each layer."""
+        return cuda_graph if self.network.device.type == "cuda" and not isinstance(self, FSDPModule) else None
 
     def tokens_until(self, ids: Tensor, characters: int) -> int:
         """How many of a completion's tokens it takes to write its first `characters` characters.

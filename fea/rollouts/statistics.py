@@ -198,20 +198,25 @@ def report(
 def update_numbers(
     loss: Tensor, policy: PolicyLoss, watched: Mapping[str, Tensor], pack: Pack, total: Total
 ) -> dict[str, Tensor | float]:
-    """What a pack and those of the other processes have to report together: the loss added up, all else as means.
+    """What a pack and those of the other processes have to report together: losses added up, all else as means.
+
+    `loss` is all that is learned from, the KL term and the replayed analyses included; `policy_loss` the part of the rewards.
 
     Args:
         loss: of the pack, which is its part of that of the optimizer step.
-        policy: what to watch in the policy loss, as means under the weights of the tokens.
+        policy: the part of the rewards in it, and what to watch in that, as means under the weights of the tokens.
         watched: (N, T) by name, to be averaged over the tokens.
         pack: of this process.
         total: adds up over all processes.
     """
     tokens_NT = pack.mask * (pack.weights.any() + _TINY)  # beside others a stand-in is as good as nothing
-    weight, shares = pack.weights.sum(), {name: getattr(policy, name) for name in ("clipped_low", "clipped_high")}
+    weight, shares = pack.weights.sum(), policy._asdict()
+    policy_loss = shares.pop("loss")
     sums = [(values * tokens_NT).sum() for values in watched.values()] + [share * weight for share in shares.values()]
-    added_loss, tokens, weight, *added_sums = total(torch.stack([loss, tokens_NT.sum(), weight, *sums]))
+    parts = total(torch.stack([loss, policy_loss, tokens_NT.sum(), weight, *sums]))
+    added_loss, added_policy_loss, tokens, weight, *added_sums = parts
     counts = [tokens] * len(watched) + [weight.clamp(min=_TINY)] * len(shares)
     means = [added_sum / count for added_sum, count in zip(added_sums, counts, strict=True)]
     names = [f"train/{name}" for name in (*watched, *shares)]
-    return {"train/loss": added_loss, **dict(zip(names, means, strict=True))}
+    means_by_name = dict(zip(names, means, strict=True))
+    return {"train/loss": added_loss, "train/policy_loss": added_policy_loss, **means_by_name}

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2] / "fea"
 
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
-    errors advantages losses
+    errors advantages losses logprobs
     system       signals children files lines sets processes randomness machine waiting progress
     facs
     prompts      spotting rules claims mentions emotion answer prompt
@@ -23,13 +23,14 @@ PLAN = """
     drawn        pen drawing wording faces module
     evaluation   scores marks counts looking metrics intervals
     reports      tables curves page
-    model        families.family families.qwen_vl families.known config tiny encoding layout attention vision sampling network
-    model        load cache decoding fsdp policy frozen archive runs checkpoints
+    model        families.family families.qwen_vl families.known config tiny encoding layout
+    model        attention norm adapter vision sampling network load
+    model        cache recorded decoding fsdp policy frozen archive runs checkpoints
     review       decisions logs inspection desk reviewed split
     memory       dry_run plan advice
-    rollouts     rollout values buffer loader packing replay statistics
+    rollouts     rollout values buffer loader packing replay statistics drift
     rewards
-    training     renamed loop optimization nonfinite interruption progress validation module folder resume fits
+    training     renamed loop optimization objective nonfinite interruption progress validation module folder resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo

@@ -19,11 +19,11 @@ from fea.data.source import Source
 from fea.demo.tower import TowerModule
 from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
-from fea.losses import Objective
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe
+from fea.training.objective import Objective
 from fea.training.optimization import Optimization
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ CALLBACKS: dict[type, int] = {
 KNOBS: dict[type, int] = {
     SFTModule: 4,
     GRPOModule: 10,
-    Objective: 6,
+    Objective: 10,
     TowerModule: 4,
     FEADataModule: 14,
     RenderedFaces: 12,

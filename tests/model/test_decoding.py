@@ -15,6 +15,8 @@ from torch import Tensor
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
+from fea.logprobs import logits
+from fea.model import decoding
 from fea.model.cache import Trunk
 from fea.model.config import LoRA
 from fea.model.layout import trunk_of
@@ -76,13 +78,11 @@ def sample(
     return policy.rollout(prompts, group, generation, noise(ids, group, generation.max_tokens, seed, 0))
 
 
-def prefer_vision_tokens(policy: Policy) -> None:
-    """From now on the head wants the tokens that must not be sampled, whatever the state."""
-    steered = torch.nn.Linear(ROUGH.hidden, len(policy.network.tokenizer))
-    with torch.no_grad():
-        steered.weight.copy_(policy.model.lm_head.weight)[policy.network.forbidden] = 0
-        steered.bias.zero_()[policy.network.forbidden] = 100
-    policy.model.lm_head = steered
+def prefer_forbidden_tokens(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the tokens that must not be sampled are the most probable, whatever the state."""
+    monkeypatch.setattr(
+        decoding, "logits", lambda hidden, head: logits(hidden, head).index_fill(-1, policy.network.forbidden, 100.0)
+    )
 
 
 # --- greedy ---
@@ -233,9 +233,10 @@ def test_a_rollout_stops_when_all_have_ended(policy: Policy, uneven: list[Prompt
     assert not completions.truncated.any()
 
 
-def test_image_and_vision_tokens_are_never_sampled(policy: Policy, prompts: list[Prompt]) -> None:
-    prefer_vision_tokens(policy)
-    assert torch.isin(policy.network.head(torch.randn(3, ROUGH.hidden)).argmax(-1), policy.network.forbidden).all()
+def test_image_and_vision_tokens_are_never_sampled(
+    policy: Policy, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefer_forbidden_tokens(policy, monkeypatch)
     for completions in (sample(policy, prompts, 4), policy.rollout(prompts, 1, LONG, None)):
         assert not torch.isin(completions.ids, policy.network.forbidden).any()
         assert completions.logps.isfinite().all()

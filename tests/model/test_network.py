@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import small_config
-from torch import Tensor
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.losses import log_distribution, token_logps
+from fea.logprobs import log_distribution, logits, token_logps
+from fea.model import decoding
 from fea.model.encoding import TAGS
 from fea.model.policy import Policy
 from fea.model.sampling import Generation, choose, noise
@@ -69,10 +69,10 @@ def test_sampling_never_yields_another_and_the_allowed_ones_share_all_probabilit
     network, generator = policy.network, torch.Generator().manual_seed(0)
     rows, forbidden = len(network.head.weight), network.forbidden
     allowed = torch.ones(rows, dtype=torch.bool).index_fill(0, forbidden, False)
-    for spread in (0.1, 3.0, 300.0):
-        logits = torch.randn(64, rows, generator=generator) * spread
-        logits[:32, forbidden] += 1000.0  # these are what it wants most
-        log_p = log_distribution(logits, forbidden, 1.0)
+    for spread, temperature in ((0.1, 1.0), (3.0, 1.0), (300.0, 1.0), (1.0, 1e-9), (1.0, 100.0)):
+        wanted = torch.randn(64, rows, generator=generator) * spread - 20.0
+        wanted[:32, forbidden] += 1000.0  # these are what it wants most
+        log_p = log_distribution(wanted, forbidden, temperature)
         torch.testing.assert_close(log_p[:, allowed].exp().sum(1), torch.ones(64))
         for uniform in (
             None,
@@ -91,17 +91,10 @@ def test_log_probabilities_of_training_leave_them_out_too(policy: Policy) -> Non
         assert logps.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 
 
-def steered(policy: Policy, wanted: Tensor) -> None:
-    """From now on the head wants these tokens, whatever the state."""
-    head = torch.nn.Linear(policy.network.width, len(policy.network.head.weight))
-    with torch.no_grad():
-        head.weight.copy_(policy.network.head.weight)
-        head.bias.zero_()[wanted] = 1e4
-    policy.model.lm_head = head
-
-
-def test_a_rollout_writes_none_of_them(policy: Policy, prompts: list[Prompt]) -> None:
-    steered(policy, policy.network.forbidden)
+def test_a_rollout_writes_none_of_them(policy: Policy, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the head wants nothing else."""
+    wanted = policy.network.forbidden
+    monkeypatch.setattr(decoding, "logits", lambda hidden, head: logits(hidden, head).index_fill(-1, wanted, 1e4))
     chance = noise([prompt.example.id for prompt in prompts], 4, 6, 0, 0)
     for group, drawn in ((4, chance), (1, None)):
         completions = policy.rollout(prompts, group, Generation(6), drawn)

@@ -94,3 +94,37 @@ def test_without_noise_the_most_probable_token_is_chosen() -> None:
 def test_settings_that_nothing_can_be_sampled_with_are_refused(settings: dict[str, float], setting: str) -> None:
     with pytest.raises(FEAError, match=setting):
         Generation(**settings)  # type: ignore[arg-type]
+
+
+# --- more tokens than a block holds ---
+
+
+@pytest.mark.parametrize("tokens", [256, 257, 1000, 5120])
+def test_blocks_change_nothing(tokens: int) -> None:
+    """Against the cumulative distribution as a whole, in the same 64 bits."""
+    log_p = (torch.randn(500, tokens, generator=torch.Generator().manual_seed(tokens)) * 3).log_softmax(-1)
+    uniform = noise(["blocks"], 500, 1, 0, 0)[:, 0]
+    whole = log_p.exp().double().cumsum(-1)
+    expected = torch.searchsorted(whole / whole[:, -1:], uniform[:, None], right=True)[:, 0]
+    assert torch.equal(choose(log_p, uniform), expected)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("uniform", [0.0, 0.5, LAST])
+def test_no_impossible_token_is_chosen_from_many_blocks(seed: int, uniform: float) -> None:
+    """Whole blocks are impossible, and in the others the first and the last token."""
+    possible = torch.zeros(40, 256, dtype=torch.bool)
+    possible[torch.randperm(38, generator=torch.Generator().manual_seed(seed))[:9] + 1, 1:-1] = True
+    log_p = torch.randn(200, 40 * 256, generator=torch.Generator().manual_seed(seed)) * 5
+    log_p = log_p.masked_fill(~possible.flatten(), -1e9).log_softmax(-1)
+    chosen = choose(log_p, torch.full((200,), uniform, dtype=torch.float64))
+    assert possible.flatten()[chosen].all()
+
+
+def test_rare_tokens_come_as_often_as_they_are_probable() -> None:
+    """Numbers of 32 bits are multiples of 2^-24: of a token with a probability of 2^-30 they would see nothing."""
+    p = torch.full((1000,), 2.0**-30)
+    p[700] = 1 - 999 * 2.0**-30
+    first = torch.tensor([0.25, 0.75, 1.25, 699.5]) * 2.0**-30
+    chosen = choose(p.log().expand(4, -1), first.double())
+    assert chosen.tolist() == [0, 0, 1, 699]

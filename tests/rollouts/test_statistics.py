@@ -83,8 +83,8 @@ def numbers_of(packs: list[Any]) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for pack in packs:
-        policy = policy_loss(pack.logps, pack.old_logps, pack.advantages, pack.weights, 0.2, 0.2)
-        found = statistics.update_numbers(policy.loss, policy, {"entropy": pack.entropies}, pack, total)
+        policy = policy_loss(pack.logps, pack.old_logps, pack.advantages, pack.weights, 0.2, 0.2, 1.5)
+        found = statistics.update_numbers(3 * policy.loss, policy, {"entropy": pack.entropies}, pack, total)
     return {name: float(value) for name, value in found.items()}
 
 
@@ -99,7 +99,18 @@ def test_two_unequal_packs_make_the_numbers_of_one() -> None:
     first, second = pack_of(5), pack_of(2)
     whole = SimpleNamespace(**{name: torch.cat([value, vars(second)[name]]) for name, value in vars(first).items()})
     assert numbers_of([first, second]) == pytest.approx(numbers_of([whole]), rel=1e-5)
-    assert numbers_of([whole])["train/clipped_high"] > 0
+    numbers = numbers_of([whole])
+    assert 0 < numbers["train/clipped_dual"] != numbers["train/clipped_low"] != numbers["train/clipped_high"] > 0
+
+
+def test_the_part_of_the_rewards_is_told_beside_the_whole_loss() -> None:
+    pack = pack_of(5)
+    expected = policy_loss(pack.logps, pack.old_logps, pack.advantages, pack.weights, 0.2, 0.2, 1.5)
+    numbers = numbers_of([pack])
+    assert numbers["train/policy_loss"] == pytest.approx(float(expected.loss), rel=1e-5)
+    assert numbers["train/loss"] == pytest.approx(3 * float(expected.loss), rel=1e-5)
+    for name in ("clipped_low", "clipped_high", "clipped_dual"):
+        assert numbers[f"train/{name}"] == pytest.approx(float(getattr(expected, name)), rel=1e-5)
 
 
 def test_a_stand_in_counts_only_where_there_is_nothing_else() -> None:

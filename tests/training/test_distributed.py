@@ -87,7 +87,7 @@ def logged(folder: Path) -> dict[str, dict[int, float]]:
 REPLAYED = {"model": "replay.Replayed", "trainer__callbacks": OURS, "trainer__max_steps": 20, "model__mu": 2}
 
 
-@pytest.mark.parametrize("settings", [{}, ADAPTER], ids=["full", "adapter"])
+@pytest.mark.parametrize("settings", [{}, ADAPTER | {"model__objective__scale": "batch"}], ids=["full", "adapter"])
 def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, settings: dict[str, Any]) -> None:
     """fp32, SGD, with KL term and clipping, completions of different lengths; and so do the numbers on the way."""
     watched = {**REPLAYED, "trainer__callbacks": f"[{WATCHED}{OURS[1:]}", **settings}

@@ -1,0 +1,113 @@
+"""Log-probabilities: in fp32 whatever the weights are kept in, and in little memory. Imports torch only.
+
+A softmax is as exact as what goes into it. bf16 has 8 bits: a logit near 25 would be rounded to multiples of 0.125, and an
+attention score of 300, such as the biases of real models make, to multiples of 2. So factors may be in bf16, their product is
+not: samples come from the distribution that is trained only if both are computed to more bits than these.
+
+Shapes in names: N positions, D hidden width, V vocabulary; B matrices of X rows, Y inner and Z columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+_WORDS = 8192  # of the vocabulary at a time where factors have to be copied to fp32: 64 MB of a head 2,048 wide
+
+
+def product(left_BXY: Tensor, right_BYZ: Tensor) -> Tensor:
+    """Matrix products in fp32, (B, X, Z), whatever the type of the factors; inside of autocast too. Without a gradient."""
+    with torch.autocast(left_BXY.device.type, enabled=False):
+        if left_BXY.is_cuda and left_BXY.dtype != torch.float32:
+            return torch.bmm(left_BXY, right_BYZ, out_dtype=torch.float32)
+        return torch.bmm(left_BXY.float(), right_BYZ.float())  # no copies of what is fp32
+
+
+def logits(hidden_ND: Tensor, head_VD: Tensor) -> Tensor:
+    """(N, V) products of hidden states with the output head, in fp32; factors in the type that autocast asks for."""
+    kind = hidden_ND.device.type
+    low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_ND.dtype
+    if low == torch.float32:
+        return F.linear(hidden_ND, head_VD)
+    exact: Tensor = cast(Any, _Logits).apply(hidden_ND.to(low), head_VD.to(low))  # annotated in the newest torch only
+    return exact
+
+
+class _Logits(torch.autograd.Function):
+    # A product whose type is not that of its factors has no gradient of its own. That of the logits, at most 1 and of no great
+    # range, is rounded like all other gradients.
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, head_VD: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden_ND, head_VD)
+        with torch.autocast(hidden_ND.device.type, enabled=False):
+            if hidden_ND.is_cuda:
+                return torch.mm(hidden_ND, head_VD.T, out_dtype=torch.float32)
+            found_NV = hidden_ND.new_empty(len(hidden_ND), len(head_VD), dtype=torch.float32)
+            exact_ND = hidden_ND.float()
+            for part_NV, part_VD in zip(found_NV.split(_WORDS, dim=1), head_VD.split(_WORDS), strict=True):
+                part_NV.copy_(exact_ND @ part_VD.float().T)
+            return found_NV
+
+    @staticmethod
+    def backward(ctx: Any, grad_NV: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        hidden_ND, head_VD = ctx.saved_tensors
+        grad_NV = grad_NV.to(hidden_ND.dtype)
+        needs_hidden, needs_head = ctx.needs_input_grad
+        return grad_NV @ head_VD if needs_hidden else None, grad_NV.T @ hidden_ND if needs_head else None
+
+
+def token_logps(
+    hidden_ND: Tensor,
+    head_VD: Tensor,
+    targets_N: Tensor,
+    forbidden: Tensor | None = None,
+    temperature: float = 1.0,
+    chunk: int = 512,
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target and entropy of its distribution; no (N, V) tensor ever exists at once.
+
+    Each chunk is recomputed in the backward pass.
+
+    Args:
+        hidden_ND: last hidden states of the predicting positions.
+        head_VD: weight of the output head.
+        targets_N: token ids.
+        forbidden: ids that are never sampled, taken out of the distribution here as there.
+        temperature: the logits are divided by it, as in sampling.
+        chunk: positions at a time. 512 with a vocabulary of 152k are 0.3 GB of fp32 logits; 2,048 at once would be 1.25 GB,
+            three times over in the backward pass.
+
+    Returns:
+        Log-probabilities and entropies in nats, (N,) each, fp32; the entropies carry no gradient.
+    """
+    chunks = zip(torch.split(hidden_ND, chunk), torch.split(targets_N, chunk), strict=True)
+    parts = [
+        checkpoint(_chunk_logps, hidden, head_VD, targets, forbidden, temperature, use_reentrant=False)
+        for hidden, targets in chunks
+    ]
+    logps, entropies = zip(*parts, strict=True)
+    return torch.cat(logps), torch.cat(entropies)
+
+
+def _chunk_logps(
+    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, forbidden: Tensor | None, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """`token_logps` of so few positions that their logits fit in memory."""
+    log_p_NV = log_distribution(logits(hidden_ND, head_VD), forbidden, temperature)
+    with torch.no_grad():
+        entropy_N = -(log_p_NV.exp() * log_p_NV).sum(dim=-1)
+    return log_p_NV.gather(-1, targets_N[:, None])[:, 0], entropy_N
+
+
+def log_distribution(logits: Tensor, forbidden: Tensor | None, temperature: float) -> Tensor:
+    """fp32 log-probabilities of the distribution that is sampled from: (..., V) to (..., V)."""
+    logits = logits.float() / temperature
+    if forbidden is not None:
+        # p is 0, whatever the temperature, but this is finite: in the entropy 0 * -inf would be NaN.
+        logits = logits.index_fill(-1, forbidden, torch.finfo(torch.float32).min)
+    return logits.log_softmax(dim=-1)

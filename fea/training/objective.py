@@ -1,0 +1,71 @@
+"""What GRPO maximizes, as settings; the formulas are in `fea.advantages` and `fea.losses`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from fea.advantages import Scale
+from fea.errors import FEAError
+from fea.losses import Normalizer
+
+
+@dataclass
+class Objective:
+    """What an update maximizes. The defaults are the paper's, and two bounds that act only where something is far off.
+
+    Dr. GRPO (arXiv 2503.20783) as a whole is `normalizer: dr_grpo` with `scale: none`, and `beta: 0`.
+
+    Args:
+        beta: weight of the KL term; 0 needs no reference policy.
+        kl: "k3" is the paper's estimate, whose gradient is not that of the KL; "corrected" multiplies it by the ratio to the
+            policy that sampled, for an unbiased one (DeepSeek-V3.2, arXiv 2512.02556): for a large `beta`, or many steps a
+            rollout.
+        clip_low: how far the ratio may fall below 1.
+        clip_high: how far it may rise above 1; above `clip_low` it lets rare tokens grow (DAPO, arXiv 2503.14476, has 0.28).
+        clip_dual: ratio beyond which a token with a negative advantage counts no more (Ye et al., arXiv 1912.09729); it acts
+            with several optimizer steps a rollout. null: no bound.
+        cap: the policy term of each token is multiplied by the ratio of the policy as training computes it to the one that it
+            was sampled from, at most this (truncated importance sampling, as in verl and TRL); where both agree it changes
+            nothing. null: they are taken to agree.
+        advantage: "sum_then_normalize" compares total rewards (the paper's); "normalize_then_sum" compares each reward by
+            itself and credits it to its own region (GDPO, arXiv 2601.05242), for rewards that differ much in spread.
+        scale: what rewards less their group's mean are divided by. "group": the group's standard deviation (the paper's);
+            "batch": that of the whole rollout, for groups whose rewards hardly differ (Lite PPO, arXiv 2508.08221); "none":
+            nothing, so that no prompt is weighed by its difficulty (Dr. GRPO).
+        normalizer: "grpo" averages over each completion (the paper's), "dapo" over tokens, so that a long completion counts
+            by its length, "dr_grpo" divides by a constant, so that no length is preferred.
+        mask_truncated: leave completions without an end out of the loss: their rewards say little (DAPO).
+    """
+
+    beta: float = 0.04
+    kl: Literal["k3", "corrected"] = "k3"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    clip_dual: float | None = 3.0  # verl's, and that of arXiv 1912.09729
+    cap: float | None = 2.0  # verl's
+    advantage: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
+    scale: Scale = "group"
+    normalizer: Normalizer = "grpo"
+    mask_truncated: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that nothing can be learned with.
+
+        Raises:
+            FEAError: naming the setting.
+        """
+        for name in ("beta", "clip_low", "clip_high"):
+            if not getattr(self, name) >= 0:  # NaN neither
+                raise FEAError(f"model.objective.{name}: {getattr(self, name)}; give a number that is not negative")
+        if self.clip_dual is not None and not 1 < self.clip_dual < math.inf:
+            raise FEAError(
+                f"model.objective.clip_dual: {self.clip_dual}; it bounds ratios, which begin at 1: give a number above 1, "
+                "or null for no bound"
+            )
+        if self.cap is not None and not 1 <= self.cap < math.inf:
+            raise FEAError(
+                f"model.objective.cap: {self.cap}; it bounds a ratio that is 1 where sampling and training agree: give a "
+                "number of at least 1, or null for no correction"
+            )

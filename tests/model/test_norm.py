@@ -1,0 +1,47 @@
+"""Norms as one operation: the values of transformers' own, and only where these are plain."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRMSNorm
+
+from fea.model.norm import RMSNorm, install
+
+
+@pytest.mark.parametrize(("kept", "apart"), [(torch.float32, 1e-6), (torch.bfloat16, 0.04)])
+def test_values_and_gradients_are_those_of_transformers(kept: torch.dtype, apart: float) -> None:
+    torch.manual_seed(0)
+    stock = Qwen2_5_VLRMSNorm(64, eps=0.01).to(kept)
+    nn.init.normal_(stock.weight)
+    model = nn.ModuleDict({"norm": Qwen2_5_VLRMSNorm(64, eps=0.01).to(kept)})
+    model["norm"].load_state_dict(stock.state_dict())
+    kind = dict(model.named_parameters())
+    install(model)
+    assert isinstance(model["norm"], RMSNorm)
+    assert dict(model.named_parameters()) == kind  # the same weight under the same name
+    x, weights = torch.randn(5, 64).to(kept), torch.randn(5, 64)
+
+    def results(norm: nn.Module) -> tuple[torch.Tensor, ...]:
+        given = x.clone().requires_grad_()
+        found = norm(given)
+        return found, *torch.autograd.grad((found * weights).sum(), [given, *norm.parameters()])
+
+    for found, expected in zip(results(model["norm"]), results(stock), strict=True):
+        assert found.dtype == kept
+        torch.testing.assert_close(found, expected, rtol=0.02 if apart > 0.01 else 1e-5, atol=apart)
+
+
+def test_norms_of_another_kind_stay() -> None:
+    model = nn.ModuleDict({"gemma": Gemma3RMSNorm(8), "layer": nn.LayerNorm(8)})
+    install(model)
+    assert isinstance(model["gemma"], Gemma3RMSNorm)
+    assert isinstance(model["layer"], nn.LayerNorm)
+
+
+def test_autocast_does_not_change_the_type() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert RMSNorm(8)(torch.randn(2, 8)).dtype == torch.float32
+        assert RMSNorm(8)(torch.randn(2, 8).bfloat16()).dtype == torch.bfloat16
