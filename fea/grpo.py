@@ -270,7 +270,7 @@ class GRPOModule(FEAModule):
         """Checks the rewards; the reference policy is the one that this fit starts from."""
         super().on_fit_start()
         rewards_of(self.trainer)
-        if self.objective.beta and not self.policy.reference_weights:
+        if self.objective.beta and not self.policy.has_reference:
             self.policy.keep_reference()
 
     def stored(self) -> Stored:

@@ -111,5 +111,6 @@ def log_distribution(logits: Tensor, forbidden: Tensor | None, temperature: floa
     """fp32 log-probabilities of the distribution that is sampled from: (..., V) to (..., V)."""
     logits = logits.float() / temperature
     if forbidden is not None:
-        logits = logits.index_fill(-1, forbidden, -1e9)  # p is 0, but finite: in the entropy 0 * -inf would be NaN
+        # p is 0, whatever the temperature, but this is finite: in the entropy 0 * -inf would be NaN.
+        logits = logits.index_fill(-1, forbidden, torch.finfo(torch.float32).min)
     return logits.log_softmax(dim=-1)

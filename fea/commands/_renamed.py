@@ -11,7 +11,7 @@ from typing import Any
 
 from fea.commands._configs import configs
 from fea.errors import FEAError
-from fea.training.renamed import NEW_NAMES, NEW_SETTINGS, NEW_VALUES
+from fea.training.renamed import GONE_SETTINGS, NEW_NAMES, NEW_SETTINGS, NEW_VALUES
 
 _OPTION = re.compile(r"--?([\w.]+)\+?(?:=(.*))?", re.DOTALL)
 
@@ -28,6 +28,8 @@ def refuse_renamed(arguments: Sequence[str]) -> None:
     for place, setting, value in _written(arguments):
         if setting in NEW_SETTINGS:
             raise FEAError(f"{place}: '{setting}' is called '{NEW_SETTINGS[setting]}' now; write that")
+        if setting in GONE_SETTINGS:
+            raise FEAError(f"{place}: there is no setting '{setting}' anymore: {GONE_SETTINGS[setting]}; leave it out")
         new = NEW_VALUES.get(setting, {}) | NEW_NAMES
         if isinstance(value, str) and value in new:
             raise FEAError(f"{place}: '{value}' is called '{new[value]}' now; write that")

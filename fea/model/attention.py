@@ -21,6 +21,8 @@ from fea.model.layout import Tree
 
 KeysValues = tuple[Tensor, Tensor]  # (L, K, E) each, of a layer
 
+_NAME = "fea_sdpa"  # under which transformers knows `attend`: for causal rows it is sdpa
+
 # Keys that a kernel takes at a time: so many, or a whole fraction of it. See `_causal` for what comes of an incomplete block.
 _BLOCK = 64
 
@@ -32,19 +34,18 @@ class Visibility(Protocol):
         """(L, H, E): what each token of the row reads in a layer."""
 
 
-def install(model: Any, stock: str) -> None:
+def install(model: Any) -> None:
     """Makes the language model of a family ask `attend`.
 
     Args:
         model: the whole network.
-        stock: attention of causal rows.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    name = f"fea_{stock}"
-    AttentionInterface.register(name, partial(attend, stock=AttentionInterface()[stock]))
-    AttentionMaskInterface.register(name, AttentionMaskInterface()[stock])
-    model.set_attn_implementation({"text_config": name})
+    # Its masks are boolean. Eager attention would read them as numbers, silently.
+    AttentionInterface.register(_NAME, partial(attend, stock=AttentionInterface()["sdpa"]))
+    AttentionMaskInterface.register(_NAME, AttentionMaskInterface()["sdpa"])
+    model.set_attn_implementation({"text_config": _NAME})
 
 
 def attend(

@@ -18,7 +18,7 @@ from torch import Tensor
 from fea.errors import FEAError
 from fea.model import frozen, fsdp
 from fea.model.archive import read
-from fea.model.config import Device, LoRA, PolicyConfig, TinySize
+from fea.model.config import GONE, Device, LoRA, PolicyConfig, TinySize
 from fea.model.policy import Policy
 from fea.model.precision import without_bf16
 from fea.model.runs import absolute, find, folder_of, found
@@ -38,7 +38,8 @@ class Stored:
         init_from: run that its run started from.
         inherits: whether weights of that run are needed that this one does not train, and so does not hold.
         skipped: optimizer steps that were left out, since their gradient was not finite.
-        reference: trainable weights of the reference policy, by name; empty without one.
+        reference: trainable weights of the reference policy, by name, or no more of them than `Policy.keep_reference`
+            needs; empty without one.
         frozen: digest of the weights that are not in the checkpoint; "" if it does not say.
         precision: that the trainer computed in; earlier releases did not say, and answered in that of the weights.
         near: where the base and `init_from` lie as seen from the folder of the run, by these names; "" for what is no path.
@@ -76,7 +77,7 @@ class Stored:
                     f"{title} was trained with prompt version {told['prompt']}, this is version {PROMPT_VERSION}; "
                     "use the release of fea that wrote it"
                 )
-            fields = dict(told["policy"])
+            fields = {name: value for name, value in told["policy"].items() if name not in GONE}
             lora = fields["lora"] and LoRA(**fields["lora"])
             policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": lora})
             known = {name: told[name] for name in _PLAIN if name in told}

@@ -12,7 +12,10 @@ from fea.prompts.prompt import Knowledge
 
 LayoutName = Literal["tree", "group", "rows"]
 Device = Literal["auto", "cpu", "cuda"]
-Attention = Literal["sdpa", "flash_attention_2"]  # eager attention reads a boolean mask as numbers, silently
+VisionAttention = Literal["sdpa", "flash_attention_2"]
+
+# Settings that earlier releases had, and what became of them.
+GONE = {"attention": "the language model's attention comes with policy.layout"}
 
 _TOKEN_PIXELS = min(family.pixels for family in FAMILIES)  # of a visual token, whatever the base turns out to be
 
@@ -85,8 +88,7 @@ class PolicyConfig:
         dtype: type of the base's weights; "float32" to train them.
         layout: how completions stand in training: "tree" computes what prompts share once, "group" each prompt once for its
             completions, "rows" a copy of the prompt for every completion. All give the same numbers.
-        attention: attention of the language model in rows; the other layouts bring their own.
-        vision_attention: attention of the vision tower.
+        vision_attention: attention of the vision tower; "flash_attention_2" needs a GPU and the package flash-attn.
         checkpointing: recompute activations in the backward pass, to save memory.
         min_pixels: smaller images are enlarged to this many pixels; 224 * 224 are 64 visual tokens.
         max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens.
@@ -100,8 +102,7 @@ class PolicyConfig:
     train_vision: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     layout: LayoutName = "tree"
-    attention: Attention = "sdpa"
-    vision_attention: Attention = "sdpa"
+    vision_attention: VisionAttention = "sdpa"
     checkpointing: bool = False
     min_pixels: int = 224 * 224
     max_pixels: int = 448 * 448

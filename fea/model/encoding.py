@@ -20,6 +20,9 @@ from fea.model.families.family import Family
 from fea.prompts.answer import render
 from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
 
+# Of an answer. Where a model has tokens for these, it is to write them, whether it calls them special or not.
+TAGS = frozenset(re.findall("<.*?>", render("", "")))
+
 # Marks a place between two characters that no token may join: half of a surrogate pair, which no text holds.
 _CUT = "\ud800"
 
@@ -68,7 +71,8 @@ class Encoder:
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with the largest image that is allowed."""
         text = self._text_ids(example.question, example.emotions)
-        return len(text) - 1 + int(self.image_processor.size["longest_edge"]) // self.family.pixels
+        size = self.image_processor.size
+        return len(text) - 1 + self.family.most_visual_tokens(size["shortest_edge"], size["longest_edge"])
 
     def _around(self, question: str, emotions: Sequence[str], grid: Tensor) -> tuple[Tensor, Tensor]:
         """Ids and positions of the prompt around an image of a (3,) grid of patches."""
@@ -110,10 +114,9 @@ def _reserved(tokenizer: Any) -> re.Pattern[str]:
     """Finds the first character of every special token that a text spells, of those that overlap too.
 
     All tokens beside the tokenizer's vocabulary of text count, whether marked as special or not, but for the tags of an
-    answer: where a model has tokens for these, it is to write them.
+    answer.
     """
-    tags = set(re.findall("<.*?>", render("", "")))
-    words = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens} - tags
+    words = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens} - TAGS
     return re.compile(rf"(?={'|'.join(map(re.escape, sorted(words)))}).", re.DOTALL)
 
 

@@ -147,6 +147,31 @@ def whole(part: Tensor, like: Tensor) -> Tensor:
     return DTensor.from_local(part.to(like.device), like.device_mesh, like.placements).full_tensor().cpu()
 
 
+def is_zero(weight: Tensor) -> bool:
+    """Whether there is nothing but zeros in a parameter; processes that share it have to ask together."""
+    size = weight.detach().abs().sum()
+    return not bool(size.full_tensor() if isinstance(size, DTensor) else size)
+
+
+def exchange(parameter: Tensor, part: Tensor) -> Tensor:
+    """Gives what this process holds of a parameter other values.
+
+    Args:
+        parameter: whose gathered weights have been let go of.
+        part: the values; they belong to the parameter from now on.
+
+    Returns:
+        The values that it had, on the device of the others.
+    """
+    own = own_part(parameter)
+    if own is parameter and part.device == own.device:
+        present, parameter.data = parameter.data, part  # nothing is copied
+        return present
+    present = own.detach().to(part.device, copy=True)
+    own.copy_(part)
+    return present
+
+
 def part_of(weight: Tensor, like: Tensor) -> Tensor:
     """This process's part of a whole weight, in host memory: the inverse of `whole`.
 

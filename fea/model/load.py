@@ -5,6 +5,7 @@ The heavy libraries are imported inside the functions, so that a mistake in a co
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from copy import deepcopy
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fea.errors import FEAError
-from fea.model import adapter, attention, norm
+from fea.model import adapter, attention, norm, vision
 from fea.model.config import LoRA, PolicyConfig
 from fea.model.families.family import Family
 from fea.model.families.known import FAMILIES, TINY, publisher
@@ -80,8 +81,9 @@ def _of_dimensions(family: Family, config: PolicyConfig, layers: int | None) -> 
 
 def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> Any:
     """With its attention, its adapter and its weights to start from; frozen but for what is trained."""
-    _choose_attention(model, config)
+    _choose_attention(model, family, config)
     norm.install(model.get_submodule(family.language_model))
+    vision.multiply_patches(model.get_submodule(family.vision_tower))
     model.requires_grad_(False)
     whole = {name: weight for name, weight in start.items() if "lora_" not in name}
     adapted = {name: weight for name, weight in start.items() if "lora_" in name}
@@ -95,19 +97,29 @@ def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[s
         model.requires_grad_(True)
         model.get_submodule(family.vision_tower).requires_grad_(config.train_vision)
     if config.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        _recompute_activations(model)
     return model.train()  # from_pretrained leaves it in eval mode
 
 
-def _choose_attention(model: Any, config: PolicyConfig) -> None:
+def _recompute_activations(model: Any) -> None:
+    """In the backward pass. Nothing in a layer is random, so the states of random generators are not kept for it."""
+    # The second name is that of older versions of transformers.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False, "preserve_rng_state": False})
+
+
+def _choose_attention(model: Any, family: Family, config: PolicyConfig) -> None:
+    attention.install(model)
+    if config.vision_attention == "sdpa":
+        vision.install(model, getattr(model.get_submodule(family.vision_tower), family.vision_blocks))
+        return
     try:
-        model.set_attn_implementation({"text_config": config.attention, "vision_config": config.vision_attention})
-    except ImportError as error:
+        model.set_attn_implementation({"vision_config": config.vision_attention})
+    except (ImportError, ValueError) as error:
         raise FEAError(
-            f"policy.attention: {config.attention} with vision_attention {config.vision_attention}; flash_attention_2 needs a "
-            "GPU and the package flash-attn (pip install 'fea[flash]'); sdpa works everywhere"
+            f"policy.vision_attention: {config.vision_attention} needs a GPU and the package flash-attn (pip install "
+            "'fea[flash]'), and one of them is not there; sdpa works everywhere"
         ) from error
-    attention.install(model, config.attention)
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -137,9 +149,24 @@ def _processors(family: Family, config: PolicyConfig) -> tuple[Any, Any]:
         from transformers import AutoImageProcessor, AutoTokenizer
 
         tokenizer = _from(AutoTokenizer.from_pretrained, config.base)
+        tokenizer.chat_template = tokenizer.chat_template or _template(config.base)
         image_processor = _from(AutoImageProcessor.from_pretrained, config.base)
     image_processor.size = {"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels}
     return tokenizer, image_processor
+
+
+def _template(base: str) -> str | None:
+    """The chat template of a base that has it in a file of its own, as folders of earlier years do."""
+    from transformers.utils import cached_file
+
+    silent = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    file = cached_file(base, "chat_template.json", **silent)
+    try:
+        return str(json.loads(Path(file).read_text(encoding="utf-8"))["chat_template"]) if file else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FEAError(
+            f"policy.base: '{file}' holds no chat template ({error}); copy it from the model that '{base}' was made from"
+        ) from error
 
 
 def count_tokens(config: PolicyConfig, text: str) -> int:
@@ -175,8 +202,10 @@ def _pretrained(family: Family, config: PolicyConfig, tokenizer: Any) -> Any:
         logging.disable_progress_bar()
     model = _from(AutoModelForImageTextToText.from_pretrained, config.base, **options)
     logging.enable_progress_bar()
+    known = tokenizer.get_vocab()
     if (
-        model.config.image_token_id != tokenizer.convert_tokens_to_ids(family.image_token)
+        known.get(family.image_token) != model.config.image_token_id
+        or family.end_token not in known
         or not tokenizer.chat_template
     ):
         raise FEAError(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fea.data.prompt import Prompt
 from fea.model.attention import Visibility
+from fea.model.encoding import TAGS
 from fea.model.families.family import Family
 from fea.model.layout import Layout
 
@@ -31,16 +32,16 @@ class Network:
 
     Attributes:
         image_token: id of the image placeholder.
-        ends: ids of the tokens that end a completion.
+        ends: ids of the tokens that end a completion: those that the base names, and the one that ends a turn.
     """
 
     def __init__(self, family: Family, model: Any, tokenizer: Any = None, image_processor: Any = None):
         self.family, self.model = family, model
         self.tokenizer, self.image_processor = tokenizer, image_processor
         self.image_token = int(model.config.image_token_id)
-        ends = model.generation_config.eos_token_id
-        self.ends: list[int] = ends if isinstance(ends, list) else [ends]
-        self._forbidden = torch.tensor([getattr(model.config, name) for name in family.never_sampled])
+        self.ends = [] if tokenizer is None else _ends(family, model, tokenizer)
+        self._hidden = set() if tokenizer is None else _hidden(tokenizer)
+        self._forbidden = torch.tensor(sorted(self._never_written()))
 
     @property
     def device(self) -> torch.device:
@@ -50,11 +51,23 @@ class Network:
 
     @property
     def forbidden(self) -> Tensor:
-        """Ids of tokens that are never sampled, on the device of the network."""
+        """Ids that are never sampled and have no part in log-probabilities, on the device of the network.
+
+        Allowed is what a text shows, and the ends. So a completion reads as it was written: nothing in it is hidden from
+        what judges the text.
+        """
         if self._forbidden.device != self.device:
             with torch.inference_mode(False):  # a tensor of the inference mode would be refused in the update
                 self._forbidden = self._forbidden.to(self.device)
         return self._forbidden
+
+    def _never_written(self) -> set[int]:
+        breaking = {int(getattr(self.model.config, name)) for name in self.family.never_sampled}
+        if self.tokenizer is None:
+            return breaking
+        shown = set(self.tokenizer.get_vocab().values()) - self._hidden
+        # The head has more rows than there are tokens: vocabularies are filled up to a round number.
+        return set(range(len(self.head.weight))) - shown.union(self.ends) | breaking
 
     # --- its parts ---
 
@@ -128,6 +141,20 @@ class Network:
         return hidden
 
     def decode(self, ids: Tensor) -> str:
-        """Text of a completion, without special tokens."""
-        text: str = self.tokenizer.decode(ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """Text of a completion, without the tokens that are no text: of those only an end is ever written."""
+        shown = [token for token in ids.tolist() if token not in self._hidden]
+        text: str = self.tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
+
+
+def _ends(family: Family, model: Any, tokenizer: Any) -> list[int]:
+    told = model.generation_config.eos_token_id  # one, several, or none: not every base names any
+    named = told if isinstance(told, list) else [] if told is None else [told]
+    return list(dict.fromkeys([*named, tokenizer.convert_tokens_to_ids(family.end_token)]))
+
+
+def _hidden(tokenizer: Any) -> set[int]:
+    """Ids of the tokens that are no text: those called special, whatever is a tag of an answer."""
+    added = tokenizer.added_tokens_decoder.items()  # the rest of them are ordinary text
+    special = {*tokenizer.all_special_ids, *(number for number, token in added if token.special)}
+    return special - {number for token, number in tokenizer.get_vocab().items() if token in TAGS}

@@ -29,6 +29,7 @@ from fea.model.layout import lay_out
 from fea.model.load import load
 from fea.model.recorded import Record, cuda_graph
 from fea.model.sampling import Completions, Generation
+from fea.system import processes
 
 
 class Policy(nn.Module):
@@ -156,27 +157,44 @@ class Policy(nn.Module):
     # --- reference ---
 
     def keep_reference(self) -> None:
-        """Remembers the present trainable weights as the reference policy, in host memory."""
+        """Remembers the present trainable weights as the reference policy.
+
+        Of a fresh adapter these are the zeros of its second factors: with them it is the base, whatever the first ones are.
+        """
         fsdp.reshard(self)
-        self._reference = {
-            name: fsdp.own_part(parameter).detach().to("cpu", copy=True) for name, parameter in self.trainable().items()
-        }
+        weights = self.trainable()
+        second = {name: weight for name, weight in weights.items() if "lora_B" in name}
+        fresh = bool(second) and all(map(fsdp.is_zero, second.values()))
+        kept = second if fresh else weights
+        self._reference = {name: fsdp.own_part(weight).detach().to("cpu", copy=True) for name, weight in kept.items()}
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether weights are remembered."""
+        return bool(self._reference)
 
     @property
     def reference_weights(self) -> dict[str, Tensor]:
-        """The remembered weights, for the checkpoint; empty if there are none."""
-        return {name: fsdp.whole(part, self.trainable()[name]) for name, part in self._reference.items()}
+        """The remembered weights, for the checkpoint, in the first process; all have to ask together."""
+        weights, found = self.trainable(), {}
+        for name, part in self._reference.items():
+            weight = fsdp.whole(part, weights[name])
+            if processes.rank() == 0:
+                # Zeros are one number, shown everywhere: that is all of it that a file stores.
+                found[name] = weight if weight.any() else weight.new_zeros(()).expand_as(weight)
+        return found
 
     @reference_weights.setter
     def reference_weights(self, weights: dict[str, Tensor]) -> None:
-        self._reference = {name: fsdp.part_of(weight, self.trainable()[name]) for name, weight in weights.items()}
+        trained = self.trainable()
+        self._reference = {name: fsdp.part_of(weight, trained[name]).clone() for name, weight in weights.items()}
 
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Inside, the policy has the weights this fit started from. For forward passes without gradient.
 
-        The weights are swapped in place, tensor by tensor: an adapter cannot be merged into 4-bit weights, and switching it
-        off would be wrong after a first stage.
+        The weights are swapped, tensor by tensor: an adapter cannot be merged into 4-bit weights, and switching it off would
+        be wrong after a first stage. An adapter's are small and stay where it computes, all others in host memory.
         """
         self._swap_reference()
         try:
@@ -188,11 +206,10 @@ class Policy(nn.Module):
     @torch.no_grad()
     def _swap_reference(self) -> None:
         fsdp.reshard(self)
-        for name, parameter in self.trainable().items():
-            weight = fsdp.own_part(parameter)
-            present = weight.to("cpu", copy=True)
-            weight.copy_(self._reference[name])
-            self._reference[name] = present
+        weights = self.trainable()
+        for name, part in self._reference.items():
+            placed = part.to(weights[name].device) if self.config.lora else part
+            self._reference[name] = fsdp.exchange(weights[name], placed)
         torch.clear_autocast_cache()  # mixed precision keeps a cast copy of every weight, which would outlive the swap
 
 

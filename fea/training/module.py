@@ -109,7 +109,7 @@ class FEAModule(Evaluated):
 
     def on_fit_start(self) -> None:
         """Says how the numbers are computed."""
-        rank_zero_info(f"layout: {self.config.layout}, attention: {self.config.attention}")
+        rank_zero_info(f"layout: {self.config.layout}")
         if self.device.type == "cuda":
             needs = plan(self._memory_setting())
             rank_zero_info(f"memory plan\n{table(needs)}")

@@ -1,12 +1,15 @@
 """Names that changed since they were first written into configs and checkpoints. Needs no torch.
 
 The command line refuses the old ones in a sentence with the new; a resumed run reads them in its checkpoint as the new ones.
+Settings that are gone are refused and left out alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from fea.model.config import GONE
 
 # Class paths.
 NEW_NAMES = {
@@ -17,6 +20,8 @@ NEW_NAMES = {
 _GROUPED = ("beta", "clip_low", "clip_high", "advantage", "normalizer", "mask_truncated")
 # Settings, with dots and without `init_args`.
 NEW_SETTINGS = {f"model.{name}": f"model.objective.{name}" for name in _GROUPED}
+# Settings that are no more, with what became of them.
+GONE_SETTINGS = {f"model.policy.{name}": outcome for name, outcome in GONE.items()}
 # Values, by the setting that takes them.
 NEW_VALUES = {
     "model.objective.advantage": {
@@ -35,6 +40,8 @@ def translated(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for name, value in settings.items():
         old = name.replace(".init_args.", ".")
+        if old in GONE_SETTINGS:
+            continue
         new = NEW_SETTINGS.get(old, old)
         key = name.replace(old.rpartition(".")[2], new.partition(".")[2]) if new != old else name
         values = NEW_VALUES.get(new, {}) | NEW_NAMES

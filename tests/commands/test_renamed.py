@@ -105,6 +105,29 @@ def test_a_value_with_an_old_name_is_one_sentence(
     refuse_renamed(["fit", "--model.name=olde"])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model.policy.attention=sdpa"],
+        ["--model.init_args.policy.attention", "flash_attention_2"],
+        ["--model", "{init_args: {policy: {attention: sdpa}}}"],
+        ["--config", "c.yaml"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("command", ["fit", "plan"])
+def test_a_setting_that_is_gone_is_one_sentence(
+    words: list[str], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("model: {init_args: {policy: {vision_attention: sdpa, attention: sdpa}}}\n")
+    assert main([command, *words]) == 2
+    assert capsys.readouterr().err.endswith(
+        ": there is no setting 'model.policy.attention' anymore: the language model's attention comes with policy.layout; "
+        "leave it out\n"
+    )
+
+
 def test_what_is_no_config_is_left_to_the_parser() -> None:
     refuse_renamed(["fit", "--config", "{seed_everything: 0}", "--config"])
     refuse_renamed(["fit", "--data", "[1, {", "--resume"])
@@ -132,7 +155,7 @@ def test_the_grouped_settings_and_the_spelling_of_now_are_told(capsys: pytest.Ca
 def test_settings_of_an_earlier_checkpoint_are_read_under_the_names_of_now() -> None:
     stored = {
         "model.init_args.beta": 0.1, "model.init_args.advantage": "sum_then_normalise", "model.init_args.seed": 0,
-        "data.class_path": OLD, "model.init_args.policy.base": "tiny",
+        "data.class_path": OLD, "model.init_args.policy.base": "tiny", "model.init_args.policy.attention": "sdpa",
     }  # fmt: skip
     assert translated(stored) == {
         "model.init_args.objective.beta": 0.1, "model.init_args.objective.advantage": "sum_then_normalize",

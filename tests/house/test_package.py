@@ -48,7 +48,7 @@ KNOBS: dict[type, int] = {
     FEADataModule: 14,
     RenderedFaces: 12,
     Source: 5,
-    PolicyConfig: 13,
+    PolicyConfig: 12,
     LoRA: 3,
     TinySize: 7,
     Generation: 2,

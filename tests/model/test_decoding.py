@@ -242,11 +242,6 @@ def test_image_and_vision_tokens_are_never_sampled(
         assert completions.logps.isfinite().all()
 
 
-def test_every_vision_token_is_forbidden(policy: Policy) -> None:
-    names = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
-    assert set(policy.network.forbidden.tolist()) == set(map(policy.network.tokenizer.convert_tokens_to_ids, names))
-
-
 def test_sampled_ids_are_kept_and_not_made_again_from_the_text(policy: Policy, prompts: list[Prompt]) -> None:
     completions = sample(policy, prompts, 8)
     again = [policy.network.tokenizer(text)["input_ids"] for text in completions.texts]

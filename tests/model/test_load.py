@@ -13,12 +13,16 @@ from typing import Any, get_args
 import bitsandbytes as bnb
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import SMALL, small_config
 from torch import Tensor
+from transformers import modeling_utils
 
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
-from fea.model.config import Attention, LoRA, PolicyConfig
+from fea.model.attention import TreeAttention
+from fea.model.config import LoRA, PolicyConfig, VisionAttention
+from fea.model.layout import lay_out
 from fea.model.load import skeleton
 from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise
@@ -77,14 +81,46 @@ def test_a_new_policy_trains(base: Path, named: str, lora: LoRA | None) -> None:
     assert all(module.training for module in policy.modules())
 
 
+def test_recomputing_activations_keeps_no_state_of_random_numbers(
+    make_policy: MakePolicy, prompts: list[Prompt], recwarn: pytest.WarningsRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which a GPU would be asked for twice a layer and pass."""
+    policy = make_policy(checkpointing=True, lora=LoRA(4, 8)).train()
+    assert not [warning for warning in recwarn if "checkpointing" in str(warning.message)]
+    ids, mask, _ = sampled(policy, prompts)
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "get_rng_state", lambda: asked.append(1))
+    features, tree = policy.network.features(prompts), policy.train().config.layout
+    asked.clear()
+    layout = lay_out(tree, prompts, ids, mask, policy.network.image_token)
+    hidden = policy.network.read(layout, features, TreeAttention(layout.tree, ids.device))
+    hidden.sum().backward()
+    assert not asked
+    assert all(weight.grad is not None for weight in policy.trainable().values())
+
+
 def test_both_towers_use_an_attention_that_understands_boolean_masks(base: Path) -> None:
     config = json.loads((base / "config.json").read_text())
-    assert "eager" not in get_args(Attention)
+    assert "eager" not in get_args(VisionAttention)
     policy = Policy(small_config(base=str(base)), {})
     assert policy.model.config.text_config._attn_implementation == "fea_sdpa"  # ours, over the library's
-    assert policy.model.config.vision_config._attn_implementation == "sdpa"
+    assert policy.model.config.vision_config._attn_implementation == "fea_windows"
     assert "fea_" not in (base / "config.json").read_text()  # a saved model needs nothing of ours
     assert config["model_type"] == "qwen2_5_vl"
+
+
+@pytest.mark.parametrize("kept", ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"])
+def test_a_chat_template_is_found_wherever_a_release_of_transformers_has_put_it(
+    make_policy: MakePolicy, base: Path, prompts: list[Prompt], tmp_path: Path, kept: str
+) -> None:
+    folder = shutil.copytree(base, tmp_path / "base")
+    file = folder / "chat_template.jinja"
+    template = file.read_text()
+    if kept != file.name:
+        file.unlink()
+        told = json.loads((folder / kept).read_text()) if (folder / kept).exists() else {}
+        (folder / kept).write_text(json.dumps(told | {"chat_template": template}))
+    assert torch.equal(make_policy(base=str(folder)).encoder(prompts[0].example).ids, prompts[0].ids)
 
 
 def test_pixels_are_bounded_for_a_saved_base_too(base: Path) -> None:
@@ -266,8 +302,62 @@ def test_targets_that_match_no_layer_are_refused(make_policy: MakePolicy, target
 def test_flash_attention_that_is_not_there_is_one_sentence(make_policy: MakePolicy) -> None:
     if torch.cuda.is_available():
         pytest.skip("it may be there")
-    with pytest.raises(FEAError, match=r"policy.attention: flash_attention_2 with vision_attention sdpa.*flash-attn"):
-        make_policy(attention="flash_attention_2")
+    told = (
+        "policy.vision_attention: flash_attention_2 needs a GPU and the package flash-attn (pip install 'fea[flash]'), and one "
+        "of them is not there; sdpa works everywhere"
+    )
+    with pytest.raises(FEAError, match=f"^{re.escape(told)}$"):
+        make_policy(vision_attention="flash_attention_2")
+
+
+@pytest.fixture
+def flash(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A stand-in for the package and for its kernel; the longest sequence of each of its calls."""
+    called: list[int] = []
+
+    def packed(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, **options: Any
+    ) -> tuple[Tensor, None]:
+        called.append(options["max_length_q"])
+        parts = (part.split(options["cu_seq_lens_q"].diff().tolist(), dim=2) for part in (query, key, value))
+        read = [F.scaled_dot_product_attention(*of, scale=options["scaling"]) for of in zip(*parts, strict=True)]
+        return torch.cat(read, dim=2).transpose(1, 2), None
+
+    monkeypatch.setattr(modeling_utils, "lazy_import_flash_attention", lambda name: None)
+    monkeypatch.setitem(modeling_utils.ALL_ATTENTION_FUNCTIONS._global_mapping, "flash_attention_2", packed)
+    return called
+
+
+def test_flash_attention_on_a_machine_without_a_gpu_is_one_sentence(
+    make_policy: MakePolicy, flash: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("it is there")
+    monkeypatch.setattr(modeling_utils.PreTrainedModel, "_flash_attn_import_error", lambda *_, **__: None)
+    with pytest.raises(
+        FEAError, match=r"^policy\.vision_attention: flash_attention_2 needs a GPU .*sdpa works everywhere$"
+    ):
+        make_policy(vision_attention="flash_attention_2")
+
+
+@pytest.mark.parametrize("layout", ["tree", "group", "rows"])
+def test_flash_attention_in_the_tower_changes_nothing(
+    make_policy: MakePolicy,
+    prompts: list[Prompt],
+    flash: list[int],
+    layout: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The language model has its own, in every layout."""
+    monkeypatch.setattr(modeling_utils.PreTrainedModel, "_flash_attn_can_dispatch", lambda *_, **__: True)
+    plain, policy = (make_policy(vision_attention=name, layout=layout) for name in get_args(VisionAttention))
+    ids, mask, written = sampled(policy, prompts)
+    assert set(flash) == {64}
+    assert len(flash) == SMALL.vision_layers
+    found, expected = policy.logps(prompts, ids, mask)[0], plain.logps(prompts, ids, mask)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(written, found, rtol=1e-4, atol=1e-5)
+    assert len(flash) == 2 * SMALL.vision_layers
 
 
 def no_config(folder: Path) -> None:
@@ -290,6 +380,16 @@ def no_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
 
+def damaged_template(folder: Path) -> None:
+    no_template(folder)
+    (folder / "chat_template.json").write_text("{}")
+
+
+def no_end(folder: Path) -> None:
+    for file in folder.glob("tokenizer*.json"):
+        file.write_text(file.read_text().replace("<|im_end|>", "<|at_end|>"))
+
+
 def no_image_processor(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
 
@@ -307,6 +407,8 @@ def another_family(folder: Path) -> None:
         (damaged_weights, "cannot load"),
         (no_tokenizer, "tokenizer"),
         (no_template, "chat template"),
+        (damaged_template, "chat_template.json' holds no chat template"),
+        (no_end, "lacks its own tokenizer"),
         (no_image_processor, "cannot load"),
         (another_family, "is a qwen2_vl model; name one of the Qwen2.5-VL family"),
         (shutil.rmtree, "cannot load"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import SMALL
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fea.data.prompt import Prompt
 from fea.losses import kl_k3
@@ -130,8 +131,10 @@ def test_in_mixed_precision_the_reference_differs_from_the_policy_too(policy: Po
 def test_the_reference_holds_the_trainable_weights_in_a_form_that_checkpoints_keep(
     policy: Policy, prompts: list[Prompt]
 ) -> None:
+    fresh = len(policy.reference_weights) < len(policy.trainable())  # then it differs in the second factors from any
     step(policy, prompts)
-    assert policy.reference_weights.keys() == policy.trainable().keys()
+    expected = {name for name in policy.trainable() if "lora_B" in name or not fresh}
+    assert policy.reference_weights.keys() == expected
     file = io.BytesIO()
     torch.save(policy.reference_weights, file)
     file.seek(0)
@@ -140,3 +143,73 @@ def test_the_reference_holds_the_trainable_weights_in_a_form_that_checkpoints_ke
     with policy.reference(), other.reference():
         assert torch.equal(logps(policy, prompts), logps(other, prompts))
     assert torch.equal(logps(policy, prompts), logps(other, prompts))
+
+
+class Copies(TorchDispatchMode):
+    """Counts operations that write values anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_weights_that_lie_where_they_are_needed_are_exchanged_and_not_copied(
+    policy: Policy, prompts: list[Prompt]
+) -> None:
+    step(policy, prompts)
+    places = {name: weight.data_ptr() for name, weight in policy.trainable().items()}
+    with Copies() as copies, policy.reference():
+        swapped = [name for name, weight in policy.trainable().items() if weight.data_ptr() != places[name]]
+    assert not [name for name in copies.names if "copy" in name or "clone" in name]
+    assert len(swapped) == len(policy.reference_weights) > 0
+    assert {name: weight.data_ptr() for name, weight in policy.trainable().items()} == places
+
+
+def test_the_reference_of_a_fresh_adapter_is_the_base(
+    make_policy: Callable[..., Policy], prompts: list[Prompt]
+) -> None:
+    """All that is remembered of it are zeros, of which a file holds one."""
+    policy, base = make_policy(**LORA), make_policy(**ROUGH)
+    policy.keep_reference()
+    kept = sum(weight.untyped_storage().nbytes() for weight in policy.reference_weights.values())
+    assert kept == 4 * sum("lora_B" in name for name in policy.trainable())
+    step(policy, prompts)
+    with policy.reference():
+        assert torch.equal(logps(policy, prompts), logps(base, prompts))
+    assert not torch.equal(logps(policy, prompts), logps(base, prompts))
+
+
+def test_an_adapter_with_one_factor_that_is_not_zero_is_not_fresh(make_policy: Callable[..., Policy]) -> None:
+    policy = make_policy(**LORA)
+    with torch.no_grad():
+        [weight for name, weight in policy.trainable().items() if "lora_B" in name][-1][-1, -1] = 1e-30
+    policy.keep_reference()
+    assert policy.reference_weights.keys() == policy.trainable().keys()
+
+
+def test_a_reference_that_was_stored_as_a_whole_is_read(
+    make_policy: Callable[..., Policy], prompts: list[Prompt]
+) -> None:
+    """As earlier releases did with that of a fresh adapter."""
+    policy = make_policy(**LORA)
+    start = logps(policy, prompts)
+    whole = {name: weight.detach().clone() for name, weight in policy.trainable().items()}
+    step(policy, prompts)
+    assert not policy.has_reference
+    policy.reference_weights = whole
+    assert policy.has_reference
+    with policy.reference():
+        assert torch.equal(logps(policy, prompts), start)
+
+
+def test_only_the_first_process_holds_the_whole_reference_for_a_checkpoint(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert policy.reference_weights
+    monkeypatch.setattr("fea.system.processes.rank", lambda: 1)
+    assert policy.has_reference
+    assert not policy.reference_weights

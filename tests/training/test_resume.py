@@ -101,6 +101,21 @@ def test_resuming_inside_a_rollout_changes_nothing(tmp_path: Path, step: int) ->
     assert all(torch.equal(a["exp_avg_sq"], b["exp_avg_sq"]) for a, b in moments)
 
 
+def test_the_reference_of_a_fresh_adapter_is_the_base_and_comes_back_without_being_stored(tmp_path: Path) -> None:
+    fresh = {**settings("grpo"), "model__policy__lora": '{"rank": 4, "alpha": 8}', "trainer__max_steps": 6}
+    fit("grpo", tmp_path / "whole", **fresh)
+    saved = tmp_path / "whole" / "checkpoints" / "step3.ckpt"
+    reference = torch.load(saved, weights_only=True)["fea"]["reference"]
+    assert all("lora_B" in name and not weight.any() for name, weight in reference.items())
+    assert {weight.untyped_storage().nbytes() for weight in reference.values()} == {4}
+    fit("grpo", tmp_path / "resumed", ckpt_path=saved, **fresh)
+    whole, resumed = (
+        torch.load(tmp_path / run / "checkpoints" / "step6.ckpt", weights_only=True) for run in ("whole", "resumed")
+    )
+    assert all(torch.equal(resumed["state_dict"][name], weight) for name, weight in whole["state_dict"].items())
+    assert resumed["fea"]["reference"].keys() == reference.keys()
+
+
 def test_a_checkpoint_holds_the_trainable_weights_only(tmp_path: Path) -> None:
     fit("sft", tmp_path / "run", model__policy__lora='{"rank": 2, "alpha": 4}', trainer__max_steps=1)
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 
@@ -93,3 +94,18 @@ class Family:
     def pixels(self) -> int:
         """Of one visual token."""
         return (self.patch * self.merge) ** 2
+
+    def most_visual_tokens(self, least: int, most: int) -> int:
+        """That an image of any shape can have, however it is rounded to whole tokens.
+
+        Rounding down, a strip keeps one row; rounding up, one that needs little more than k - 1 rows gets k.
+
+        Args:
+            least: pixels that smaller images are enlarged to.
+            most: pixels that larger images are reduced to.
+        """
+        lower, upper = least / self.pixels, most / self.pixels
+        reduced = max(upper, sqrt(upper * self.longest_side))
+        thinnest = sqrt(lower / self.longest_side)  # rows of the longest strip, before they are rounded
+        enlarged = [k * (1 + int(lower / max(k - 1, thinnest))) for k in range(1, 2 + int(sqrt(lower)))]
+        return max(int(reduced), *enlarged)
