@@ -18,6 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 _WORDS = 8192  # of the vocabulary at a time where factors have to be copied to fp32: 64 MB of a head 2,048 wide
 
+_AGAIN: Any = {"use_reentrant": False, "preserve_rng_state": False}  # nothing that is computed again is random
+
 
 def product(left_BXY: Tensor, right_BYZ: Tensor) -> Tensor:
     """Matrix products in fp32, (B, X, Z), whatever the type of the factors; inside of autocast too. Without a gradient."""
@@ -90,7 +92,7 @@ def token_logps(
     """
     chunks = zip(torch.split(hidden_ND, chunk), torch.split(targets_N, chunk), strict=True)
     parts = [
-        checkpoint(_chunk_logps, hidden, head_VD, targets, forbidden, temperature, use_reentrant=False)
+        checkpoint(_chunk_logps, hidden, head_VD, targets, forbidden, temperature, **_AGAIN)
         for hidden, targets in chunks
     ]
     logps, entropies = zip(*parts, strict=True)
