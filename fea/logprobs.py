@@ -25,11 +25,13 @@ def product(left_BXY: Tensor, right_BYZ: Tensor) -> Tensor:
     """Matrix products in fp32, (B, X, Z), whatever the type of the factors; inside of autocast too. Without a gradient."""
     kind = left_BXY.device.type
     if torch.is_autocast_enabled(kind):
-        with torch.autocast(kind, enabled=False):  # as long as a small product itself, so only where it is needed
+        with torch.autocast(kind, enabled=False):  # takes as long as a small product, so only where it is needed
             return product(left_BXY, right_BYZ)
-    if left_BXY.is_cuda and left_BXY.dtype != torch.float32:
+    if left_BXY.dtype == right_BYZ.dtype == torch.float32:
+        return torch.bmm(left_BXY, right_BYZ)
+    if left_BXY.is_cuda:
         return torch.bmm(left_BXY, right_BYZ, out_dtype=torch.float32)
-    return torch.bmm(left_BXY.float(), right_BYZ.float())  # no copies of what is fp32
+    return torch.bmm(left_BXY.float(), right_BYZ.float())
 
 
 def logits(hidden_ND: Tensor, head_VD: Tensor) -> Tensor:

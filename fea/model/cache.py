@@ -91,7 +91,7 @@ class StepAttention:
         if written < self.own.tokens:
             return False
         self.own.tokens = min(self.own.tokens + self.stretch, self.length)
-        self._seat(written)
+        self._hide(written)
         return True
 
     def _seat(self, written: int) -> None:
@@ -100,13 +100,20 @@ class StepAttention:
         for level in trunk:  # none if it is short
             level.seat(torch.zeros_like(self.prompt_R))
         self.own.seat(torch.arange(len(self.prompt_R), device=self.prompt_R.device))
-        self.unseen_R1n = torch.cat([level.unseen_Rn() for level in (*self.shared, self.own)], dim=1)[:, None]
-        self.unseen_own_R1n = self.unseen_R1n[..., -self.own.tokens :]
-        self.unseen_own_R1n[..., written:] = -torch.inf
+        self._hide(written)
+
+    def _hide(self, written: int) -> None:
+        """Hides padding, and own tokens that are not there yet; what is added to the scores is 0 elsewhere, None if nowhere."""
+        self.unseen_R1n: Tensor | None = None
+        if self.stretch > 1 or self.shared[0].padding_Mn is not None:
+            unseen_Rn = [level.unseen_Rn() for level in (*self.shared, self.own)]
+            unseen_Rn[-1][:, written:] = -torch.inf
+            self.unseen_R1n = torch.cat(unseen_Rn, dim=1)[:, None]
 
     def see(self) -> None:
         """Lets each row see the token that is read now."""
-        self.unseen_own_R1n.index_fill_(-1, self.place_1, 0.0)
+        if self.unseen_R1n is not None:
+            self.unseen_R1n[..., -self.own.tokens :].index_fill_(-1, self.place_1, 0.0)
 
     def attend(self, layer: int, query_RHE: Tensor, key_RKE: Tensor, value_RKE: Tensor) -> Tensor:
         """As in `attention.Visibility`; the row of tokens is one token of each of the R rows."""
@@ -115,8 +122,10 @@ class StepAttention:
         # Scores of all levels stand side by side under one softmax; each level sums its values by its part of the shares.
         levels = [*self.shared, self.own]
         scores = [level.scores(layer, query_KRSE) for level in levels]
-        scaled_KRSn = torch.add(self.unseen_R1n, torch.cat(scores, dim=-1), alpha=query_RHE.shape[-1] ** -0.5)
-        parts = scaled_KRSn.softmax(dim=-1).to(value_RKE.dtype).split([part.shape[-1] for part in scores], dim=-1)
+        scores_KRSn = torch.cat(scores, dim=-1).mul_(query_KRSE.shape[-1] ** -0.5)
+        if self.unseen_R1n is not None:
+            scores_KRSn += self.unseen_R1n
+        parts = scores_KRSn.softmax(dim=-1).to(value_RKE.dtype).split([part.shape[-1] for part in scores], dim=-1)
         reads_KRSE = [level.read(layer, part) for level, part in zip(levels, parts, strict=True)]
         return functools.reduce(torch.add, reads_KRSE).to(value_RKE.dtype).transpose(0, 1).flatten(1, 2)
 

@@ -52,7 +52,7 @@ class Pace(NamedTuple):
 # A CPU is done with each token before the next: nothing is gained by asking later, or by looking at tokens that are not there.
 # A GPU is ahead by the launches of a step, which are recorded anew for each shape (0.2 s, as much as 15 steps). Eight tokens
 # too many are 3 % of 256, which is also as far as most analyses go; rows in eights are what its matrix units take.
-_CPU, _GPU = Pace(asked=1, stretch=32, rows=1), Pace(asked=8, stretch=256, rows=8)
+_CPU, _GPU = Pace(asked=1, stretch=1, rows=1), Pace(asked=8, stretch=256, rows=8)
 
 
 class Decoding:

@@ -135,18 +135,18 @@ def choose(log_p_NV: Tensor, uniform_N: Tensor | None) -> Tensor:
         return log_p_NV.argmax(dim=-1)
     p_NV = log_p_NV.exp()
     p_NKb = F.pad(p_NV, (0, -p_NV.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
-    block_N1, rest_N = _interval(p_NKb.sum(dim=-1, dtype=uniform_N.dtype), uniform_N)
+    block_N1, ends_NK = _interval(p_NKb.sum(dim=-1, dtype=uniform_N.dtype), uniform_N)
+    # Where in its block the number lies, as a share of the block.
+    begins_NK = F.pad(ends_NK, (1, -1))
+    begin_N1, end_N1 = begins_NK.gather(-1, block_N1), ends_NK.gather(-1, block_N1)
+    rest_N = ((uniform_N[:, None] - begin_N1) / (end_N1 - begin_N1))[:, 0]
     p_Nb = p_NKb.take_along_dim(block_N1[..., None], dim=1)[:, 0]
-    token_N1, _ = _interval(p_Nb.to(uniform_N.dtype), rest_N)
+    token_N1, _ = _interval(p_Nb.to(uniform_N.dtype), rest_N.clamp(0, 1 - torch.finfo(rest_N.dtype).eps))
     return (block_N1 * _BLOCK + token_N1)[:, 0]
 
 
 def _interval(weights_Nx: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of x intervals, as wide as their weights, holds each number: (N, 1), and where in it: (N,), in [0, 1)."""
-    cumulative_Nx = weights_Nx.cumsum(dim=-1)
-    cumulative_Nx /= cumulative_Nx[:, -1:].clone()  # ends at exactly 1, so no number points beyond what is possible
-    chosen_N1 = torch.searchsorted(cumulative_Nx, uniform_N[:, None].contiguous(), right=True)
-    end_N1 = cumulative_Nx.gather(-1, chosen_N1)
-    begin_N1 = torch.where(chosen_N1 > 0, cumulative_Nx.gather(-1, (chosen_N1 - 1).clamp(min=0)), 0)
-    within_N = ((uniform_N[:, None] - begin_N1) / (end_N1 - begin_N1))[:, 0]
-    return chosen_N1, within_N.clamp(0, 1 - torch.finfo(within_N.dtype).eps)
+    """Which of x intervals, as wide as their weights, holds each number in [0, 1): (N, 1), and their ends: (N, x)."""
+    ends_Nx = weights_Nx.cumsum(dim=-1)
+    ends_Nx = ends_Nx / ends_Nx[:, -1:]  # ends at exactly 1, so no number points beyond what is possible
+    return torch.searchsorted(ends_Nx, uniform_N[:, None].contiguous(), right=True), ends_Nx

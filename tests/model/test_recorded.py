@@ -31,7 +31,7 @@ from fea.model.sampling import Completions, Generation, noise
 
 MakePolicy = Callable[..., Policy]
 ROUGH = replace(SMALL, spread=0.3)
-GPU = Pace(asked=4, stretch=8, rows=4)  # as on a GPU, for little
+GPU = Pace(asked=4, stretch=8, rows=2)  # as on a GPU, for little
 TOKENS = 30
 
 
@@ -187,7 +187,7 @@ def launches(layers: int, dropped: int) -> int:
         torch.no_grad(),
         held(network.model, torch.bfloat16),
     ):  # operations are whole in inference mode, and not counted apart
-        under_way = Decoding(network, blank_prompts(2, cache.LONG, 6, 4), 3, Generation(8), None, Trunk())
+        under_way = Decoding(network, blank_prompts(2, cache.LONG, 6, 4), 3, Generation(8), None, Trunk(), None, GPU)
         under_way.finished_R[:dropped] = True
         under_way._drop_finished(1)
         with Launches() as mode:
