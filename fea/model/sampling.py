@@ -19,6 +19,7 @@ from torch import Tensor
 from fea.errors import FEAError
 
 _BLOCK = 256  # tokens: 600 blocks of 152,000, so that neither the blocks nor one of them are many
+_FEW = 8192  # tokens up to which blocks cost more than they save
 
 
 @dataclass
@@ -121,8 +122,8 @@ def choose(log_p_NV: Tensor, uniform_N: Tensor | None) -> Tensor:
         probability  0.5      0.3   0   0.2                 0.8   token 3: what is impossible has no stretch
         cumulative   0.5      0.8   0.8 1.0
 
-    First a block of tokens is found, then the token in it: sums of 64 bits are then needed for the blocks alone, and not for
-    150,000 tokens of each row.
+    Of a large vocabulary a block of tokens is found first, then the token in it: numbers of 64 bits are then needed for the
+    blocks alone, and not for 150,000 tokens of each row.
 
     Args:
         log_p_NV: log-probabilities, fp32.
@@ -134,11 +135,12 @@ def choose(log_p_NV: Tensor, uniform_N: Tensor | None) -> Tensor:
     if uniform_N is None:
         return log_p_NV.argmax(dim=-1)
     p_NV = log_p_NV.exp()
+    if p_NV.shape[1] <= _FEW:
+        return _interval(p_NV.to(uniform_N.dtype), uniform_N)[0][:, 0]
     p_NKb = F.pad(p_NV, (0, -p_NV.shape[1] % _BLOCK)).unflatten(1, (-1, _BLOCK))
     block_N1, ends_NK = _interval(p_NKb.sum(dim=-1, dtype=uniform_N.dtype), uniform_N)
     # Where in its block the number lies, as a share of the block.
-    begins_NK = F.pad(ends_NK, (1, -1))
-    begin_N1, end_N1 = begins_NK.gather(-1, block_N1), ends_NK.gather(-1, block_N1)
+    begin_N1, end_N1 = F.pad(ends_NK, (1, -1)).gather(-1, block_N1), ends_NK.gather(-1, block_N1)
     rest_N = ((uniform_N[:, None] - begin_N1) / (end_N1 - begin_N1))[:, 0]
     p_Nb = p_NKb.take_along_dim(block_N1[..., None], dim=1)[:, 0]
     token_N1, _ = _interval(p_Nb.to(uniform_N.dtype), rest_N.clamp(0, 1 - torch.finfo(rest_N.dtype).eps))

@@ -105,7 +105,7 @@ def test_settings_that_nothing_can_be_sampled_with_are_refused(settings: dict[st
 # --- more tokens than a block holds ---
 
 
-@pytest.mark.parametrize("tokens", [256, 257, 1000, 5120])
+@pytest.mark.parametrize("tokens", [256, 1000, 8192, 8193, 20_001])
 def test_blocks_change_nothing(tokens: int) -> None:
     """Against the cumulative distribution as a whole, in the same 64 bits."""
     log_p = (torch.randn(500, tokens, generator=torch.Generator().manual_seed(tokens)) * 3).log_softmax(-1)
@@ -119,9 +119,9 @@ def test_blocks_change_nothing(tokens: int) -> None:
 @pytest.mark.parametrize("uniform", [0.0, 0.5, LAST])
 def test_no_impossible_token_is_chosen_from_many_blocks(seed: int, uniform: float) -> None:
     """Whole blocks are impossible, and in the others the first and the last token."""
-    possible = torch.zeros(40, 256, dtype=torch.bool)
-    possible[torch.randperm(38, generator=torch.Generator().manual_seed(seed))[:9] + 1, 1:-1] = True
-    log_p = torch.randn(200, 40 * 256, generator=torch.Generator().manual_seed(seed)) * 5
+    possible = torch.zeros(80, 256, dtype=torch.bool)
+    possible[torch.randperm(78, generator=torch.Generator().manual_seed(seed))[:9] + 1, 1:-1] = True
+    log_p = torch.randn(200, 80 * 256, generator=torch.Generator().manual_seed(seed)) * 5
     log_p = log_p.masked_fill(~possible.flatten(), -1e9).log_softmax(-1)
     chosen = choose(log_p, torch.full((200,), uniform, dtype=torch.float64))
     assert possible.flatten()[chosen].all()
@@ -129,8 +129,8 @@ def test_no_impossible_token_is_chosen_from_many_blocks(seed: int, uniform: floa
 
 def test_rare_tokens_come_as_often_as_they_are_probable() -> None:
     """Numbers of 32 bits are multiples of 2^-24: of a token with a probability of 2^-30 they would see nothing."""
-    p = torch.full((1000,), 2.0**-30)
-    p[700] = 1 - 999 * 2.0**-30
+    p = torch.full((10_000,), 2.0**-30)
+    p[700] = 1 - 9999 * 2.0**-30
     first = torch.tensor([0.25, 0.75, 1.25, 699.5]) * 2.0**-30
     chosen = choose(p.log().expand(4, -1), first.double())
     assert chosen.tolist() == [0, 0, 1, 699]
