@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from fea.model.families.qwen_vl import QWEN2_5_VL as FAMILY
 from fea.model.tiny import build_image_processor, build_tokenizer
 
-from .setting import DEVICE, SIZES, TOKENIZER
+from .setting import DEVICE, SIZES, TOKENIZER, release
 
 _UNUSED = 271  # ids of the 3B model that no token has
 _SPARE = 3 * 2**30  # bytes of disk for what else a session writes
@@ -48,6 +48,7 @@ class Bases:
             if free < needed + _SPARE:
                 pytest.skip(f"{free / 2**30:.0f} GiB of disk left, {(needed + _SPARE) / 2**30:.0f} needed")
             _make(name, offset, where)
+            release()
         return where
 
     def remove(self, name: str, offset: float | None = None) -> None:
@@ -87,7 +88,7 @@ def _model(name: str, tokenizer: Any) -> Any:
 
 
 def _tokenizer(name: str) -> Any:
-    """That of the published model if it is here, else the tiny one with as many tokens, words of four letters that mean nothing.
+    """That of the published model if it is named, else the tiny one, filled up with words of four letters.
 
     With no more tokens than the tiny one has, a random model would end after a few hundred.
     """

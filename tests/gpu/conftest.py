@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from fea.model.policy import Policy
 
 from .bases import Bases
 from .checks import EXPECTED, table
-from .setting import CARD, DEVICE, REHEARSAL, SIZES, autocast
+from .setting import CARD, DEVICE, REHEARSAL, SIZES, autocast, release
 
 VERDICTS = {None: "measured", True: "holds", False: "FAILS"}
 
@@ -57,9 +56,7 @@ def build(bases: Bases) -> Iterator[Callable[..., Policy]]:
         return policy
 
     yield built
-    gc.collect()
-    if CARD:
-        torch.cuda.empty_cache()
+    release()
 
 
 @pytest.fixture

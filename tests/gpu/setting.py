@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -45,8 +46,8 @@ class Sizes(NamedTuple):
     timed: int
     trunk: int
     own: int
-    fit: Mapping[str, Any]
-    grpo: Mapping[str, Any]
+    fit: dict[str, Any]
+    grpo: dict[str, Any]
 
 
 def _little(layers: int, tied: bool) -> Dimensions:
@@ -94,6 +95,13 @@ def synchronize() -> None:
     """Waits until the device has done all it was told."""
     if CARD:
         torch.cuda.synchronize()
+
+
+def release() -> None:
+    """Gives memory of the card back, for other processes."""
+    gc.collect()
+    if CARD:
+        torch.cuda.empty_cache()
 
 
 def milliseconds(work: Callable[[], object], times: int = SIZES.timed) -> float:
