@@ -74,8 +74,9 @@ def _model(name: str, tokenizer: Any) -> Any:
     known = deepcopy(SIZES.models[name])  # a config writes into it
     end, padding = tokenizer.convert_tokens_to_ids([FAMILY.end_token, "<|endoftext|>"])
     tokens = {"bos_token_id": None, "eos_token_id": end, "pad_token_id": padding}
+    words = max(known.text["vocab_size"], len(tokenizer))  # of a published one there are more than in a rehearsal
     config = getattr(transformers, FAMILY.config_class)(
-        text_config={**known.text, **tokens, "initializer_range": SIZES.spread},
+        text_config={**known.text, **tokens, "vocab_size": words, "initializer_range": SIZES.spread},
         vision_config={**known.vision, "initializer_range": SIZES.spread},
         tie_word_embeddings=known.tied,
         initializer_range=SIZES.spread,

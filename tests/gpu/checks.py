@@ -25,7 +25,7 @@ def _decode(bits: str, launches: str, one_by_one: str, recorded: str) -> dict[st
 
 def _step(stage: str, bits: str, peak: str) -> dict[str, str]:
     return {
-        f"{stage} step, {bits}: peak": f"{peak}; within 15 % of the plan (gate)",
+        f"{stage} step, {bits}: peak": f"{peak}within 15 % of the plan (gate)",
         f"{stage} step, {bits}: seconds": "",
     }
 
@@ -34,7 +34,7 @@ def _sampling(bits: str) -> dict[str, str]:
     return {
         f"GRPO step, {bits}: seconds": "rollout 4 to 20, old and reference 1 to 2, train 3 to 5",
         f"GRPO step, {bits}: sampling": "gap below 0.02 nats, kl about 0, largest ratio below 1.2",
-        f"GRPO step, {bits}: self-check": "policy and reference alike to the bit",
+        f"GRPO step, {bits}: self-check": "below 0.02 between sampling and training; policy and reference alike to the bit",
     }
 
 
@@ -51,12 +51,12 @@ EXPECTED: Mapping[str, str] = {
     "scores: time": "",
     **_decode("bf16", "at most 2,200", "40 to 65 ms", "14 ms"),
     **_decode("4 bits", "at most 3,000", "45 to 80 ms", "35 ms"),
-    **_step("GRPO", "bf16", "8.8 GiB"),
+    **_step("GRPO", "bf16", "8.8 GiB; "),
     **_sampling("bf16"),
-    **_step("GRPO", "4 bits", "5.0 GiB"),
+    **_step("GRPO", "4 bits", "5.0 GiB; "),
     **_sampling("4 bits"),
-    **_step("SFT", "bf16", "8.8 GiB"),
-    **_step("SFT", "4 bits", "5.0 GiB"),
+    **_step("SFT", "bf16", ""),
+    **_step("SFT", "4 bits", "5.0 GiB; "),
     **{
         f"gap, {bits}, offset {offset}": "mean below 0.01 nats, ratios 0.9 to 1.1, in all layouts (gate)"
         for bits in BITS

@@ -12,7 +12,7 @@ import processes
 from conftest import CONFIGS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from .setting import CARD, SIZES
+from .setting import CARD, REHEARSAL, SIZES
 from .watching import FILE
 
 _CALLBACKS = {
@@ -98,6 +98,11 @@ def run_of(stage: str, bits: str, base: Path, name: str, *callbacks: str, **sett
 
 
 def tell_memory(check: str, run: Run, figures: Callable[..., None]) -> None:
-    """Compares the peak of a run with its plan; on a CPU the peak is that of the process, which no plan is about."""
+    """Compares the peak of a run with its plan; on a CPU the peak is that of the process, and in little most of
+    it is what libraries take: no plan is about that."""
     peak, planned = run.taken()["peak"], run.planned()
-    figures(check, f"{peak:.2f} GiB, planned {planned:.2f}", abs(peak / planned - 1) < 0.15 if CARD else None)
+    figures(
+        check,
+        f"{peak:.2f} GiB, planned {planned:.2f}",
+        abs(peak / planned - 1) < 0.15 if CARD and not REHEARSAL else None,
+    )

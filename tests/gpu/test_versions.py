@@ -19,7 +19,7 @@ Figures = Callable[..., None]
 
 
 def test_versions(figures: Figures) -> None:
-    names = ("torch", "transformers", "bitsandbytes", "lightning", "peft", "fea")
+    names = ("torch", "transformers", "bitsandbytes", "lightning", "peft")
     card = f"CUDA {torch.version.cuda}, capability {torch.cuda.get_device_capability()}" if CARD else "no card"
     figures("versions", ", ".join([*(f"{name} {version(name)}" for name in names), card]))
 

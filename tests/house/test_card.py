@@ -27,6 +27,7 @@ def test_without_a_card_all_is_skipped_and_the_table_says_so() -> None:
     assert all(line.endswith("no CUDA device") for line in reasons)
     assert {file.name for file in CHECKS} == {line.split("/")[-1].partition(":")[0] for line in reasons}
     assert "passed" not in said[-1]
+    assert "bringing up nodes" not in done.stdout  # in one process
 
 
 def test_every_check_has_its_line_among_the_results() -> None:
