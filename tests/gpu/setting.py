@@ -74,7 +74,7 @@ REAL = Sizes(
 )
 LITTLE = Sizes(
     models={"3B": _little(3, tied=True), "7B": _little(2, tied=False)},
-    spread=0.04,
+    spread=0.035,  # so that words differ in their probability
     shown={"min_pixels": 56 * 56, "max_pixels": 56 * 56, "knowledge": "brief"},
     prompts=4,
     group=4,
