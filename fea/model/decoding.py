@@ -121,9 +121,8 @@ class Decoding:
         Args:
             anyone: whether this holds in any of the processes that read each token together.
         """
-        step = Recorded(
-            self._step, self.record
-        )  # not an attribute: each would hold the other, and with it all keys and values
+        # Not an attribute: each would hold the other, and with it all keys and values.
+        step = Recorded(self._step, self.record)
         self._choose()
         for written in range(1, self.generation.max_tokens):
             if written % self.pace.asked == 0:
