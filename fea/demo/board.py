@@ -11,8 +11,9 @@ import numpy as np
 
 from fea.data.example import Example
 from fea.data.table import Table, open_jsonl
-from fea.drawn.faces import EMOTIONS, ceiling
+from fea.drawn.faces import ceiling
 from fea.drawn.wording import analysis, annotate
+from fea.drawn.world import EMOTIONS
 from fea.evaluation.intervals import Interval, Tally, differences, judge, scores
 from fea.iterate import PAGE
 from fea.model.cache import Trunk

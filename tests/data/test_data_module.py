@@ -281,7 +281,7 @@ def test_rendered_faces_are_drawn_once_and_never_shared_between_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Path] = []
-    monkeypatch.setattr("fea.drawn.module.write_faces", lambda out, *a: (drawn.append(out), write_faces(out, *a))[1])
+    monkeypatch.setattr("fea.drawn.module.write_faces", lambda out, **k: (drawn.append(out), write_faces(out, **k))[1])
 
     def open_faces(command: str, **settings: Any) -> RenderedFaces:
         settings = {"train_faces": 6, "val_faces": 3, "test_faces": 4, "batch_size": 2, "num_workers": 0, **settings}

@@ -20,7 +20,7 @@ PLAN = """
     images       signatures opening
     records      missing action_units keys image_path record formats jsonl unknown doubts
     data         example source table identity mixture image_check prompt loader module leaks strata
-    drawn        pen drawing wording faces module
+    drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts looking metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
@@ -168,6 +168,9 @@ LIGHT = [
     "drawn.pen",
     "drawn.drawing",
     "drawn.wording",
+    "drawn.world",
+    "drawn.people",
+    "drawn.coders",
     "drawn.faces",
 ]
 HEAVY = {"torch", "lightning", "transformers", "peft", "datasets", "torchmetrics", "tensorboard"}

@@ -46,7 +46,7 @@ KNOBS: dict[type, int] = {
     Objective: 10,
     TowerModule: 4,
     FEADataModule: 14,
-    RenderedFaces: 12,
+    RenderedFaces: 15,
     Source: 5,
     PolicyConfig: 12,
     LoRA: 3,
