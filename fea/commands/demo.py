@@ -42,7 +42,7 @@ def demo(
         FEAError: rounds is less than 1, a stage failed, which has said why, or `out` holds files of something else.
     """
     from fea.demo.board import Entry, annotator_entry, answered, faces_of, write_board
-    from fea.demo.stages import FULL, LOOP, QUICK, SKEWED, Demo, for_skewed, title_of
+    from fea.demo.stages import SKEWED, Demo, budget_of, title_of
     from fea.iterate import PAGE, check_places
     from fea.model.runs import RESULT
     from fea.system.files import write_atomically
@@ -50,9 +50,8 @@ def demo(
     if rounds < 1:
         raise FEAError(f"rounds: {rounds}; give at least 1")
     name = f"{'skew' if skew else 'seed'}-{seed}" if rounds == 1 else f"{'skew-' * skew}loop-{seed}"
-    budget = FULL if rounds == 1 else LOOP
-    budget = QUICK if quick else for_skewed(budget) if skew else budget
-    stages = Demo(out / "quick" if quick else out, name, seed, budget, SKEWED if skew else {})
+    folder, budget = out / "quick" if quick else out, budget_of(rounds, quick, skew)
+    stages = Demo(folder, name, seed, budget, SKEWED if skew else {})
     check_places(stages.out / RESULT, stages.loop.out / PAGE)
     stages.base()
     runs = [run for number in range(1, rounds + 1) for run in stages.loop.round(number)]

@@ -50,9 +50,23 @@ QUICK = Budget(640, 40, 30, 150, 60, 16, 20, 60)
 SKEWED: dict[str, Any] = {"prior": "skewed", "people": 120, "noise": 0.05}
 
 
-def for_skewed(budget: Budget) -> Budget:
-    """More analyses, 1,000 for the 300 of `FULL`, and more steps on them: of 300 the rarest emotion would have six."""
-    return budget._replace(analyses=budget.analyses * 10 // 3, sft_steps=budget.sft_steps * 3 // 2)
+def budget_of(rounds: int, quick: bool, skew: bool) -> Budget:
+    """How much a demo does.
+
+    Args:
+        rounds: of the loop.
+        quick: everything in little.
+        skew: with more faces where classes are rare: of the 300 analyses of `FULL` the rarest emotion would have six.
+    """
+    if quick:
+        return QUICK
+    budget = FULL if rounds == 1 else LOOP
+    more = {
+        "analyses": budget.analyses * 10 // 3,
+        "sft_steps": budget.sft_steps * 3 // 2,
+        "validation": budget.validation * 2,
+    }
+    return budget._replace(**more) if skew else budget
 
 
 def title_of(run: str) -> str:

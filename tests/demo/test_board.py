@@ -82,5 +82,5 @@ def test_it_names_what_a_stage_never_says(
     page = (runs / "report.html").read_text()
     assert "+ GRPO, greedy: never answers sadness; never claims AU4" in page
     assert "Emotions: happiness 35.0%, neutral 25.0%, " in page
-    assert "AU16 1.6%. People in each set, and in no other: 9." in page
-    assert re.search(r"^ceiling.* 1\.000 +1\.000 +0\.904 +0\.885 ", shown, re.MULTILINE)
+    assert "AU9 2.2%. People in each set, and in no other: 9." in page
+    assert re.search(r"^ceiling.* 1\.000 +1\.000 +0\.905 +0\.891 ", shown, re.MULTILINE)

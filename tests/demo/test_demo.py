@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fea.cli import main
 from fea.data.example import Example
 from fea.demo.board import Said
-from fea.demo.stages import FULL, for_skewed
+from fea.demo.stages import FULL, QUICK, budget_of
 from fea.model.runs import RESULT
 from fea.prompts.answer import parse, render
 from fea.training.fits import options
@@ -79,19 +79,28 @@ def test_the_skewed_demo_trains_and_judges_on_faces_of_its_world(
     monkeypatch.setattr("fea.training.fits.Fits.fit", fit)
     monkeypatch.setattr("fea.demo.stages.Demo.base", lambda self: None)
     monkeypatch.setattr("fea.demo.board.answered", answered)
-    assert main(["demo", "--skew", "--quick", "--controls", "--out", str(tmp_path)]) == 0
+    monkeypatch.setattr("fea.demo.stages.FULL", QUICK)
+    assert main(["demo", "--skew", "--controls", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "+ GRPO, round 1, greedy: never answers" in shown
     assert " happiness, " in shown
     assert list(fits) == [f"skew-0/{name}" for name in ("sft-1", "grpo-1", "sft-continued", "sft-true")]
-    assert (tmp_path / "quick" / RESULT).read_text() == "skew-0/grpo-1\n"
+    assert (tmp_path / RESULT).read_text() == "skew-0/grpo-1\n"
     for name, arguments in fits.items():
         with pytest.raises(SystemExit, match="0"):
             main(["fit", *arguments, "--print_config"])
-        data = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]
+        settings = yaml.safe_load(capsys.readouterr().out)
+        data = settings["data"]["init_args"]
         noise = 0.0 if name == "skew-0/sft-true" else 0.05
         assert (data["prior"], data["people"], data["noise"]) == ("skewed", 120, noise)
+        assert data["train_faces"] == (16 * QUICK.rollouts if "grpo" in name else 500)
     labels = [face.labels[0] for face in judged[0]]
     assert labels.count("happiness") + labels.count("neutral") > 30 > 6 > labels.count("fear") + labels.count("disgust")
     assert {json.loads(face.meta)["subject"].split("-")[0] for face in judged[0]} == {"1000002"}
-    assert for_skewed(FULL).analyses == 1000
+
+
+def test_rare_classes_get_more_analyses_but_not_in_little() -> None:
+    assert budget_of(1, quick=False, skew=False) == FULL
+    assert budget_of(1, quick=False, skew=True).analyses == 1000
+    assert budget_of(2, quick=False, skew=True).analyses == 500
+    assert budget_of(2, quick=True, skew=True) == budget_of(1, quick=True, skew=False) == QUICK
