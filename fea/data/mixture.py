@@ -60,6 +60,21 @@ class Examples(Dataset[Example]):
         every = [f"{table.path}:{line}" for table in self.tables for line in table.column("line")]
         return every if self._kept is None else [every[i] for i in self._kept]
 
+    def kinds(self, *fields: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Sorts examples by what some fields say; those of one kind agree in all of these, and in their table.
+
+        Returns:
+            The first example of each kind, and the kind of each example.
+        """
+        kinds = np.repeat(np.arange(len(self.tables)), np.diff(self._starts))
+        for field in fields:
+            codes = np.concatenate([table.codes(field) for table in self.tables])
+            kinds = np.unique(kinds * (codes.max() + 1) + codes, return_inverse=True)[1]
+        _, first, kinds = np.unique(
+            kinds if self._kept is None else kinds[self._kept], return_index=True, return_inverse=True
+        )
+        return first, kinds
+
     def balance(self, by: Balance) -> NDArray[np.float64]:
         """Sampling weights that even out emotions, or Action Units; an example without such labels weighs the average.
 

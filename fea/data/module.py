@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fea.data.image_check import look_once
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
+from fea.data.shares import Shares, shares_of
 from fea.data.source import OnBad, Source
 from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
@@ -103,6 +104,7 @@ class FEADataModule(L.LightningDataModule):
         self.joined: list[Table] = []
         self.reweighed: dict[str, float] = {}
         self.loaders: list[Loader] = []
+        self.counted: Shares | None = None
 
     def prepare_data(self) -> None:
         """Validates and converts the files once, on one process; before a fit their images are opened once, too."""
@@ -173,6 +175,17 @@ class FEADataModule(L.LightningDataModule):
         """Training examples with an analysis, those that have been added among them."""
         return Examples([*self.tables["train"], *self.joined], analysed=True)
 
+    def shares(self) -> Shares:
+        """How often each label is right about a training face as it is drawn now; counted once, and alike on all processes."""
+        if self.counted is None:
+            examples = self._trained_on
+            self.counted = shares_of(examples, self.weights(examples), self.mirror)
+        return self.counted
+
+    @property
+    def _trained_on(self) -> Examples:
+        return self.analyses() if self._module.needs_analyses else Examples(self.tables["train"])
+
     @property
     def all_emotions(self) -> tuple[str, ...]:
         """The allowed emotions of all files, for the metrics."""
@@ -183,8 +196,8 @@ class FEADataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> object:
         """Batches for the module's stage; GRPO turns them into rollouts."""
-        module = self._module
-        examples = self.analyses() if module.needs_analyses else Examples(self.tables["train"])
+        module, examples = self._module, self._trained_on
+        self.counted = None  # weights may have changed
         if len(examples) < self.batch_size * self._trainer.world_size:
             what = "examples with an analysis (key 'description')" if module.needs_analyses else "examples"
             raise FEAError(

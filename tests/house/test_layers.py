@@ -19,7 +19,7 @@ PLAN = """
     datasets     dataset
     images       signatures opening
     records      missing action_units keys image_path record formats jsonl unknown doubts
-    data         example source table identity mixture image_check prompt loader module leaks strata
+    data         example source table identity mixture shares image_check prompt loader module leaks strata
     drawn        pen drawing wording faces module
     evaluation   scores marks counts looking metrics intervals
     reports      tables curves page
@@ -133,6 +133,7 @@ LIGHT = [
     "records",
     "data.example",
     "data.image_check",
+    "data.shares",
     "data.source",
     "evaluation.scores",
     "evaluation.marks",
