@@ -83,6 +83,12 @@ class RewardCallback(Callback):
         """
         raise FEAError(f"reward '{self.name}': {type(self).__name__} has to define reward(answer, example, text)")
 
+    def on_answers(self, rollout: Rollout) -> None:
+        """Called on all processes with each rollout of training before it is scored, for a reward that compares or counts.
+
+        Scores are asked for elsewhere too, of validation answers, and not on all processes alike.
+        """
+
     def rewards(self, rollout: Rollout) -> Tensor:
         """Scores a rollout: (B, G), NaN where the reward does not apply."""
         prompts = zip(rollout.prompts, rollout.by_prompt, strict=True)
