@@ -61,10 +61,10 @@ def shares_of(examples: Examples, weights: NDArray[np.float64] | None = None, mi
     for (allowed, label), weight in right.items():
         if weight > 0:
             emotions[allowed][label] = weight / labeled[allowed]
-    return Shares(
+    return Shares(  # in order, so that sums over them are the same to the last bit wherever they are made
         emotions=emotions,
-        units={number: weight / coded[number] for number, weight in present.items() if weight > 0},
-        coded={number: weight / faces for number, weight in coded.items() if weight > 0},
+        units={number: weight / coded[number] for number, weight in sorted(present.items()) if weight > 0},
+        coded={number: weight / faces for number, weight in sorted(coded.items()) if weight > 0},
     )
 
 
