@@ -29,8 +29,8 @@ class AUReward(RewardCallback):
     divided by what it can earn itself, a claim would be worth less where more is there, and no longer 0 on average. A claim
     pays if the unit is likelier than among all faces, so that more is claimed, and more invented, than for an F1. By 0.5 every
     unit's claim has the same spread, by 1 a unit earns as much in all however rare it is. A unit that no drawn face shows
-    costs what the dearest wrong claim does, and an answer without thinking earns -1, what the true units earn with the other
-    sign: neither is a way around wrong claims.
+    costs what the dearest wrong claim does, so that it is not the cheap one to invent, and an answer without thinking earns -1,
+    what the true units earn with the other sign, so that not to think is worse than to claim nothing.
 
     `model.objective.scale: group` makes groups of all faces one size again: what is left of the weights is which claims about
     the same face are preferred. To let rare units count more between faces, set `scale` to batch or none.
@@ -48,7 +48,7 @@ class AUReward(RewardCallback):
         uncoded_penalty: what each claim of an uncoded unit costs. It holds against a policy too what annotators of a narrow
             set of units did not look for.
         corrected: pay claims for what they tell beyond guessing, in place of an F1.
-        balance: power, from 0 to 1, by which a rare unit counts more.
+        balance: power, from 0 to 1, by which a rare unit counts more; the higher, the more a few claims decide.
 
     Raises:
         FEAError: the penalty is negative, or no number, or the power is not in its range.

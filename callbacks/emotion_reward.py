@@ -20,10 +20,10 @@ class EmotionReward(RewardCallback):
         otherwise     w_k  [k is right]
 
     Corrected, what does not depend on the face earns 0 on average, with every emotion: its share of right answers is just what
-    it costs. Balanced in full the mean is the unweighted average recall less 1 / K, since a class of n of N faces gives its
-    right answers N / (K n); by 0.5, the square root, it lies between this and accuracy. An answer that can never be right
-    (it is unreadable, not allowed, or no drawn face has it) earns what the dearest wrong one does, -max w_k p_k, so that it is
-    no way around a wrong one.
+    it costs. Balanced in full the mean is the unweighted average recall less 1 / K, where each face has one label, since a
+    class of n of N faces gives its right answers N / (K n); by 0.5, the square root, it lies between this and accuracy. An
+    answer that can never be right (it is unreadable, not allowed, or no drawn face has it) earns what the dearest wrong one
+    does, -max w_k p_k, so that it is no way around a wrong one.
 
     Shares are those of the faces with the same allowed emotions, which the prompt lists. Where a group's standard deviation
     divides advantages (`model.objective.scale: group`), groups of all faces are of one size again: what is left of the weights
@@ -37,7 +37,7 @@ class EmotionReward(RewardCallback):
         region: the tokens that it credits.
         timeout: seconds that a call may take; null for any.
         corrected: subtract what guessing earns.
-        balance: power, from 0 to 1, by which a rare emotion is worth more.
+        balance: power, from 0 to 1, by which a rare emotion is worth more; the higher, the more a few answers decide.
 
     Raises:
         FEAError: the power is not in this range.
