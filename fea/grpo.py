@@ -126,6 +126,8 @@ class GRPOModule(FEAModule):
     def _score(self, rollout: Rollout) -> Scores:
         with self.clock.timed("reward"):
             rewards = rewards_of(self.trainer)
+            for reward in rewards:
+                reward.on_answers(rollout)
             scores = scored(rewards, rollout, self.device)
             if not self.begun:
                 check_applies(rewards, scores, rollout, self.examples)

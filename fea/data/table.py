@@ -18,6 +18,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fea.data.example import Example
@@ -137,6 +138,13 @@ class Table:
     def known(self, name: str) -> NDArray[np.bool_]:
         """Which records have a field, without reading its values: a million analyses need not fit into memory."""
         return np.asarray(self.rows.data.column(name).is_valid().to_numpy())
+
+    def codes(self, name: str) -> NDArray[np.int64]:
+        """A number for each record, the same where a field of text or of texts is the same, without reading its values."""
+        column = self.rows.data.column(name)
+        texts = pc.binary_join(column, "\0") if pa.types.is_list(column.type) else column
+        encoded = pc.dictionary_encode(texts, null_encoding="encode").unify_dictionaries()
+        return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
 
 
 def open_jsonl(file: Path, image_root: Path, rules: Rules, on_bad: OnBad) -> Table:

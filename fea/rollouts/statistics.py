@@ -37,7 +37,8 @@ def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str])
     """Mean and spread of each reward and of the total, and the share of groups that teach nothing.
 
     Such a group scores the same throughout: `groups/same_best` at the most that its rewards can give if these go up to 1,
-    `groups/same_worst` at 0, `groups/same_other` in between.
+    `groups/same_worst` at 0 or below, `groups/same_other` in between. Of rewards with another range, such as those that are
+    corrected for the prior, the three tell no more than that: what they add up to is the share of groups that teach nothing.
     """
     numbers: dict[str, float] = {}
     known_BGK = ~rewards_BGK.isnan()

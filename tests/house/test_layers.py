@@ -19,9 +19,9 @@ PLAN = """
     datasets     dataset
     images       signatures opening
     records      missing action_units keys image_path record formats jsonl unknown doubts
-    data         example source table identity mixture image_check prompt loader module leaks strata
+    data         example source table identity mixture shares image_check prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
-    evaluation   scores marks counts looking metrics intervals
+    evaluation   scores marks counts marginal looking metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
     model        attention norm adapter vision sampling network load
@@ -133,10 +133,12 @@ LIGHT = [
     "records",
     "data.example",
     "data.image_check",
+    "data.shares",
     "data.source",
     "evaluation.scores",
     "evaluation.marks",
     "evaluation.counts",
+    "evaluation.marginal",
     "evaluation.looking",
     "evaluation.intervals",
     "reports",

@@ -29,9 +29,11 @@ from fea.training.optimization import Optimization
 ROOT = Path(__file__).parents[2]
 
 CALLBACKS: dict[type, int] = {
-    fea.callbacks.AUReward: 5,
-    fea.callbacks.EmotionReward: 4,
+    fea.callbacks.AUReward: 7,
+    fea.callbacks.EmotionReward: 6,
     fea.callbacks.FormatReward: 4,
+    fea.callbacks.MacroF1Reward: 5,
+    fea.callbacks.OverlongPenalty: 4,
     fea.callbacks.RewardGap: 0,
     fea.callbacks.SampleTable: 2,
     fea.callbacks.AnswerWriter: 1,
@@ -45,7 +47,7 @@ KNOBS: dict[type, int] = {
     GRPOModule: 10,
     Objective: 10,
     TowerModule: 4,
-    FEADataModule: 14,
+    FEADataModule: 15,
     RenderedFaces: 15,
     Source: 5,
     PolicyConfig: 12,

@@ -47,6 +47,15 @@ def test_settings_that_an_earlier_release_did_not_have_are_no_change() -> None:
     assert _compared(then, {"trainer.callbacks": now}) == ["model.lr: 0.1 -> None"]
 
 
+def test_another_draw_of_the_data_is_refused() -> None:
+    then = {"data.init_args.balance": "emotion", "data.init_args.balance_power": 1.0}
+    for changed in ({"data.init_args.balance": "both"}, {"data.init_args.balance_power": 0.5}):
+        with pytest.raises(
+            FEAError, match=r"data.balance\w*: the checkpoint was written with .* stand elsewhere in the data"
+        ):
+            _compared(then, then | changed)
+
+
 def kill_at_random(arguments: list[str], checkpoints: Path, seed: int) -> None:
     """Starts the command as a process of its own and kills it some time after its first checkpoint."""
     process = start(arguments)
