@@ -21,7 +21,7 @@ PLAN = """
     records      missing action_units keys image_path record formats jsonl unknown doubts
     data         example source table identity mixture image_check prompt loader module leaks strata
     drawn        pen drawing wording faces module
-    evaluation   scores marks counts looking metrics intervals
+    evaluation   scores marks counts classes looking metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
     model        attention norm adapter vision sampling network load
@@ -137,6 +137,7 @@ LIGHT = [
     "evaluation.scores",
     "evaluation.marks",
     "evaluation.counts",
+    "evaluation.classes",
     "evaluation.looking",
     "evaluation.intervals",
     "reports",
