@@ -21,7 +21,7 @@ PLAN = """
     records      missing action_units keys image_path record formats jsonl unknown doubts
     data         example source table identity mixture image_check prompt loader module leaks strata
     drawn        pen drawing wording faces module
-    evaluation   scores marks counts classes looking metrics intervals
+    evaluation   scores marks counts classes looking vanished metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
     model        attention norm adapter vision sampling network load
@@ -139,6 +139,7 @@ LIGHT = [
     "evaluation.counts",
     "evaluation.classes",
     "evaluation.looking",
+    "evaluation.vanished",
     "evaluation.intervals",
     "reports",
     "system.files",
