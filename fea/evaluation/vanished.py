@@ -27,9 +27,7 @@ from fea.evaluation.looking import Said
 
 _SMALL = 0.1  # of what is due: too little to be more than a slip of the sampling
 _BACK = 0.2  # of what is due, over a window; twice as much, so that a class on the line is told of once
-_CAREFUL = (
-    0.5  # of what is due: that a policy tells a class half as often is no forgetting, and may not be taken for it
-)
+_CAREFUL = 0.5  # of what is due: who tells a class half as often has not forgotten it, and may not be blamed for that
 # Nats of evidence against that. The answers about a face are alike, so that a told face is one event however many of them tell
 # the class. While nothing is forgotten, a class of 1 to 5 % is then named in fewer than 8 of 100,000 windows of ten rollouts of
 # 16 faces even if all answers about a face are the same, and a more frequent one more rarely: over 30 classes, of which a dozen
