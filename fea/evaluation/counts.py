@@ -30,10 +30,7 @@ from fea.prompts.answer import Answer
 Floats = NDArray[np.float64]
 
 NUMBERS = 100  # FACS numbers have at most two digits, so that each is its own column
-SCORED = (
-    "au_f1",
-    "emotion_f1",
-)  # what `overall` is the mean of: means over classes, which a policy that forgot some lowers
+SCORED = ("au_f1", "emotion_f1")  # means over classes, of which `overall` is the mean
 
 
 class AUCounts(NamedTuple):

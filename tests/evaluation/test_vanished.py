@@ -120,6 +120,17 @@ def test_who_gives_up_what_was_invented_has_lost_nothing() -> None:
     assert told({"AU12": (1, 0)}, 20, watching).gone.keys() == {"AU12"}
 
 
+def test_what_is_told_on_a_quarter_of_its_faces_is_not_lost_however_often_it_was_told_before() -> None:
+    watching = told({"AU12": (4, 12)}, 20, Vanishing(WINDOW))
+    assert told({"AU12": (4, 1)}, 80, watching).gone == {}
+
+
+def test_the_start_has_a_window_of_rollouts() -> None:
+    watching = told({"AU12": (12, 12)}, 3, Vanishing(WINDOW))
+    assert told({"AU12": (12, 0)}, 16, watching).gone == {}
+    assert told({"AU12": (12, 0)}, 1, watching).gone.keys() == {"AU12"}
+
+
 def test_what_the_labels_no_longer_hold_is_not_lost() -> None:
     watching = told({"AU12": (3, 3)}, 20, Vanishing(WINDOW))
     assert told({"AU12": (0, 0)}, 60, watching).gone == {}
@@ -162,6 +173,23 @@ def test_what_comes_back_can_vanish_again() -> None:
     assert told({"AU12": (4, 1)}, 60, watching).gone == {}
     assert told({"AU12": (4, 0)}, 20, watching).gone.keys() == {"AU12"}
     assert 385 <= watching.gone["AU12"].since <= 390
+
+
+def test_a_slip_is_no_return_and_neither_is_a_time_without_such_faces() -> None:
+    watching = told({"AU12": (4, 4)}, 20, Vanishing(WINDOW))
+    told({"AU12": (4, 0)}, 20, watching)
+    assert told({"AU12": (0, 0)}, 30, watching).gone.keys() == {"AU12"}
+    told({"AU12": (4, 0)}, 10, watching)
+    assert told({"AU12": (4, 1)}, 1, watching).gone.keys() == {"AU12"}
+
+
+def test_the_time_without_a_rare_class_is_no_part_of_its_start() -> None:
+    watching = told({"AU12": (1, 1)}, 12, Vanishing(WINDOW))
+    told({"AU12": (1, 0)}, 60, watching)
+    assert watching.gone.keys() == {"AU12"}
+    before = watching.start["AU12"]
+    assert before[vanished._TOLD] < vanished._ENOUGH
+    assert told({"AU12": (1, 0)}, 60, watching).start["AU12"] == before
 
 
 def test_emotions_with_several_labels_share_a_face() -> None:

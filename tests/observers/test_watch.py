@@ -193,7 +193,7 @@ def test_the_faces_of_all_processes_are_watched(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("fea.callbacks.watch.gathered", lambda own: [own, *other])
     first.on_rollout(trainer, None, parts[0], {})  # type: ignore[arg-type]
     assert first.state_dict() == whole.state_dict()
-    assert len(first.said[0]) == 21
+    assert len(first.said[0]) == first.vanishing.recent[0]["AU4"][0] == 21
 
 
 # --- what is forgotten ---
