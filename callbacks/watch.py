@@ -32,8 +32,8 @@ class Watch(RolloutCallback):
     `watch/au_f1` and `watch/accuracy` in place, `..._elsewhere` if they were about other faces, `..._constant` with the best
     answer that is the same for all, and `watch/au_look` and `watch/emotion_look` how far they depend on the face, from 0 to 1.
 
-    It names each emotion that the policy answered at the start, and each Action Unit that it claimed, and that has vanished since
-    while the labels still hold it, once until it comes back; `watch/vanished` is their number.
+    It names each emotion that the policy answered at the start, or Action Unit that it claimed, and that has vanished since while
+    the labels still hold it, once until it comes back; `watch/vanished` is their number.
 
     Args:
         entropy: nats per token below which completions hardly differ.
@@ -113,9 +113,9 @@ class Watch(RolloutCallback):
             told, labeled = ("claimed", "show it") if name.startswith("AU") else ("said", "are labeled so")
             yield (
                 f"vanished {name}",
-                f"{name} has vanished: {lost.start:.1%} of the answers {told} {name} at the start, {lost.now:.1%} since rollout "
-                f"{lost.since}, and {lost.labels:.1%} of the faces {labeled}; go back to an earlier checkpoint, and balance the "
-                "rewards over classes, set data.balance, or raise model.objective.beta",
+                f"{name} has vanished: {lost.start:.1%} of the answers {told} {name} at the start, {lost.now:.1%} since "
+                f"rollout {lost.since}, and {lost.labels:.1%} of the faces {labeled}; go back to an earlier checkpoint, and "
+                "balance the rewards over classes, set data.balance, or raise model.objective.beta",
             )
 
     def _found(self, mean: dict[str, float]) -> Iterable[tuple[str, str]]:
