@@ -32,8 +32,8 @@ class Watch(RolloutCallback):
     `watch/au_f1` and `watch/accuracy` in place, `..._elsewhere` if they were about other faces, `..._constant` with the best
     answer that is the same for all, and `watch/au_look` and `watch/emotion_look` how far they depend on the face, from 0 to 1.
 
-    It names each emotion that the policy answered at the start, or Action Unit that it claimed, and that has vanished since while
-    the labels still hold it, once until it comes back; `watch/vanished` is their number.
+    It names each emotion that the policy answered at the start, or Action Unit that it claimed, and that has vanished since
+    while the labels still hold it, once until it comes back; `watch/vanished` is their number.
 
     Args:
         entropy: nats per token below which completions hardly differ.
