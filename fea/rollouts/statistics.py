@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fea.advantages import SAME, spread
+from fea.evaluation.classes import emotion_shares, unit_shares
 from fea.evaluation.counts import (
     AUCounts,
     EmotionCounts,
@@ -80,10 +81,11 @@ def completion_numbers(shares: Sequence[Share]) -> dict[str, float]:
 
 
 def answer_numbers(shares: Sequence[Share], emotions: Sequence[str]) -> dict[str, float]:
-    """The reported metrics, measured on the sampled training answers."""
+    """The reported metrics, measured on the sampled training answers, and how often each class is there and is told."""
     aus, words = added([share.aus for share in shares]), added([share.words for share in shares])
-    scores = au_scores(aus) | emotion_scores(words, emotions)
-    return {f"rollout/{name}": float(value) for name, value in scores.items()}
+    scores = {name: float(value) for name, value in (au_scores(aus) | emotion_scores(words, emotions)).items()}
+    of_classes = unit_shares(aus) | emotion_shares(words, emotions)
+    return {f"rollout/{name}": value for name, value in (scores | of_classes).items()}
 
 
 def machine_numbers(shares: Sequence[Share]) -> dict[str, float]:

@@ -21,7 +21,7 @@ PLAN = """
     records      missing action_units keys image_path record formats jsonl unknown doubts
     data         example source table identity mixture shares image_check prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
-    evaluation   scores marks counts marginal looking metrics intervals
+    evaluation   scores marks counts marginal classes looking vanished metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
     model        attention norm adapter vision sampling network load
@@ -139,7 +139,9 @@ LIGHT = [
     "evaluation.marks",
     "evaluation.counts",
     "evaluation.marginal",
+    "evaluation.classes",
     "evaluation.looking",
+    "evaluation.vanished",
     "evaluation.intervals",
     "reports",
     "system.files",
