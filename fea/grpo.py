@@ -139,13 +139,13 @@ class GRPOModule(FEAModule):
 
     def _advantages(self, rollout: Rollout, scores: Scores) -> Tensor:
         """(N, T), spread over the tokens that each reward credits."""
-        mask_NT, scale = rollout.completions.mask, self.objective.scale
+        mask_NT, compared = rollout.completions.mask, (self.objective.scale, self.objective.baseline, total)
         if self.objective.advantage == "sum_then_normalize":
             check_groups(scores, rollout)
-            advantages_BG = sum_then_normalize(scores.rewards_BGK, scores.weights_K, scale, total)
+            advantages_BG = sum_then_normalize(scores.rewards_BGK, scores.weights_K, *compared)
             advantages_NK, regions = advantages_BG.view(-1, 1), ["all"]
         else:
-            advantages_BGK = normalize_then_sum(scores.rewards_BGK, scores.weights_K, scale, total)
+            advantages_BGK = normalize_then_sum(scores.rewards_BGK, scores.weights_K, *compared)
             advantages_NK, regions = advantages_BGK.view(len(mask_NT), -1), scores.regions
         spans = rollout.regions(self.policy.tokens_until)
         regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from fea.advantages import Scale
+from fea.advantages import Baseline, Scale
 from fea.errors import FEAError
 from fea.losses import Normalizer
 
@@ -34,6 +34,9 @@ class Objective:
         scale: what rewards less their group's mean are divided by. "group": the group's standard deviation (the paper's);
             "batch": that of the whole rollout, for groups whose rewards hardly differ (Lite PPO, arXiv 2508.08221); "none":
             nothing, so that no prompt is weighed by its difficulty (Dr. GRPO).
+        baseline: what a completion is compared with: "mean" is its group's (the paper's); "leave_one_out" that of the others in
+            the group, which for rewards that are divided by nothing makes the gradient unbiased, G / (G - 1) times as large
+            (RLOO, arXiv 2402.14740). Beside another `scale` it would be that constant and nothing else.
         normalizer: "grpo" averages over each completion (the paper's), "dapo" over tokens, so that a long completion counts
             by its length, "dr_grpo" divides by a constant, so that no length is preferred.
         mask_truncated: leave completions without an end out of the loss: their rewards say little (DAPO).
@@ -47,6 +50,7 @@ class Objective:
     cap: float | None = 2.0  # verl's
     advantage: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
     scale: Scale = "group"
+    baseline: Baseline = "mean"
     normalizer: Normalizer = "grpo"
     mask_truncated: bool = False
 
@@ -68,4 +72,9 @@ class Objective:
             raise FEAError(
                 f"model.objective.cap: {self.cap}; it bounds a ratio that is 1 where sampling and training agree: give a "
                 "number of at least 1, or null for no correction"
+            )
+        if self.baseline == "leave_one_out" and self.scale != "none":
+            raise FEAError(
+                f"model.objective.baseline: leave_one_out with scale {self.scale} is no more than a larger learning rate: it "
+                "multiplies what the scale has made of one size; set model.objective.scale to none, or baseline to mean"
             )

@@ -104,6 +104,15 @@ def test_a_bound_that_cannot_be_is_named(setting: str, value: float) -> None:
         Objective(**{setting: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("scale", ["group", "batch"])
+def test_leaving_one_out_of_what_is_made_of_one_size_is_refused(scale: Any) -> None:
+    with pytest.raises(
+        FEAError, match=rf"^model\.objective\.baseline: leave_one_out with scale {scale} .*scale to none"
+    ):
+        Objective(baseline="leave_one_out", scale=scale)
+    Objective(baseline="leave_one_out", scale="none")
+
+
 def test_bounds_at_their_edges_and_none_at_all_are_taken() -> None:
     Objective(cap=1.0, clip_dual=1.01, beta=0.0, clip_low=0.0, clip_high=math.inf)
     Objective(cap=None, clip_dual=None)
