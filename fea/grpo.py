@@ -27,11 +27,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from fea import losses
 from fea.advantages import normalize_then_sum, sum_then_normalize, token_advantages
 from fea.data.loader import Loader
 from fea.data.prompt import Prompt, targets
 from fea.errors import FEAError
+from fea.losses import mean_nll
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
@@ -47,6 +47,7 @@ from fea.system.processes import total
 from fea.training.module import FEAModule
 from fea.training.objective import Objective
 from fea.training.optimization import Optimization
+from fea.training.terms import terms
 
 _ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold
 
@@ -196,23 +197,11 @@ class GRPOModule(FEAModule):
 
     def training_step(self, pack: Pack, index: int) -> Tensor:
         """Loss of one pack; the packs of an optimizer step, on all processes, add up to its mean."""
-        goal = self.objective
         self.has_signal = pack.signal or bool(pack.replay)
         logps, entropies = self.policy.logps(pack.prompts, pack.ids, pack.mask, self.generation.temperature)
         old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
         self.drift.add(logps, old_logps, pack)
-        correction = losses.sampling_correction(old_logps, pack.sampled_logps, goal.cap)
-        # A positive factor of the advantages is one of the whole policy term: it moves through minimum, maximum and clips.
-        advantages, clips = pack.advantages * correction, (goal.clip_low, goal.clip_high, goal.clip_dual)
-        policy = losses.policy_loss(logps, old_logps, advantages, pack.weights, *clips)
-        loss = policy.loss
-        watched = {"entropy": entropies, "sampling_gap": (logps - pack.sampled_logps).abs()}
-        if pack.ref_logps is not None:
-            watched["kl"] = losses.kl_k3(logps, pack.ref_logps)
-            # k3 is left alone by the correction, as in TRL and verl; a corrected one is about the tokens' own distribution.
-            if goal.kl == "corrected":
-                watched["kl"] = losses.kl_corrected(logps, pack.ref_logps, old_logps, correction)
-            loss = loss + goal.beta * (watched["kl"] * pack.weights).sum()
+        loss, policy, watched = terms(self.objective, logps, entropies, old_logps, pack)
         if pack.replay:
             loss = loss + self.sft_weight * self._replayed(pack)
         self._log(statistics.update_numbers(loss, policy, watched, pack, total) | pack.metrics, pack)
@@ -222,7 +211,7 @@ class GRPOModule(FEAModule):
     def _replayed(self, pack: Pack) -> Tensor:
         """This pack's part of the mean cross-entropy over the replayed analyses of an optimizer step, in nats per token."""
         ids, mask = targets(pack.replay)
-        loss = losses.mean_nll(self.policy.logps(pack.replay, ids, mask)[0], mask)
+        loss = mean_nll(self.policy.logps(pack.replay, ids, mask)[0], mask)
         self.log("train/replay_loss", total(loss) / self.trainer.world_size, batch_size=len(pack.replay))
         return loss / (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 

@@ -22,6 +22,10 @@ class Objective:
         kl: "k3" is the paper's estimate, whose gradient is not that of the KL; "corrected" multiplies it by the ratio to the
             policy that sampled, for an unbiased one (DeepSeek-V3.2, arXiv 2512.02556): for a large `beta`, or many steps a
             rollout.
+        ratio: what is clipped, the ratio of the policy to the one that sampled: "token", each token's (the paper's);
+            "sequence", the geometric mean over a completion, which is clipped as a whole (GSPO, arXiv 2507.18071). That mean is
+            close to 1: give far narrower ranges with it, 3e-4 for `clip_low` and 4e-4 for `clip_high` in its paper; 0.2 clips
+            nothing. The two differ with several optimizer steps a rollout only.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1; above `clip_low` it lets rare tokens grow (DAPO, arXiv 2503.14476, has 0.28).
         clip_dual: ratio beyond which a token with a negative advantage counts no more (Ye et al., arXiv 1912.09729); it acts
@@ -44,6 +48,7 @@ class Objective:
 
     beta: float = 0.04
     kl: Literal["k3", "corrected"] = "k3"
+    ratio: Literal["token", "sequence"] = "token"
     clip_low: float = 0.2
     clip_high: float = 0.2
     clip_dual: float | None = 3.0  # verl's, and that of arXiv 1912.09729

@@ -30,7 +30,7 @@ PLAN = """
     memory       dry_run plan advice
     rollouts     rollout values buffer loader packing replay statistics drift
     rewards
-    training     renamed loop optimization objective nonfinite interruption progress validation module folder resume fits
+    training     renamed loop optimization objective terms nonfinite interruption progress validation module folder resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
