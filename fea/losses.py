@@ -3,7 +3,8 @@
 Shapes in names: N completions, T tokens of a completion.
 Sources: DeepSeekMath, arXiv 2402.03300 (k3 KL); DAPO, arXiv 2503.14476 (token mean, clip range);
 Dr. GRPO, arXiv 2503.20783 (constant normalizer); Ye et al., arXiv 1912.09729 (dual clip); DeepSeek-V3.2, arXiv 2512.02556
-(corrected KL); GSPO, arXiv 2507.18071 (sequence ratio); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning".
+(corrected KL); GSPO, arXiv 2507.18071 (sequence ratio); MiniMax-M1, arXiv 2506.13585 (CISPO); Facial-R1,
+arXiv 2511.10254v1, "Reinforcement learning".
 """
 
 from __future__ import annotations
@@ -124,11 +125,44 @@ def policy_loss(
     if clip_dual is not None:
         gain = torch.where(advantages < 0, torch.max(gain, clip_dual * advantages), gain)
         beyond = (ratio > clip_dual) & (advantages < 0)
-    # The lower bound of the divisor is for packs whose tokens all weigh nothing: their shares are 0, not 0 / 0.
+    low, high = (ratio < 1 - clip_low) & (advantages < 0), (ratio > 1 + clip_high) & (advantages > 0)
+    return PolicyLoss(-(gain * weights).sum(), *(_share(which, weights) for which in (low, high, beyond)))
+
+
+def cispo_loss(
+    logps: Tensor, ratio: Tensor, advantages: Tensor, weights: Tensor, clip_low: float, clip_high: float
+) -> PolicyLoss:
+    """CISPO: sum over tokens of -weight * stopgrad(clip(r, 1 - low, 1 + high)) A logp.
+
+    PPO's clip takes the gradient of a token away once its ratio has left the range: first of all that of rare tokens, whose
+    ratios move most. Here the weight of a token is clipped instead, and none is dropped: it is REINFORCE with a bounded
+    importance weight.
+
+        slope in logp / weight, A = 1, clips 0.2        the same for A = -1
+        r    0.5    1     1.2    4                      r   0.5   1     1.2   4
+            -0.8   -1    -1.2   -1.2                        0.8   1     1.2   1.2
+
+    Source: MiniMax-M1, arXiv 2506.13585, equations 4 and 5.
+
+    Args:
+        logps: log-probabilities under the policy, any shape; the others have the same.
+        ratio: as in `policy_loss`.
+        advantages: per token.
+        weights: per token, 0 for those that do not count.
+        clip_low: how far below 1 the weight may be; 1 or more for no such bound, as in the paper.
+        clip_high: how far above 1.
+    """
+    low, high = ratio < 1 - clip_low, ratio > 1 + clip_high
+    gain = ratio.detach().clamp(1 - clip_low, 1 + clip_high) * advantages * logps.float()
+    return PolicyLoss(
+        -(gain * weights).sum(), _share(low, weights), _share(high, weights), torch.zeros_like(weights.sum())
+    )
+
+
+def _share(which: Tensor, weights: Tensor) -> Tensor:
+    """Share of the weight that some tokens have; 0, not 0 / 0, where no token has any."""
     share = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-    low = (share * ((ratio < 1 - clip_low) & (advantages < 0))).sum()
-    high = (share * ((ratio > 1 + clip_high) & (advantages > 0))).sum()
-    return PolicyLoss(-(gain * weights).sum(), low.detach(), high.detach(), (share * beyond).sum())
+    return (share * which).sum()
 
 
 def mean_nll(logps_NT: Tensor, mask_NT: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from fea.advantages import sum_then_normalize
 from fea.losses import (
     Normalizer,
+    cispo_loss,
     importance_ratio,
     kl_corrected,
     kl_k3,
@@ -133,6 +134,43 @@ def test_without_a_dual_clip_the_loss_grows_with_the_ratio() -> None:
     found = policy_loss(torch.tensor([400.0]), torch.tensor([-2.0]), torch.ones(1), LOW, HIGH, None)
     assert found.loss.item() == pytest.approx(800, rel=1e-5)
     assert found.clipped_dual.item() == 0
+
+
+# --- CISPO ---
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+@pytest.mark.parametrize("low", [LOW, 1.0])
+def test_cispo_equals_plain_python_and_drops_no_token(normalizer: Normalizer, low: float) -> None:
+    logps, mask = torch.tensor(LOGPS, requires_grad=True), torch.tensor(MASK)
+    weights = token_weights(mask, normalizer, len(MASK), int(mask.sum()), MAX_TOKENS)
+    ratio = importance_ratio(logps, torch.tensor(OLD))
+    found = cispo_loss(logps, ratio, torch.tensor(ADVANTAGES), weights, low, HIGH)
+    found.loss.backward()
+    loss, slopes, below, above = 0.0, [[0.0] * 5 for _ in range(3)], 0.0, 0.0
+    for n, t in torch.tensor(MASK).nonzero().tolist():
+        r, weight = math.exp(LOGPS[n][t] - OLD[n][t]), plain_weight(n, normalizer)
+        slopes[n][t] = -weight * min(max(r, 1 - low), 1 + HIGH) * ADVANTAGES[n][t]
+        loss += slopes[n][t] * LOGPS[n][t]
+        below, above = below + weight * (r < 1 - low), above + weight * (r > 1 + HIGH)
+    assert found.loss.item() == pytest.approx(loss, abs=1e-6)
+    torch.testing.assert_close(logps.grad, torch.tensor(slopes), rtol=0, atol=1e-6)
+    assert all(slope for row, kept in zip(slopes, MASK, strict=True) for slope in row[: sum(kept)])
+    whole = weights.sum().item()
+    assert [part.item() for part in found[1:]] == pytest.approx([below / whole, above / whole, 0.0], abs=1e-6)
+    assert (below > 0) == (low < 1)
+    assert above > 0
+
+
+def test_where_nothing_is_clipped_cispo_has_the_gradient_of_ppo() -> None:
+    logps, mask = torch.tensor(LOGPS, requires_grad=True), torch.tensor(MASK)
+    ratio = importance_ratio(logps, torch.tensor(OLD))
+    given = torch.tensor(ADVANTAGES), mask / 9, 1.0, 9.0
+    gradients = [
+        torch.autograd.grad(loss, logps, retain_graph=True)[0]
+        for loss in (policy_loss(ratio, *given).loss, cispo_loss(logps, ratio, *given).loss)
+    ]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-6, atol=1e-6)
 
 
 # --- ratios of whole completions ---

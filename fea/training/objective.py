@@ -26,6 +26,10 @@ class Objective:
             "sequence", the geometric mean over a completion, which is clipped as a whole (GSPO, arXiv 2507.18071). That mean is
             close to 1: give far narrower ranges with it, 3e-4 for `clip_low` and 4e-4 for `clip_high` in its paper; 0.2 clips
             nothing. The two differ with several optimizer steps a rollout only.
+        surrogate: what is made of the ratio: "clip" is PPO's (the paper's): a token whose ratio has left the range in the
+            direction of its advantage has no gradient any more; "cispo" multiplies the gradient of each token by its clipped
+            ratio, so that none is dropped (CISPO, arXiv 2506.13585, which bounds it above only: `clip_low` 1). It knows no
+            `clip_dual`.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1; above `clip_low` it lets rare tokens grow (DAPO, arXiv 2503.14476, has 0.28).
         clip_dual: ratio beyond which a token with a negative advantage counts no more (Ye et al., arXiv 1912.09729); it acts
@@ -49,6 +53,7 @@ class Objective:
     beta: float = 0.04
     kl: Literal["k3", "corrected"] = "k3"
     ratio: Literal["token", "sequence"] = "token"
+    surrogate: Literal["clip", "cispo"] = "clip"
     clip_low: float = 0.2
     clip_high: float = 0.2
     clip_dual: float | None = 3.0  # verl's, and that of arXiv 1912.09729

@@ -57,4 +57,6 @@ def _policy_term(goal: Objective, logps: Tensor, old_logps: Tensor, correction: 
         ratio = losses.sequence_ratio(logps, old_logps, pack.mask)
     else:
         ratio = losses.importance_ratio(logps, old_logps)
+    if goal.surrogate == "cispo":
+        return losses.cispo_loss(logps, ratio, advantages, pack.weights, goal.clip_low, goal.clip_high)
     return losses.policy_loss(ratio, advantages, pack.weights, goal.clip_low, goal.clip_high, goal.clip_dual)

@@ -37,6 +37,9 @@ def plain_step(now: list[list[float]], goal: Objective) -> float:
         ratio = math.exp(means[n] + now[n][t] - fixed[n][t]) if goal.ratio == "sequence" else of_token
         gain = min(ratio * a, min(max(ratio, 1 - goal.clip_low), 1 + goal.clip_high) * a)
         gain = max(gain, goal.clip_dual * a) if goal.clip_dual and a < 0 else gain
+        if goal.surrogate == "cispo":
+            weight = math.exp(means[n] if goal.ratio == "sequence" else fixed[n][t] - old)
+            gain = min(max(weight, 1 - goal.clip_low), 1 + goal.clip_high) * a * now[n][t]
         kl = (math.exp(d) - d - 1) * (of_token * correction if goal.kl == "corrected" else 1.0)
         loss += 0.2 * (goal.beta * kl - correction * gain)
     return loss
@@ -61,6 +64,15 @@ def test_a_step_with_the_ratios_of_completions_equals_plain_python(clip_high: fl
     logged = compare_step(goal)
     assert float(logged["train/clipped_high"]) == pytest.approx(0.6 if clip_high < 0.034 else 0)
     assert float(logged["train/clipped_dual"]) == pytest.approx(0.4 if clip_dual else 0)
+
+
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+@pytest.mark.parametrize("clip_low", [0.2, 1.0])
+def test_a_step_of_cispo_equals_plain_python(ratio: Any, clip_low: float) -> None:
+    logged = compare_step(Objective(beta=0.5, surrogate="cispo", ratio=ratio, clip_low=clip_low, clip_high=0.3))
+    assert float(logged["train/clipped_high"]) == pytest.approx(0.4)  # both of one completion; one token of each
+    assert float(logged["train/clipped_low"]) == pytest.approx(0.2 if ratio == "token" and clip_low < 1 else 0.0)
+    assert float(logged["train/clipped_dual"]) == 0
 
 
 def compare_step(goal: Objective) -> dict[str, Tensor]:
