@@ -29,6 +29,7 @@ from torch import Tensor
 
 from fea.advantages import normalize_then_sum, sum_then_normalize, token_advantages
 from fea.data.loader import Loader
+from fea.data.mixture import Examples
 from fea.data.prompt import Prompt, targets
 from fea.errors import FEAError
 from fea.losses import mean_nll
@@ -41,6 +42,7 @@ from fea.rollouts.buffer import Buffer, Pack
 from fea.rollouts.drift import Drift
 from fea.rollouts.loader import RolloutCallback, RolloutLoader, drawn_before
 from fea.rollouts.packing import Packing
+from fea.rollouts.rarity import Rarity
 from fea.rollouts.replay import Replay
 from fea.rollouts.rollout import Rollout, Scores, ask
 from fea.system.processes import total
@@ -157,7 +159,9 @@ class GRPOModule(FEAModule):
         mask_NT, truncated_N = rollout.completions.mask, rollout.completions.truncated
         counted_NT = mask_NT * ~truncated_N[:, None] if self.objective.mask_truncated else mask_NT
         limit, processes = self.generation.max_tokens, self.trainer.world_size
-        return self.packing.weights(counted_NT, self.objective.normalizer, limit, total, processes)
+        weights_NT = self.packing.weights(counted_NT, self.objective.normalizer, limit, total, processes)
+        rarity_B = self.rarity(rollout.prompts).to(self.device)
+        return weights_NT * rarity_B.repeat_interleave(rollout.group)[:, None]
 
     def _packs(self, rollout: Rollout, advantages_NT: Tensor) -> list[list[int]]:
         """Group numbers of each pack. Without a KL term a group whose completions all score the same is dropped."""
@@ -233,6 +237,8 @@ class GRPOModule(FEAModule):
         steps, packs, self.examples = self.minibatches, self.trainer.accumulate_grad_batches, prompts.examples
         copies = self.group_size if self.config.layout == "rows" else 1
         self.packing = Packing(prompts.batch_size, self.group_size, steps, packs, copies)
+        goal, drawn = self.objective, prompts.sampler.weights
+        self.rarity = Rarity(cast(Examples, prompts.examples), drawn, goal.balance, goal.balance_power)
         longest = self.policy.encoder.most_tokens(prompts.examples[0])
         if advice := self.packing.advice(longest, self.generation.max_tokens, _ROOMY):
             rank_zero_warn(advice)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fea.advantages import Baseline, Scale
+from fea.data.mixture import Balance
+from fea.data.shares import check_power
 from fea.errors import FEAError
 from fea.losses import Normalizer
 
@@ -47,6 +49,11 @@ class Objective:
             (RLOO, arXiv 2402.14740). Beside another `scale` it would be that constant and nothing else.
         normalizer: "grpo" averages over each completion (the paper's), "dapo" over tokens, so that a long completion counts
             by its length, "dr_grpo" divides by a constant, so that no length is preferred.
+        balance: weigh faces in the loss by how rare their emotions ("emotion"), Action Units ("au") or both are, with a mean
+            of 1 over the training draws: `data.balance` without showing few faces again and again. Both at once multiply.
+            null: all alike.
+        balance_power: how much: 1 in full, where a label of 1 % of the faces weighs as much as one of 50 % as a whole; 0.5
+            for the square root of that, which is less noisy.
         mask_truncated: leave completions without an end out of the loss: their rewards say little (DAPO).
     """
 
@@ -62,6 +69,8 @@ class Objective:
     scale: Scale = "group"
     baseline: Baseline = "mean"
     normalizer: Normalizer = "grpo"
+    balance: Balance | None = None
+    balance_power: float = 1.0
     mask_truncated: bool = False
 
     def __post_init__(self) -> None:
@@ -82,6 +91,11 @@ class Objective:
             raise FEAError(
                 f"model.objective.cap: {self.cap}; it bounds a ratio that is 1 where sampling and training agree: give a "
                 "number of at least 1, or null for no correction"
+            )
+        if check_power("model.objective.balance_power", self.balance_power) != 1 and self.balance is None:
+            raise FEAError(
+                f"model.objective.balance_power: {self.balance_power}, but nothing is balanced; set model.objective.balance to "
+                "emotion, au or both"
             )
         if self.baseline == "leave_one_out" and self.scale != "none":
             raise FEAError(

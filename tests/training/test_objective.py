@@ -147,6 +147,16 @@ def test_leaving_one_out_of_what_is_made_of_one_size_is_refused(scale: Any) -> N
     Objective(baseline="leave_one_out", scale="none")
 
 
+def test_a_power_of_no_balance_or_out_of_range_is_named() -> None:
+    with pytest.raises(
+        FEAError, match=r"^model\.objective\.balance_power: 0\.5, but nothing .* set model\.objective\.balance"
+    ):
+        Objective(balance_power=0.5)
+    for power in (-0.1, 1.1, math.nan):
+        with pytest.raises(FEAError, match=rf"^model\.objective\.balance_power: {power}; give 0 .* 1"):
+            Objective(balance="au", balance_power=power)
+
+
 def test_bounds_at_their_edges_and_none_at_all_are_taken() -> None:
     Objective(cap=1.0, clip_dual=1.01, beta=0.0, clip_low=0.0, clip_high=math.inf)
     Objective(cap=None, clip_dual=None)
