@@ -8,7 +8,7 @@
         remember what the sampling and the reference policy thought     -> old, ref      (N, T)
         for each of mu epochs, for each pack:
             correction = min(old / sampled, cap);  ratio = policy / old
-            loss = -correction min(ratio A, clip(ratio) A) + beta KL(policy || reference)
+            loss = -correction min(ratio A, clip(ratio) A) + beta KL(policy || reference) - entropy H(policy)
                    + sft_weight * cross-entropy of analyses that a synthesis accepted
 
 Sources: GRPO, arXiv 2402.03300, section 4.1; Facial-R1, arXiv 2511.10254v1; options of the loss, `Objective`. Left out: a value
@@ -106,7 +106,7 @@ class GRPOModule(FEAModule):
             weights_NT = self._weights(rollout)
             packs = self._packs(rollout, advantages_NT)
             old_logps, ref_logps = self._old_and_reference(rollout, packs)
-        lessons_N = (weights_NT * (advantages_NT.abs() + self.objective.beta)).sum(dim=1)
+        lessons_N = (weights_NT * (advantages_NT.abs() + self.objective.of_all_tokens)).sum(dim=1)
         return Buffer(
             ids=rollout.completions.ids,
             mask=rollout.completions.mask,
@@ -164,9 +164,9 @@ class GRPOModule(FEAModule):
         return weights_NT * rarity_B.repeat_interleave(rollout.group)[:, None]
 
     def _packs(self, rollout: Rollout, advantages_NT: Tensor) -> list[list[int]]:
-        """Group numbers of each pack. Without a KL term a group whose completions all score the same is dropped."""
+        """Group numbers of each pack; a group whose completions all score the same is dropped if nothing else teaches it."""
         written_B = rollout.completions.mask.view(len(rollout.prompts), -1).sum(dim=1).tolist()
-        teaches_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.objective.beta > 0)
+        teaches_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.objective.of_all_tokens > 0)
         tokens = {
             number: self.packing.tokens(len(prompt.ids), written)
             for number, (prompt, written) in enumerate(zip(rollout.prompts, written_B, strict=True))
@@ -202,7 +202,8 @@ class GRPOModule(FEAModule):
     def training_step(self, pack: Pack, index: int) -> Tensor:
         """Loss of one pack; the packs of an optimizer step, on all processes, add up to its mean."""
         self.has_signal = pack.signal or bool(pack.replay)
-        logps, entropies = self.policy.logps(pack.prompts, pack.ids, pack.mask, self.generation.temperature)
+        asked = pack.prompts, pack.ids, pack.mask, self.generation.temperature
+        logps, entropies = self.policy.logps(*asked, entropy_gradient=self.objective.entropy > 0)
         old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
         self.drift.add(logps, old_logps, pack)
         loss, policy, watched = terms(self.objective, logps, entropies, old_logps, pack)

@@ -32,6 +32,9 @@ class Objective:
             direction of its advantage has no gradient any more; "cispo" multiplies the gradient of each token by its clipped
             ratio, so that none is dropped (CISPO, arXiv 2506.13585, which bounds it above only: `clip_low` 1). It knows no
             `clip_dual`.
+        entropy: weight of a bonus for the entropy of the distributions that tokens are sampled from, in nats: it keeps a policy
+            from becoming certain before it has tried. It is one for uncertainty about every token, layout and tags included;
+            0.001 to 0.01 are usual (PPO, arXiv 1707.06347, equation 9). Backward passes then need more memory.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1; above `clip_low` it lets rare tokens grow (DAPO, arXiv 2503.14476, has 0.28).
         clip_dual: ratio beyond which a token with a negative advantage counts no more (Ye et al., arXiv 1912.09729); it acts
@@ -59,6 +62,7 @@ class Objective:
 
     beta: float = 0.04
     kl: Literal["k3", "corrected"] = "k3"
+    entropy: float = 0.0
     ratio: Literal["token", "sequence"] = "token"
     surrogate: Literal["clip", "cispo"] = "clip"
     clip_low: float = 0.2
@@ -73,13 +77,18 @@ class Objective:
     balance_power: float = 1.0
     mask_truncated: bool = False
 
+    @property
+    def of_all_tokens(self) -> float:
+        """Weight of what a token teaches without an advantage, so that groups that all score the same teach as well."""
+        return self.beta + self.entropy
+
     def __post_init__(self) -> None:
         """Refuses numbers that nothing can be learned with.
 
         Raises:
             FEAError: naming the setting.
         """
-        for name in ("beta", "clip_low", "clip_high"):
+        for name in ("beta", "entropy", "clip_low", "clip_high"):
             if not getattr(self, name) >= 0:  # NaN neither
                 raise FEAError(f"model.objective.{name}: {getattr(self, name)}; give a number that is not negative")
         if self.clip_dual is not None and not 1 < self.clip_dual < math.inf:

@@ -27,12 +27,12 @@ class Terms(NamedTuple):
 
 
 def terms(goal: Objective, logps: Tensor, entropies: Tensor, old_logps: Tensor, pack: Pack) -> Terms:
-    """Policy term and KL term of a pack.
+    """Policy term, KL term and entropy bonus of a pack.
 
     Args:
         goal: what is maximized.
         logps: (N, T) under the policy now.
-        entropies: (N, T) of its distributions.
+        entropies: (N, T) of its distributions; with a gradient if there is a bonus for them.
         old_logps: (N, T) under the policy that sampled, as training computes it.
         pack: with what was seen while sampling.
     """
@@ -46,6 +46,8 @@ def terms(goal: Objective, logps: Tensor, entropies: Tensor, old_logps: Tensor, 
         if goal.kl == "corrected":
             watched["kl"] = losses.kl_corrected(logps, pack.ref_logps, old_logps, correction)
         loss = loss + goal.beta * (watched["kl"] * pack.weights).sum()
+    if goal.entropy:
+        loss = loss - goal.entropy * (entropies * pack.weights).sum()
     return Terms(loss, policy, watched)
 
 

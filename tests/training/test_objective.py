@@ -26,6 +26,11 @@ TOKENS = {
 }
 
 
+def entropy_of(logp: Any) -> Any:
+    """That of a token, in these tests: any function of its log-probability serves."""
+    return logp * logp / 2
+
+
 def plain_step(now: list[list[float]], goal: Objective) -> float:
     """The loss of a step whose tokens all weigh 0.2, in plain Python. What carries no gradient is that of TOKENS."""
     loss, fixed = 0.0, TOKENS["now"]
@@ -41,7 +46,7 @@ def plain_step(now: list[list[float]], goal: Objective) -> float:
             weight = math.exp(means[n] if goal.ratio == "sequence" else fixed[n][t] - old)
             gain = min(max(weight, 1 - goal.clip_low), 1 + goal.clip_high) * a * now[n][t]
         kl = (math.exp(d) - d - 1) * (of_token * correction if goal.kl == "corrected" else 1.0)
-        loss += 0.2 * (goal.beta * kl - correction * gain)
+        loss += 0.2 * (goal.beta * kl - correction * gain - goal.entropy * entropy_of(now[n][t]))
     return loss
 
 
@@ -66,6 +71,14 @@ def test_a_step_with_the_ratios_of_completions_equals_plain_python(clip_high: fl
     assert float(logged["train/clipped_dual"]) == pytest.approx(0.4 if clip_dual else 0)
 
 
+@pytest.mark.parametrize("weight", [0.01, 1.5])
+@pytest.mark.parametrize("surrogate", ["clip", "cispo"])
+def test_a_step_with_a_bonus_for_entropy_equals_plain_python(weight: float, surrogate: Any) -> None:
+    logged = compare_step(Objective(beta=0.5, entropy=weight, surrogate=surrogate))
+    mean = sum(entropy_of(TOKENS["now"][n][t]) for n, t in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]) / 5
+    assert float(logged["train/entropy"]) == pytest.approx(mean, abs=1e-6)
+
+
 @pytest.mark.parametrize("ratio", ["token", "sequence"])
 @pytest.mark.parametrize("clip_low", [0.2, 1.0])
 def test_a_step_of_cispo_equals_plain_python(ratio: Any, clip_low: float) -> None:
@@ -85,8 +98,12 @@ def compare_step(goal: Objective) -> dict[str, Tensor]:
         replay=[], metrics={},
     )  # fmt: skip
     logged: dict[str, Tensor] = {}
+
+    def logps(*_: Any, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
+        return now, entropy_of(now if entropy_gradient else now.detach())
+
     stage: Any = SimpleNamespace(
-        objective=goal, policy=SimpleNamespace(logps=lambda *_: (now, torch.zeros(2, 3))), drift=Drift(),
+        objective=goal, policy=SimpleNamespace(logps=logps), drift=Drift(),
         generation=SimpleNamespace(temperature=1.0), trainer=SimpleNamespace(accumulate_grad_batches=1, world_size=1),
         _log=lambda values, pack: logged.update(values),
     )  # fmt: skip
@@ -131,6 +148,7 @@ def test_the_spread_of_the_batch_is_that_of_all_processes(monkeypatch: pytest.Mo
     ("setting", "value"),
     [("cap", 0.0), ("cap", -2.0), ("cap", 0.99), ("cap", math.nan), ("cap", math.inf), ("clip_dual", 1.0),
      ("clip_dual", -3.0), ("clip_dual", math.nan), ("clip_dual", math.inf), ("beta", -0.1), ("beta", math.nan),
+     ("entropy", -0.01), ("entropy", math.nan),
      ("clip_low", -0.2), ("clip_high", -0.2)],
 )  # fmt: skip
 def test_a_bound_that_cannot_be_is_named(setting: str, value: float) -> None:
