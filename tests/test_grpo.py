@@ -92,6 +92,16 @@ def test_constant_rewards_change_nothing_not_even_adams_moments(tmp_path: Path) 
     assert run.trainer.global_step == 3
 
 
+def test_a_bonus_for_entropy_raises_it_where_all_rewards_are_the_same(tmp_path: Path) -> None:
+    fit(
+        "grpo", tmp_path / "run", trainer__callbacks=callbacks("Constant"), trainer__max_steps=6,
+        model__optimization__lr=1e-2, model__optimization__warmup=0, model__objective__beta=0.0, model__objective__entropy=0.01,
+    )  # fmt: skip
+    entropy, loss = (scalars(tmp_path / "run")[f"train/{name}"] for name in ("entropy", "loss"))
+    assert entropy[-1] > entropy[0] + 0.01
+    assert loss == pytest.approx([-0.01 * nats for nats in entropy], rel=0.2)  # which weighs tokens otherwise
+
+
 def test_truncated_completions_can_be_left_out_and_then_teach_nothing(tmp_path: Path) -> None:
     common = {
         "trainer__callbacks": callbacks("Vowels", "Recorder"),

@@ -28,9 +28,9 @@ PLAN = """
     model        cache recorded decoding fsdp policy frozen archive runs precision checkpoints
     review       decisions logs inspection desk reviewed split
     memory       dry_run plan advice
-    rollouts     rollout values buffer loader packing replay statistics drift
+    rollouts     rollout values buffer loader packing rarity replay statistics drift
     rewards
-    training     renamed loop optimization objective nonfinite interruption progress validation module folder resume fits
+    training     renamed loop optimization objective terms nonfinite interruption progress validation module folder resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
