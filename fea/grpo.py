@@ -238,8 +238,8 @@ class GRPOModule(FEAModule):
         steps, packs, self.examples = self.minibatches, self.trainer.accumulate_grad_batches, prompts.examples
         copies = self.group_size if self.config.layout == "rows" else 1
         self.packing = Packing(prompts.batch_size, self.group_size, steps, packs, copies)
-        goal, drawn = self.objective, prompts.sampler.weights
-        self.rarity = Rarity(cast(Examples, prompts.examples), drawn, goal.balance, goal.balance_power)
+        weighing, drawn = self.objective.balance, prompts.sampler.weights
+        self.rarity = Rarity(cast(Examples, prompts.examples), drawn, weighing)
         longest = self.policy.encoder.most_tokens(prompts.examples[0])
         if advice := self.packing.advice(longest, self.generation.max_tokens, _ROOMY):
             rank_zero_warn(advice)

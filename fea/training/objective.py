@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fea.advantages import Baseline, Scale
-from fea.data.mixture import Balance
-from fea.data.shares import check_power
 from fea.errors import FEAError
 from fea.losses import Normalizer
+from fea.rollouts.rarity import Weighing
 
 
 @dataclass
@@ -24,6 +23,9 @@ class Objective:
         kl: "k3" is the paper's estimate, whose gradient is not that of the KL; "corrected" multiplies it by the ratio to the
             policy that sampled, for an unbiased one (DeepSeek-V3.2, arXiv 2512.02556): for a large `beta`, or many steps a
             rollout.
+        entropy: weight of a bonus for the entropy of the distributions that tokens are sampled from, in nats: it keeps a policy
+            from becoming certain before it has tried. It is one for uncertainty about every token, layout and tags included;
+            0.001 to 0.01 are usual (PPO, arXiv 1707.06347, equation 9). Backward passes then need more memory.
         ratio: what is clipped, the ratio of the policy to the one that sampled: "token", each token's (the paper's);
             "sequence", the geometric mean over a completion, which is clipped as a whole (GSPO, arXiv 2507.18071). That mean is
             close to 1: give far narrower ranges with it, 3e-4 for `clip_low` and 4e-4 for `clip_high` in its paper; 0.2 clips
@@ -32,9 +34,6 @@ class Objective:
             direction of its advantage has no gradient any more; "cispo" multiplies the gradient of each token by its clipped
             ratio, so that none is dropped (CISPO, arXiv 2506.13585, which bounds it above only: `clip_low` 1). It knows no
             `clip_dual`.
-        entropy: weight of a bonus for the entropy of the distributions that tokens are sampled from, in nats: it keeps a policy
-            from becoming certain before it has tried. It is one for uncertainty about every token, layout and tags included;
-            0.001 to 0.01 are usual (PPO, arXiv 1707.06347, equation 9). Backward passes then need more memory.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1; above `clip_low` it lets rare tokens grow (DAPO, arXiv 2503.14476, has 0.28).
         clip_dual: ratio beyond which a token with a negative advantage counts no more (Ye et al., arXiv 1912.09729); it acts
@@ -52,11 +51,8 @@ class Objective:
             (RLOO, arXiv 2402.14740). Beside another `scale` it would be that constant and nothing else.
         normalizer: "grpo" averages over each completion (the paper's), "dapo" over tokens, so that a long completion counts
             by its length, "dr_grpo" divides by a constant, so that no length is preferred.
-        balance: weigh faces in the loss by how rare their emotions ("emotion"), Action Units ("au") or both are, with a mean
-            of 1 over the training draws: `data.balance` without showing few faces again and again. Both at once multiply.
-            null: all alike.
-        balance_power: how much: 1 in full, where a label of 1 % of the faces weighs as much as one of 50 % as a whole; 0.5
-            for the square root of that, which is less noisy.
+        balance: weigh faces in the loss by how rare their labels are, with a mean of 1 over the training draws: `data.balance`
+            without showing few faces again and again. Both at once multiply. null: all alike.
         mask_truncated: leave completions without an end out of the loss: their rewards say little (DAPO).
     """
 
@@ -73,8 +69,7 @@ class Objective:
     scale: Scale = "group"
     baseline: Baseline = "mean"
     normalizer: Normalizer = "grpo"
-    balance: Balance | None = None
-    balance_power: float = 1.0
+    balance: Weighing | None = None
     mask_truncated: bool = False
 
     @property
@@ -100,11 +95,6 @@ class Objective:
             raise FEAError(
                 f"model.objective.cap: {self.cap}; it bounds a ratio that is 1 where sampling and training agree: give a "
                 "number of at least 1, or null for no correction"
-            )
-        if check_power("model.objective.balance_power", self.balance_power) != 1 and self.balance is None:
-            raise FEAError(
-                f"model.objective.balance_power: {self.balance_power}, but nothing is balanced; set model.objective.balance to "
-                "emotion, au or both"
             )
         if self.baseline == "leave_one_out" and self.scale != "none":
             raise FEAError(

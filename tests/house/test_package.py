@@ -21,6 +21,7 @@ from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
+from fea.rollouts.rarity import Weighing
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe
 from fea.training.objective import Objective
@@ -45,7 +46,8 @@ CALLBACKS: dict[type, int] = {
 KNOBS: dict[type, int] = {
     SFTModule: 4,
     GRPOModule: 10,
-    Objective: 10,
+    Objective: 15,
+    Weighing: 2,
     TowerModule: 4,
     FEADataModule: 15,
     RenderedFaces: 15,

@@ -13,6 +13,7 @@ from torch import Tensor
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
 from fea.rollouts.drift import Drift
+from fea.rollouts.rarity import Weighing
 from fea.training.objective import Objective
 
 # Two completions of 3 and 2 tokens, sampled, as training computed them before the updates, now, and under the reference.
@@ -165,14 +166,10 @@ def test_leaving_one_out_of_what_is_made_of_one_size_is_refused(scale: Any) -> N
     Objective(baseline="leave_one_out", scale="none")
 
 
-def test_a_power_of_no_balance_or_out_of_range_is_named() -> None:
-    with pytest.raises(
-        FEAError, match=r"^model\.objective\.balance_power: 0\.5, but nothing .* set model\.objective\.balance"
-    ):
-        Objective(balance_power=0.5)
-    for power in (-0.1, 1.1, math.nan):
-        with pytest.raises(FEAError, match=rf"^model\.objective\.balance_power: {power}; give 0 .* 1"):
-            Objective(balance="au", balance_power=power)
+@pytest.mark.parametrize("power", [-0.1, 1.1, math.nan])
+def test_a_power_out_of_range_is_named(power: float) -> None:
+    with pytest.raises(FEAError, match=rf"^model\.objective\.balance\.power: {power}; give 0 .* 1"):
+        Weighing("au", power)
 
 
 def test_bounds_at_their_edges_and_none_at_all_are_taken() -> None:
