@@ -97,10 +97,21 @@ def logged(folder: Path) -> dict[str, dict[int, float]]:
     return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in tags}
 
 
+# All that an objective can have beside the paper's.
+COMPLETED = {
+    f"model__objective__{name}": value
+    for name, value in {
+        "ratio": "sequence", "surrogate": "cispo", "clip_low": 0.01, "clip_high": 0.01, "entropy": 0.01,
+        "baseline": "leave_one_out",
+        "scale": "none", "balance": "both", "balance_power": 0.5,
+    }.items()
+}  # fmt: skip
 REPLAYED = {"model": "replay.Replayed", "trainer__callbacks": OURS, "trainer__max_steps": 20, "model__mu": 2}
 
 
-@pytest.mark.parametrize("settings", [{}, ADAPTER | {"model__objective__scale": "batch"}], ids=["full", "adapter"])
+@pytest.mark.parametrize(
+    "settings", [{}, ADAPTER | {"model__objective__scale": "batch"}, COMPLETED], ids=["full", "adapter", "objective"]
+)
 def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, settings: dict[str, Any]) -> None:
     """fp32, SGD, with KL term and clipping, completions of different lengths; and so do the numbers on the way."""
     watched = {**REPLAYED, "trainer__callbacks": f"[{WATCHED}{OURS[1:]}", **settings}
