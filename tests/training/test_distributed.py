@@ -103,7 +103,7 @@ COMPLETED = {
     for name, value in {
         "ratio": "sequence", "surrogate": "cispo", "clip_low": 0.01, "clip_high": 0.01, "entropy": 0.01,
         "baseline": "leave_one_out",
-        "scale": "none", "balance": "both", "balance_power": 0.5,
+        "scale": "none", "balance": {"by": "both", "power": 0.5},
     }.items()
 }  # fmt: skip
 REPLAYED = {"model": "replay.Replayed", "trainer__callbacks": OURS, "trainer__max_steps": 20, "model__mu": 2}

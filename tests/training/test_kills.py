@@ -24,7 +24,7 @@ INTERVALS: dict[str, dict[str, Any]] = {
     "across": {
         "trainer__val_check_interval": 9, "trainer__check_val_every_n_epoch": "null", "model__mu": 2,
         "model__objective": "{ratio: sequence, clip_low: 0.01, clip_high: 0.01, surrogate: cispo, entropy: 0.01, scale: none, "
-        "baseline: leave_one_out, balance: both, balance_power: 0.5}",
+        "baseline: leave_one_out, balance: {by: both, power: 0.5}}",
     },
 }  # fmt: skip
 
