@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from fea.commands._renamed import refuse_renamed
 from fea.commands.fit import SETTINGS, asks_for_help, opening
 from fea.errors import FEAError
 
+_A_NODE = 8  # GPUs of a usual machine with several, for a plan on one without
 _OPTIONS = """\
 options
   --gpu SIZE            memory of the card, such as 24GB: what to change if the fit needs more
@@ -43,16 +45,36 @@ def plan_memory(arguments: Sequence[str]) -> str:
     refuse_renamed(rest)
     from fea.commands._trainer import Planner, run
     from fea.memory.advice import table, verdict
-    from fea.memory.plan import plan
+    from fea.memory.plan import plan, settled
+    from fea.memory.setting import Spread
 
     cli = run(["fit", *rest], Planner)
-    trainer = cli.config[cli.subcommand].trainer
-    setting = cli.model.memory_setting(
-        cli.datamodule.batch_size, trainer.accumulate_grad_batches, str(trainer.precision)
-    )
+    trainer = cli.config_init.trainer
+    processes, told = _processes(trainer)
+    spread = Spread.of(trainer.strategy, processes)
+    setting = settled(cli.model.memory_setting(cli.datamodule, trainer, spread), card)
     needs = plan(setting)
-    lines = [f"memory plan of {setting.policy.base}", table(needs)]
+    shares = "share its weights" if spread.sharded else "have all of it"
+    told = f", for each of {processes} processes that {shares}{told}" if processes > 1 else ""
+    lines = [f"memory plan of {setting.policy.base}{told}", table(needs)]
     return "\n".join([*lines, verdict(setting, needs, card)] if card else lines)
+
+
+def _processes(trainer: Any) -> tuple[int, str]:
+    """How many processes a fit will have, and where the number is from if nobody has given it."""
+    import torch
+
+    devices, nodes, found = trainer.devices, trainer.num_nodes, torch.cuda.device_count()
+    if isinstance(devices, str) and "," in devices:
+        devices = [device for device in devices.split(",") if device.strip()]
+    if str(devices) not in ("auto", "-1"):
+        return nodes * (len(devices) if isinstance(devices, list) else int(devices)), ""
+    if trainer.accelerator == "cpu" or (trainer.strategy == "auto" and not found):
+        return nodes, ""
+    origin = "the GPUs here" if found else f"a guess of {_A_NODE} GPUs a node"
+    return nodes * (
+        found or _A_NODE
+    ), f" ({origin}; trainer.devices is auto, give --trainer.devices N for another number)"
 
 
 def _bytes(text: str) -> float:

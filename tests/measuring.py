@@ -1,0 +1,117 @@
+"""Bytes that a fit takes, by phase, as torch's allocator hands them out; beside what the plan says of the same process."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
+
+from fea.memory.plan import plan
+
+
+class Measured(Callback):
+    """Writes to a file what a process of a fit has measured.
+
+    What happens between two training batches, and is no validation, is a rollout or the end of a step.
+
+    Args:
+        folder: of the files, one for each process.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+        self.marks: list[tuple[int, str]] = []  # since when, what
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begins, before there is a model."""
+        gc.collect()
+        self.profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        self.profiler.start()
+        self._mark("rollout")
+
+    def _mark(self, phase: str) -> None:
+        self.marks.append((time.time_ns(), phase))
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """The passes over a pack begin."""
+        self._mark("update")
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """They are done."""
+        self._mark("rollout")
+
+    on_validation_end = on_train_batch_end
+
+    def on_validation_start(self, *_: Any) -> None:
+        """A validation begins."""
+        self._mark("validation")
+
+    def on_fit_end(self, trainer: Trainer, module: Any) -> None:
+        """Writes the most that was there in each phase, and the plan."""
+        self.profiler.stop()
+        peaks = dict.fromkeys(("rollout", "validation", "update"), 0)
+        marks, phase, alive = [*self.marks, (1 << 63, "")], "", Alive()
+        for when, address, size in sorted(_changes(self.profiler.profiler.kineto_results.experimental_event_tree())):
+            while when >= marks[0][0]:
+                phase = marks.pop(0)[1]
+            alive.change(address, size)
+            peaks[phase] = max(peaks[phase], alive.bytes)
+        needs = plan(module.own_setting())
+        state = needs.peak - max(needs.phases.values())
+        planned = {phase: state + size for phase, size in needs.phases.items()}
+        told = {"measured": peaks, "planned": planned, "plan": needs._asdict()}
+        (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(told))
+
+
+def _changes(events: Any) -> Iterator[tuple[int, int, int]]:
+    """Of everything that the allocator did: when, where and how many bytes; these are negative where it took them back."""
+    waiting = list(events)
+    while waiting:
+        event = waiting.pop()
+        waiting += event.children
+        kind, told = event.typed
+        if kind == _EventType.Allocation:
+            yield event.start_time_ns, told.ptr, told.alloc_size
+
+
+class Alive:
+    """Blocks that are in use.
+
+    The profiler sees what this thread gives back, and not what the threads of gloo do, which hold what they have just sent for
+    a moment longer. So a block is gone, too, once another one lies where it was.
+
+    Attributes:
+        bytes: of all blocks.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._starts: list[int] = []
+        self._sizes: dict[int, int] = {}
+
+    def change(self, address: int, size: int) -> None:
+        """Takes a block in, or lets go of it where the size is negative."""
+        if size < 0:
+            if address in self._sizes:
+                self._drop(bisect_left(self._starts, address))
+            return
+        at = bisect_left(self._starts, address)
+        if at and self._starts[at - 1] + self._sizes[self._starts[at - 1]] > address:
+            at -= 1
+            self._drop(at)
+        while at < len(self._starts) and self._starts[at] < address + size:
+            self._drop(at)
+        self._starts.insert(at, address)
+        self._sizes[address] = size
+        self.bytes += size
+
+    def _drop(self, at: int) -> None:
+        self.bytes -= self._sizes.pop(self._starts.pop(at))
