@@ -36,6 +36,13 @@ SAVE_EACH_STEP = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Checks on a card run one after the other: what is measured there must not share it."""
+    if config.option.markexpr == "gpu":
+        config.option.numprocesses = 0
+
+
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No arguments of pytest, no shared cache, no process group left over."""

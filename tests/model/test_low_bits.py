@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import small_config
+from score_offsets import offset_scores, stir_adapter, trained_less_sampled, turn_slowly
 from torch import Tensor
 
 from fea.data.example import Example
 from fea.logprobs import logits, product
 from fea.model.config import LayoutName, LoRA, TinySize
 from fea.model.policy import Policy
-from fea.model.sampling import Generation, noise
 
 HEADS, HIDDEN = 4, 256
-WIDTH = HIDDEN // HEADS  # of a head
 SIZE = TinySize(hidden=HIDDEN, layers=3, heads=HEADS, spread=0.03)
 OFFSETS = (0, 100, 300, 1000)
 
@@ -28,18 +26,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bases")
     for offset in OFFSETS:
         policy = Policy(small_config(tiny=SIZE), {})
-        with torch.no_grad():
-            for layer in policy.network.language_model.layers:
-                for part in (layer.self_attn.q_proj, layer.self_attn.k_proj):
-                    part.weight.mul_(3)
-                    # In the four channels that rotate least: no position changes what they add to a score.
-                    slow = part.bias.view(-1, WIDTH)[:, WIDTH // 2 - 4 : WIDTH // 2]
-                    slow.fill_((offset * WIDTH**0.5 / 4) ** 0.5)
+        offset_scores(policy.network.language_model, offset)
         policy.save(folder / str(offset))
-        config = folder / str(offset) / "config.json"
-        told = json.loads(config.read_text())
-        told["text_config"]["rope_parameters"]["rope_theta"] = 1e6  # as published; the tiny model turns faster
-        config.write_text(json.dumps(told))
+        turn_slowly(folder / str(offset))
     return folder
 
 
@@ -48,10 +37,7 @@ def adapted(base: Path, four_bit: bool, layout: LayoutName) -> Policy:
         base=str(base), lora=LoRA(8, 16), dtype="bfloat16", four_bit=four_bit, layout=layout, knowledge="full"
     )
     policy = Policy(config, {}).eval()
-    torch.manual_seed(1)
-    for name, weight in policy.trainable().items():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.05)
+    stir_adapter(policy)
     return policy
 
 
@@ -64,15 +50,7 @@ def test_samples_come_from_the_policy_that_is_trained(
     layouts: tuple[LayoutName, ...] = ("tree", "group", "rows") if offset == 300 else ("tree",)
     for layout in layouts:
         policy = adapted(bases / str(offset), four_bit, layout)
-        prompts = [policy.encoder(example) for example in examples[:3]]
-        chance = noise([prompt.example.id for prompt in prompts], 4, 32, 0, 0)
-        with torch.autocast("cpu", torch.bfloat16):
-            prompts = policy.look(prompts)
-            found = policy.rollout(prompts, 4, Generation(32), chance)
-            with torch.no_grad():
-                trained = policy.train().logps(prompts, found.ids, found.mask)[0]
-        apart = (trained - found.logps)[found.mask.bool()]
-        assert found.logps[found.mask.bool()].std() > 0.3
+        apart = trained_less_sampled(policy, [policy.encoder(example) for example in examples[:3]], 4, 32)
         assert apart.abs().mean() < 0.01
         assert float(apart.exp().min()) > 0.9
         assert float(apart.exp().max()) < 1.1
