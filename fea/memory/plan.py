@@ -113,7 +113,7 @@ def settled(setting: Setting, card: float | None) -> Setting:
 def prompt_shape(setting: Setting, network: Network) -> PromptShape:
     """Of the longest prompt that an ordinary question makes."""
     config = setting.policy
-    visual = network.family.most_visual_tokens(config.min_pixels, config.max_pixels)
+    visual = -(-config.max_pixels // network.family.pixels)  # a few more of very narrow images
     trunk = count_tokens(config, system_prompt(config.knowledge)) + _FRAME
     asked = count_tokens(config, user_prompt(DEFAULT_QUESTION, EMOTION_SETS["basic8"])) + _FRAME
     return PromptShape(trunk, visual + asked, visual)
