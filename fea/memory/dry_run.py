@@ -173,8 +173,7 @@ class DryRun:
         """
         with torch.no_grad(), self._counted() as counted:
             hidden = torch.empty(rows, self.network.width, dtype=self.network.head.weight.dtype)
-            scores = logits(hidden, self.network.head.weight)
-            log_p = log_distribution(scores, torch.tensor([_IMAGE]), 1.0)
+            log_p = log_distribution(logits(hidden, self.network.head.weight), torch.tensor([_IMAGE]), 1.0)
             choose(log_p, torch.empty(rows, dtype=torch.float64) if sampled else None)
         return counted.peak
 

@@ -142,14 +142,17 @@ def _writing(s: Setting, network: Network, shape: PromptShape, prompts: int, gro
     caches = kept * (shared + rows * s.max_tokens)
     # What was read lies there until the caches are made of it, its trunk once more for batches to come.
     writing = caches + max(kept * (read + trunk), choosing, _dropping(s, network, rows, kept))
+    low = weights.low_copies(network, s)
+    if s.policy.lora:
+        reading += low
     images = prompts * shape.visual * weights.pixels(network)
-    working = max(looking, reading, writing) + weights.unpacked(network, s)
-    return images + working + weights.low_adapter(network, s) + weights.gathered_writing(network, s)
+    working = max(looking, reading, writing + low) + weights.unpacked(network, s)
+    return images + working + weights.gathered_writing(network, s)
 
 
 def _dropping(s: Setting, network: Network, rows: int, kept: float) -> float:
     """Finished rows leave the caches: what the others wrote is copied, one layer at a time."""
-    return float(rows * s.max_tokens * kept / network.model.config.text_config.num_hidden_layers)
+    return rows * s.max_tokens * kept / float(network.model.config.text_config.num_hidden_layers)
 
 
 def _kept(s: Setting, network: Network, shape: PromptShape) -> float:

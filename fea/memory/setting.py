@@ -36,9 +36,6 @@ class Spread(NamedTuple):
         return cls(processes, sharded, getattr(strategy, "gather", "auto"))
 
 
-ONE = Spread()
-
-
 @dataclass(frozen=True)
 class Setting:
     """What decides how much memory a run needs. All numbers are those of one process.
@@ -67,7 +64,7 @@ class Setting:
     reference: bool
     eight_bit: bool
     precision: str
-    spread: Spread = ONE
+    spread: Spread
 
     def __hash__(self) -> int:
         return hash(repr(self))  # of the policy, too, which nobody changes

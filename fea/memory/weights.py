@@ -1,4 +1,4 @@
-"""Bytes that follow from the dimensions of a network: its weights, what sharding gathers of them, and its vision tower."""
+"""Bytes that follow from the dimensions of a network alone: its weights, what sharding gathers of them, its vision tower."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ def unpacked(network: Network, setting: Setting) -> float:
     return float(_LOW * max(matrices, default=0))
 
 
-def low_adapter(network: Network, setting: Setting) -> float:
-    """Copies of an adapter in bf16 for a rollout, so that no token has to cast it; sharded, it is gathered so."""
-    copied = setting.policy.lora and setting.autocast and not setting.spread.sharded
-    return trained(network.model) * _LOW / 4 if copied else 0.0
+def low_copies(network: Network, setting: Setting) -> float:
+    """Of what is trained, cast once for a rollout, so that no token has to; sharded, it is gathered so."""
+    return trained(network.model) * _LOW / 4 if setting.autocast and not setting.spread.sharded else 0.0
 
 
 def gathered_writing(network: Network, setting: Setting) -> float:
@@ -109,7 +108,7 @@ def looking(network: Network, setting: Setting) -> float:
     width = _width(setting)
     vision = network.model.config.vision_config
     turning = _TURNING[width] * vision.hidden_size * network.family.merge**2
-    return float(pixels(network) * (1 + (width == _LOW) / 2) + turning)
+    return pixels(network) * (1.5 if width == _LOW else 1.0) + float(turning)
 
 
 def tower_update(network: Network, setting: Setting) -> float:
@@ -118,7 +117,7 @@ def tower_update(network: Network, setting: Setting) -> float:
     block = (_BLOCK_WIDTHS * vision.hidden_size + _BLOCK_INNER * vision.intermediate_size) * width
     checkpointing = setting.policy.checkpointing
     stored = vision.hidden_size * width if checkpointing else block
-    return float(pixels(network) + (vision.depth * stored + block * checkpointing) * network.family.merge**2)
+    return pixels(network) + float((vision.depth * stored + block * checkpointing) * network.family.merge**2)
 
 
 def _width(setting: Setting) -> int:
