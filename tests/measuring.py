@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -20,14 +21,12 @@ from fea.memory.plan import plan
 class Measured(Callback):
     """Writes to a file what a process of a fit has measured.
 
-    What happens between two training batches, and is no validation, is a rollout or the end of a step.
-
-    Args:
-        folder: of the files, one for each process.
+    The files lie in the folder that FEA_MEASURED names, one for each process. What happens between two training batches, and is
+    no validation, is a rollout or the end of a step.
     """
 
-    def __init__(self, folder: str):
-        self.folder = Path(folder)
+    def __init__(self) -> None:
+        self.folder = Path(os.environ["FEA_MEASURED"])
         self.marks: list[tuple[int, str]] = []  # since when, what
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
@@ -35,7 +34,7 @@ class Measured(Callback):
         gc.collect()
         self.profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
         self.profiler.start()
-        self._mark("rollout")
+        self._mark("start")
 
     def _mark(self, phase: str) -> None:
         self.marks.append((time.time_ns(), phase))
@@ -48,7 +47,7 @@ class Measured(Callback):
         """They are done."""
         self._mark("rollout")
 
-    on_validation_end = on_train_batch_end
+    on_validation_end = on_train_start = on_train_batch_end
 
     def on_validation_start(self, *_: Any) -> None:
         """A validation begins."""
@@ -63,11 +62,11 @@ class Measured(Callback):
             while when >= marks[0][0]:
                 phase = marks.pop(0)[1]
             alive.change(address, size)
-            peaks[phase] = max(peaks[phase], alive.bytes)
+            peaks[phase] = max(peaks.get(phase, 0), alive.bytes)
         needs = plan(module.own_setting())
         state = needs.peak - max(needs.phases.values())
         planned = {phase: state + size for phase, size in needs.phases.items()}
-        told = {"measured": peaks, "planned": planned, "plan": needs._asdict()}
+        told = {"measured": {phase: peaks[phase] for phase in planned}, "planned": planned, "plan": needs._asdict()}
         (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(told))
 
 

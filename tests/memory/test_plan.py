@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ from processes import ended, start_together
 from fea.cli import main
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
-from fea.memory.advice import table
-from fea.memory.dry_run import DryRun, blank_prompts
-from fea.memory.plan import GIB, Plan, Setting, plan
+from fea.memory.advice import table, verdict
+from fea.memory.dry_run import DryRun, PromptShape
+from fea.memory.plan import GIB, SYSTEM, Plan, plan, settled
+from fea.memory.setting import Setting, Spread
 from fea.model.config import PolicyConfig, TinySize
+from fea.model.policy import Policy
 
-SIZES = {"small": (128, 3), "middle": (256, 4), "large": (512, 5)}  # width and layers
+SIZES = {"small": (128, 3), "large": (512, 5)}  # width and layers
 KINDS: dict[str, dict[str, Any]] = {
-    "whole model": {},
+    "whole model": {"model__objective__beta": 0},  # its reference would lie in host memory, which is measured here
     "adapter, checkpointing": {
         "model__policy__lora": '{"rank": 8, "alpha": 16}',
         "model__policy__checkpointing": "true",
@@ -36,16 +38,19 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+MIDDLE = {"model__policy__tiny__hidden": 256, "model__policy__tiny__layers": 4}
+MEASURING = {"class_path": "measuring.Measured"}
+
+
 def check(folder: Path, stage: str = "grpo", processes: int = 1, **settings: Any) -> None:
     """Holds that each phase of a fit takes what is planned, in each of its processes."""
-    measuring = {"class_path": "measuring.Measured", "init_args": {"folder": str(folder)}}
     common = {
         "model__generation__max_tokens": 32, "data__batch_size": 4, "data__eval_batch_size": 8, "data__val_faces": 8,
         "trainer__accumulate_grad_batches": 2, "trainer__max_steps": 2, "trainer__limit_val_batches": 1,
-        "trainer__val_check_interval": 4, "trainer__callbacks": json.dumps([{"class_path": "test_grpo.Vowels"}, measuring]),
+        "trainer__val_check_interval": 4, "trainer__callbacks": json.dumps([{"class_path": "test_grpo.Vowels"}, MEASURING]),
     }  # fmt: skip
     words = fit_arguments(stage, folder / "run", **{**common, **settings}, trainer__devices=processes)
-    for process in start_together(words, processes):
+    for process in start_together(words, processes, FEA_MEASURED=str(folder)):
         done = ended(process)
         assert done.returncode == 0, done.stderr[-2000:]
     for rank in range(processes):
@@ -65,25 +70,90 @@ def test_the_plan_is_within_10_percent_of_what_training_takes(tmp_path: Path, si
     check(tmp_path, **{**KINDS[kind], "model__policy__tiny__hidden": hidden, "model__policy__tiny__layers": layers})
 
 
-def test_shallow_dry_runs_tell_what_a_deep_one_would() -> None:
-    """The same model, once at its own depth and once drawn out from two and four layers."""
+def test_four_bits_are_planned_too(tmp_path: Path, make_policy: Callable[..., Policy]) -> None:
+    make_policy(tiny=TinySize(hidden=512, layers=5, heads=4)).save(tmp_path / "base")
+    four_bits = {"model__policy__base": tmp_path / "base", "model__policy__four_bit": "true"}
+    check(tmp_path, **{**KINDS["adapter, bf16"], **four_bits, "model__policy__checkpointing": "true"})
+
+
+def test_the_passes_of_fine_tuning_are_planned_with_the_tower_before_them(tmp_path: Path) -> None:
+    check(tmp_path, "sft", **MIDDLE, model__generation__max_tokens=64, trainer__callbacks=json.dumps([MEASURING]))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "kind"), [("ddp", "whole model"), ("fsdp2", "whole model"), ("ddp", "adapter, bf16")]
+)
+def test_several_processes_are_planned_one_by_one(tmp_path: Path, strategy: str, kind: str) -> None:
+    check(tmp_path, processes=2, **MIDDLE, **KINDS[kind], trainer__strategy=strategy, data__batch_size=2)
+
+
+# --- dry runs ---
+
+
+def setting(**changes: Any) -> Setting:
     config = PolicyConfig(tiny=TinySize(hidden=128, layers=12, heads=4), checkpointing=True)
-    prompts, ids = blank_prompts(2, 100, 300, 256), torch.full((16, 64), 2)
-    low, high, deep = (DryRun(config, layers, False).update(prompts, ids) for layers in (2, 4, None))
-    assert low + (high - low) / 2 * 10 == pytest.approx(deep, rel=0.01)
+    numbers: dict[str, Any] = {"batch_size": 2, "packs": 1, "minibatches": 1, "group_size": 8, "max_tokens": 64}
+    known: dict[str, Any] = {"eval_batch_size": 4, "reference": False, "eight_bit": False, "precision": "32-true"}
+    return Setting(**{"policy": config, **numbers, **known, "spread": Spread()}).but(**changes)
+
+
+def test_shallow_dry_runs_tell_what_a_deep_one_would() -> None:
+    """The same model, once at its own depth and once drawn out from two and three layers."""
+    shape = PromptShape(100, 300, 256)
+    low, high, deep = (DryRun(setting(), layers).update(2, shape, 16, 64) for layers in (2, 3, 12))
+    assert low + (high - low) * 10 == pytest.approx(deep, rel=0.01)
+
+
+# --- several cards ---
+
+
+def test_sharding_divides_the_state_and_gathers_while_it_computes() -> None:
+    alone, both = plan(setting()), plan(setting(spread=Spread(2)))
+    shared, kept = (plan(setting(spread=Spread(2, True, gather))) for gather in ("never", "always"))  # type: ignore[arg-type]
+    assert both.buckets == alone.gradients
+    assert (alone.buckets, shared.buckets) == (0, 0)
+    for part in ("weights", "gradients", "optimizer"):
+        assert getattr(shared, part) == getattr(alone, part) / 2 == getattr(both, part) / 2
+    assert alone.rollout < shared.rollout < kept.rollout
+    assert kept.rollout - alone.rollout > alone.weights / 2
+
+
+def test_a_card_decides_whether_a_rollout_gathers_all_weights() -> None:
+    spread = setting(spread=Spread(2, True))
+    whole = plan(spread.but(spread=Spread(2, True, "always"))).peak
+    assert settled(spread, whole + SYSTEM).gathers
+    assert not settled(spread, whole + SYSTEM - 1).gathers
+    assert settled(spread, None).gathers
+    never = spread.but(spread=Spread(2, True, "never"))
+    assert settled(never, 100 * whole) == never
+
+
+def test_what_is_sharded_is_not_advised_to_take_an_optimizer_in_8_bits() -> None:
+    for spread, expected in ((Spread(2), "trainer.strategy to fsdp2"), (Spread(2, True, "never"), "fewer")):
+        told = setting(spread=spread)
+        needs = plan(told)
+        said = verdict(told, needs, needs.peak * 0.6 + SYSTEM)
+        assert "eight_bit" not in said
+        assert expected == "fewer" or expected in said
 
 
 def test_the_table_names_every_part() -> None:
-    needs = Plan(GIB, GIB / 20, 1000 * GIB, 3 * GIB, 2 * GIB, tokens=100, rows=8, per_row=2**20)
+    sizes = {"weights": GIB, "reference": 0, "gradients": GIB / 20, "buckets": GIB / 2, "optimizer": 1000 * GIB}
+    phases = {"rollout": 3 * GIB, "validation": GIB, "update": 2 * GIB}
+    needs = Plan(**sizes, **phases, tokens=100, rows=8, eval_rows=4, per_row=2**20)
     assert table(needs).splitlines() == [
         "  weights     1.00 GiB   base and adapter",
         "  gradients  51.20 MiB   of what is trained",
+        "  buckets     0.50 GiB   in which gradients are exchanged",
         "  optimizer 1000.00 GiB   its moments",
         "  rollout     3.00 GiB   8 completions, 1.00 MiB of keys and values each",
+        "  validation  1.00 GiB   4 answers, 1.00 MiB of keys and values each",
         "  update      2.00 GiB   100 tokens in a pack, 20.48 MiB each",
-        "  peak      1004.05 GiB   in the rollout",
+        "  peak      1004.55 GiB   in the rollout",
     ]
-    assert [line.split()[0] for line in table(needs._replace(rollout=0)).splitlines()[3:]] == ["update", "peak"]
+
+
+# --- the command ---
 
 
 @pytest.fixture(scope="module")
