@@ -170,6 +170,25 @@ def _planned_once() -> Iterator[None]:
         yield
 
 
+HEADS = [("sft", ["sft"]), ("grpo", ["grpo"]), ("7b", ["grpo", "7b"]), ("4bit", ["grpo", "4bit"])]
+
+
+@pytest.mark.usefixtures("_planned_once")
+@pytest.mark.parametrize(("named", "configs"), HEADS)
+def test_the_head_of_a_config_says_what_is_planned(
+    capsys: pytest.CaptureFixture[str], named: str, configs: list[str]
+) -> None:
+    found = re.search(r"GPU with (\d+) GB, of which ([\d.]+) GiB are planned", (CONFIGS / f"{named}.yaml").read_text())
+    assert found
+    words = [word for name in configs for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
+    assert main(["plan", *words, f"--gpu={found[1]}GB"]) == 0
+    shown = capsys.readouterr().out
+    assert f"fits into {found[1]}.00 GiB" in shown
+    peak = re.search(r"peak +([\d.]+) GiB", shown)
+    assert peak
+    assert abs(float(peak[1]) - float(found[2])) <= 0.1
+
+
 @pytest.mark.usefixtures("_planned_once")
 @pytest.mark.parametrize("card", ["24GB", "24 GiB", "24"])
 def test_the_shipped_config_fits_its_card(capsys: pytest.CaptureFixture[str], card: str) -> None:
