@@ -34,13 +34,18 @@ def product(left_BXY: Tensor, right_BYZ: Tensor) -> Tensor:
     return torch.bmm(left_BXY.float(), right_BYZ.float())
 
 
+def as_computed(factor: Tensor) -> Tensor:
+    """A factor in the type that autocast asks for, if it is on."""
+    kind = factor.device.type
+    return factor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else factor
+
+
 def logits(hidden_ND: Tensor, head_VD: Tensor) -> Tensor:
     """(N, V) products of hidden states with the output head, in fp32; factors in the type that autocast asks for."""
-    kind = hidden_ND.device.type
-    low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_ND.dtype
-    if low == torch.float32:
+    hidden_ND, head_VD = as_computed(hidden_ND), as_computed(head_VD)
+    if hidden_ND.dtype.itemsize >= 4:
         return F.linear(hidden_ND, head_VD)
-    exact: Tensor = cast(Any, _Logits).apply(hidden_ND.to(low), head_VD.to(low))  # annotated in the newest torch only
+    exact: Tensor = cast(Any, _Logits).apply(hidden_ND, head_VD)  # annotated in the newest torch only
     return exact
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
-from fea.advantages import Scale, normalize_then_sum, sum_then_normalize, token_advantages
-from fea.logprobs import log_distribution, token_logps
+from fea.advantages import sum_then_normalize
 from fea.losses import (
     Normalizer,
     importance_ratio,
@@ -26,14 +22,6 @@ from fea.losses import (
 
 NAN = float("nan")
 NORMALIZERS: tuple[Normalizer, ...] = ("grpo", "dapo", "dr_grpo")
-SCALES: tuple[Scale, ...] = ("group", "batch", "none")
-
-# Two prompts, four completions of each, three rewards; the second prompt has no reward of the second kind.
-REWARDS = [
-    [[1.0, 0.25, 1.0], [0.0, 0.75, 1.0], [0.5, 0.0, 1.0], [1.0, 1.0, 1.0]],
-    [[0.0, NAN, 0.3], [1.0, NAN, 0.9], [1.0, NAN, 0.1], [1.0, NAN, 0.2]],
-]
-WEIGHTS = [1.0, 0.5, 2.0]
 
 # Completions of 3, 5 and 1 tokens. The log-ratios -0.5, 0.4 and so on lie on both sides of the clip range, with advantages of
 # both signs; the reference differs from both policies.
@@ -46,20 +34,6 @@ LOW, HIGH, BETA, MAX_TOKENS = 0.2, 0.3, 0.04, 7
 
 
 # --- plain Python ---
-
-
-def normalized(values: list[float], divisor: float | None = None) -> list[float]:
-    known = [value for value in values if not math.isnan(value)]
-    if not known or max(known) - min(known) <= 1e-6:
-        return [0.0] * len(values)
-    mean, divisor = statistics.fmean(known), divisor or statistics.stdev(known) + 1e-4
-    return [0.0 if math.isnan(value) else (value - mean) / divisor for value in values]
-
-
-def divisor_of(groups: list[list[float]], scale: Scale) -> float | None:
-    """None for each group's own."""
-    known = [value for group in groups for value in group if not math.isnan(value)]
-    return {"group": None, "batch": statistics.stdev(known) + 1e-4 if scale == "batch" else None, "none": 1.0}[scale]
 
 
 def plain_weight(row: int, normalizer: str) -> float:
@@ -93,142 +67,6 @@ def plain_gradient(normalizer: str, beta: float, dual: float = math.inf, step: f
     return [
         [(moved(n, t, step) - moved(n, t, -step)) / (2 * step) for t in range(len(row))] for n, row in enumerate(LOGPS)
     ]
-
-
-# --- advantages ---
-
-
-@pytest.mark.parametrize("scale", SCALES)
-def test_sum_then_normalize_equals_plain_python(scale: Scale) -> None:
-    totals = [
-        [sum(0.0 if math.isnan(r) else w * r for w, r in zip(WEIGHTS, row, strict=True)) for row in group]
-        for group in REWARDS
-    ]
-    found = sum_then_normalize(torch.tensor(REWARDS), torch.tensor(WEIGHTS), scale)
-    expected = [normalized(group, divisor_of(totals, scale)) for group in totals]
-    torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-6)
-
-
-def test_sum_then_normalize_refuses_a_reward_that_applies_to_part_of_a_group() -> None:
-    rewards = torch.tensor(REWARDS)
-    rewards[0, 1, 2] = NAN
-    with pytest.raises(ValueError, match="only some completions"):
-        sum_then_normalize(rewards, torch.tensor(WEIGHTS))
-
-
-@pytest.mark.parametrize("scale", SCALES)
-def test_normalize_then_sum_equals_plain_python_and_leaves_out_what_does_not_apply(scale: Scale) -> None:
-    rewards = [[list(row) for row in group] for group in REWARDS]
-    rewards[0][2][1] = NAN  # of one completion only: the mean and the deviation are of the other three
-    columns = [[[row[k] for row in group] for group in rewards] for k in range(len(WEIGHTS))]
-    expected = [
-        list(zip(*(normalized(column[b], divisor_of(column, scale)) for column in columns), strict=True))
-        for b in range(len(rewards))
-    ]
-    found = normalize_then_sum(torch.tensor(rewards), torch.tensor(WEIGHTS), scale)
-    torch.testing.assert_close(found, torch.tensor(expected) * torch.tensor(WEIGHTS), rtol=0, atol=1e-6)
-    assert found[0, :, 2].eq(0).all()  # all the same: ranks nothing
-    assert found[1, :, 1].eq(0).all()  # unknown: ranks nothing
-
-
-def test_rewards_by_hand_under_each_scale() -> None:
-    """Groups (1, 0, 0, 1) and (3, 3, 7, 3): means 0.5 and 4, squared distances 1 and 12, and 36.875 from the common 2.25."""
-    rewards, less_mean = [[1.0, 0.0, 0.0, 1.0], [3.0, 3.0, 7.0, 3.0]], [[0.5, -0.5, -0.5, 0.5], [-1.0, -1.0, 3.0, -1.0]]
-    by_hand: dict[Scale, list[float]] = {"group": [(1 / 3) ** 0.5, 2.0], "batch": [(37.5 / 7) ** 0.5] * 2}
-    for scale in SCALES:
-        divisors = [std + 1e-4 for std in by_hand[scale]] if scale != "none" else [1.0, 1.0]
-        expected = torch.tensor(less_mean) / torch.tensor(divisors)[:, None]
-        found = sum_then_normalize(torch.tensor(rewards)[..., None], torch.ones(1), scale)
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("advantage", [sum_then_normalize, lambda *given: normalize_then_sum(*given).sum(-1)])
-def test_what_is_unknown_or_the_same_changes_no_other_group(advantage: Callable[..., Tensor], scale: Scale) -> None:
-    """Faces without labels leave the spread of the batch as it is; those whose answers score the same get exactly 0."""
-    known = torch.tensor([[[0.0, 0.5], [1.0, 0.5], [0.2, 0.5]], [[5.0, 0.1], [5.5, 0.9], [7.0, 0.4]]])
-    weights = torch.tensor([1.0, 0.0])  # the second is only watched, so a face with nothing else has no reward
-    unlabeled = torch.stack([torch.full((3,), NAN), torch.tensor([0.3, 0.6, 0.3])], dim=-1)
-    alone = advantage(known, weights, scale)
-    found = advantage(torch.cat([known, unlabeled[None], torch.full((1, 3, 2), NAN)]), weights, scale)
-    torch.testing.assert_close(found[:2], alone, rtol=0, atol=0)
-    assert alone.ne(0).all()
-    assert found[2:].eq(0).all()
-    same = torch.tensor([[[9.0, 0.5], [9.0 + 5e-7, 0.5], [9.0, 0.5]]])
-    assert advantage(torch.cat([known, same]), weights, scale)[2].eq(0).all()
-
-
-@pytest.mark.parametrize("advantage", [sum_then_normalize, normalize_then_sum])
-def test_two_processes_divide_by_the_spread_of_all_their_groups(advantage: Callable[..., Tensor]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    rewards = torch.rand(5, 4, 2, generator=generator) * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])[:, None, None] + 100
-    rewards[1, :, 1] = NAN
-    weights, barrier, sums = torch.tensor([1.0, 0.5]), threading.Barrier(2), dict[int, Tensor]()
-
-    def process(part: Tensor) -> Tensor:
-        def total(value: Tensor) -> Tensor:
-            sums[threading.get_ident()] = value
-            barrier.wait(10)
-            added = torch.stack(list(sums.values())).sum(dim=0)
-            barrier.wait(10)
-            return added
-
-        return advantage(part, weights, "batch", total)
-
-    with ThreadPoolExecutor(2) as pool:
-        found = torch.cat(list(pool.map(process, [rewards[:4], rewards[4:]])))
-    torch.testing.assert_close(found, advantage(rewards, weights, "batch"), rtol=1e-4, atol=1e-6)
-    assert (found[4] - advantage(rewards[4:], weights, "batch")[0]).abs().max() > 0.1
-
-
-def test_dr_grpo_as_a_whole() -> None:
-    """Its gradient at the sampling policy: sum of (R - mean of R) grad logp over all tokens / (completions * longest)."""
-    rewards, mask = torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 3.0, 7.0, 3.0]]), torch.ones(8, 5)
-    mask[3, 2:] = mask[6, 1:] = 0
-    logps = torch.full((8, 5), -1.3, requires_grad=True)
-    advantages = sum_then_normalize(rewards[..., None], torch.ones(1), "none").view(8, 1).expand(8, 5)
-    weights = token_weights(mask, "dr_grpo", 8, int(mask.sum()), MAX_TOKENS)
-    policy_loss(logps, logps.detach(), advantages, weights, LOW, HIGH).loss.backward()
-    expected = torch.tensor([0.5, -0.5, -0.5, 0.5, -1.0, -1.0, 3.0, -1.0])[:, None] * mask / (8 * MAX_TOKENS)
-    torch.testing.assert_close(logps.grad, -expected, rtol=0, atol=1e-7)
-
-
-@pytest.mark.parametrize("advantage", [sum_then_normalize, lambda r, w: normalize_then_sum(r, w).sum(-1)])
-@pytest.mark.parametrize(
-    ("group", "expected"),
-    [
-        ([0.3, 0.3, 0.3], [0.0, 0.0, 0.0]),
-        ([0.3, 0.3 + 5e-7, 0.3], [0.0, 0.0, 0.0]),  # rounding is no lesson
-        ([NAN, NAN, NAN], [0.0, 0.0, 0.0]),
-        ([0.0, 1.0], [-0.5 / (0.5**0.5 + 1e-4), 0.5 / (0.5**0.5 + 1e-4)]),  # G = 2, unbiased deviation
-    ],
-)
-def test_edges_of_the_group_advantage(
-    advantage: Callable[[Tensor, Tensor], Tensor], group: list[float], expected: list[float]
-) -> None:
-    found = advantage(torch.tensor(group)[None, :, None], torch.ones(1))
-    torch.testing.assert_close(found, torch.tensor([expected]), rtol=0, atol=1e-6)
-
-
-def test_token_advantages_average_each_reward_over_its_own_region() -> None:
-    mask = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 0, 0, 0, 0]])
-    regions = torch.tensor([[[0, 5], [0, 2], [3, 5], [2, 2]], [[0, 2], [0, 1], [1, 2], [2, 2]]])
-    advantages = torch.tensor([[0.7, -1.1, 0.4, 9.0], [-0.3, 0.9, 1.6, 9.0]])
-    expected = [[0.0] * 6, [0.0] * 6]
-    for n in range(2):
-        length = int(mask[n].sum())
-        for k, (start, end) in enumerate(regions[n].tolist()):
-            for t in range(start, end):
-                expected[n][t] += advantages[n, k].item() * length / (end - start)
-    found = token_advantages(advantages, regions, mask)
-    torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-6)
-    # The mean over tokens is the sum of the regions' means: a short answer does not starve beside a long analysis.
-    torch.testing.assert_close(found.sum(1) / mask.sum(1), advantages[:, :3].sum(1), rtol=0, atol=1e-6)
-
-
-def test_a_region_never_reaches_into_the_padding() -> None:
-    found = token_advantages(torch.tensor([[1.0]]), torch.tensor([[[1, 9]]]), torch.tensor([[1, 1, 1, 0]]))
-    torch.testing.assert_close(found, torch.tensor([[0.0, 1.5, 1.5, 0.0]]), rtol=0, atol=0)
 
 
 # --- loss ---
@@ -291,6 +129,18 @@ def test_without_a_dual_clip_the_loss_grows_with_the_ratio() -> None:
     found = policy_loss(*given, LOW, HIGH, None)
     assert found.loss.item() == pytest.approx(800, rel=1e-5)
     assert found.clipped_dual.item() == 0
+
+
+def test_dr_grpo_as_a_whole() -> None:
+    """Its gradient at the sampling policy: sum of (R - mean of R) grad logp over all tokens / (completions * longest)."""
+    rewards, mask = torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 3.0, 7.0, 3.0]]), torch.ones(8, 5)
+    mask[3, 2:] = mask[6, 1:] = 0
+    logps = torch.full((8, 5), -1.3, requires_grad=True)
+    advantages = sum_then_normalize(rewards[..., None], torch.ones(1), "none").view(8, 1).expand(8, 5)
+    weights = token_weights(mask, "dr_grpo", 8, int(mask.sum()), MAX_TOKENS)
+    policy_loss(logps, logps.detach(), advantages, weights, LOW, HIGH).loss.backward()
+    expected = torch.tensor([0.5, -0.5, -0.5, 0.5, -1.0, -1.0, 3.0, -1.0])[:, None] * mask / (8 * MAX_TOKENS)
+    torch.testing.assert_close(logps.grad, -expected, rtol=0, atol=1e-7)
 
 
 # --- between sampler and trainer ---
@@ -443,41 +293,3 @@ def test_trls_published_loss_on_pinned_numbers(normalizer: Normalizer, pinned: f
     loss = policy_loss(logps, torch.tensor(TRL_OLD), advantages, weights, 0.2, 0.2).loss
     loss = loss + 0.1 * (kl_k3(logps, torch.tensor(TRL_REF)) * weights).sum()
     assert loss.item() == pytest.approx(pinned, abs=1e-6)
-
-
-# --- the output head ---
-
-
-@pytest.mark.parametrize("chunk", [1, 4, 7, 512])
-@pytest.mark.parametrize("temperature", [1.0, 0.6])
-def test_the_chunked_head_equals_the_naive_one(chunk: int, temperature: float) -> None:
-    torch.manual_seed(0)
-    hidden, head = torch.randn(7, 8), torch.randn(20, 8)
-    targets, forbidden, weights = torch.tensor([0, 3, 19, 5, 5, 11, 2]), torch.tensor([1, 18]), torch.randn(7)
-
-    def results(function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, ...]:
-        h, w = hidden.clone().requires_grad_(), head.clone().requires_grad_()
-        logps, entropies = function(h, w)
-        return logps, entropies, *torch.autograd.grad((logps * weights).sum(), (h, w))
-
-    def naive(h: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        kept = torch.tensor([token not in (1, 18) for token in range(20)])
-        log_p = (h @ w.T / temperature)[:, kept].log_softmax(-1)
-        columns = torch.tensor([sum(kept[:t]) for t in targets.tolist()])
-        return log_p[torch.arange(7), columns], torch.distributions.Categorical(logits=log_p).entropy()
-
-    chunked = results(lambda h, w: token_logps(h, w, targets, forbidden, temperature, chunk))
-    for found, expected in zip(chunked, results(naive), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
-    assert not chunked[1].requires_grad
-
-
-def test_the_softmax_runs_in_float32() -> None:
-    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0)).bfloat16()
-    found = log_distribution(logits, None, 1.0)
-    torch.testing.assert_close(found, logits.double().log_softmax(-1).float(), rtol=0, atol=1e-6)
-
-
-def test_no_positions_give_no_log_probabilities() -> None:
-    logps, entropies = token_logps(torch.zeros(0, 8), torch.zeros(20, 8), torch.zeros(0, dtype=torch.long))
-    assert logps.shape == entropies.shape == (0,)

@@ -75,9 +75,7 @@ class Input:
             ranks = [len(layer.down_rD) for layer in self.layers]
             self.x, self.inner_Nr = x, F.linear(x, down_JrD.to(x.dtype)).flatten(0, -2).split(ranks, dim=-1)
         inner_Nr = self.inner_Nr[number]
-        if (
-            number == len(self.layers) - 1
-        ):  # nobody asks again, and what is remembered would be kept from one step to the next
+        if number == len(self.layers) - 1:  # nobody asks again, and what is remembered would stay until the next pass
             self.x, self.inner_Nr = None, ()
         return inner_Nr, ups_rO[number]
 

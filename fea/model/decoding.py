@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from fea.data.prompt import Prompt
-from fea.logprobs import log_distribution, logits
+from fea.logprobs import as_computed, log_distribution, logits
 from fea.model.attention import TreeAttention
 from fea.model.cache import StepAttention, Trunk
 from fea.model.layout import Tree, shared, trunk_of
@@ -81,6 +81,7 @@ class Decoding:
         # Where there are no numbers of 64 bits (Apple's GPUs), rare tokens are chosen as exactly as 32 allow.
         self.noise_NT = None if noise_NT is None else noise_NT.to(device, widest(device))
         self.ends = torch.tensor(network.ends, device=device)
+        self.head_VD = as_computed(network.head.weight)  # once, and not for each token
         after_B = torch.tensor([int(p.positions.max()) + 1 for p in prompts], device=device)
         self.place_1 = torch.zeros(1, dtype=torch.long, device=device)  # of the token that was written last
         hidden_BD, read = self._read(prompts, trunk)
@@ -121,9 +122,8 @@ class Decoding:
         Args:
             anyone: whether this holds in any of the processes that read each token together.
         """
-        step = Recorded(
-            self._step, self.record
-        )  # not an attribute: each would hold the other, and with it all keys and values
+        # Not an attribute: each would hold the other, and with it all keys and values.
+        step = Recorded(self._step, self.record)
         self._choose()
         for written in range(1, self.generation.max_tokens):
             if written % self.pace.asked == 0:
@@ -145,7 +145,7 @@ class Decoding:
         """Writes one token a row. A finished row writes nothing, and what is chosen for it is lost."""
         network, place = self.network, (self.completion_R, self.place_1)
         running_R = ~self.finished_R
-        logits_RV = logits(self.hidden_RD, network.head.weight)
+        logits_RV = logits(self.hidden_RD, self.head_VD)
         log_p_RV = log_distribution(logits_RV, network.forbidden, self.generation.temperature)
         chosen_R = choose(log_p_RV, None if self.noise_NT is None else self.noise_NT[place])
         self.ids_NT[place] = chosen_R * running_R

@@ -15,8 +15,6 @@ def expand_segments() -> None:
 
     Lengths vary from pack to pack: pieces of fixed sizes would fit none of the next, and a card run out of memory half empty.
     """
-    if sys.platform == "linux" and not any(
-        name in os.environ for name in _NAMES
-    ):  # elsewhere torch warns that it cannot
+    if sys.platform == "linux" and not any(name in os.environ for name in _NAMES):  # elsewhere torch cannot, and warns
         major, minor = version("torch").split(".")[:2]
         os.environ[_NAMES[(int(major), int(minor)) >= (2, 9)]] = "expandable_segments:True"

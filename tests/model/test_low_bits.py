@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import small_config
 from score_offsets import offset_scores, stir_adapter, trained_less_sampled, turn_slowly
-from torch import Tensor
 
 from fea.data.example import Example
-from fea.logprobs import logits, product
 from fea.model.config import LayoutName, LoRA, TinySize
 from fea.model.policy import Policy
 
@@ -54,62 +51,3 @@ def test_samples_come_from_the_policy_that_is_trained(
         assert apart.abs().mean() < 0.01
         assert float(apart.exp().min()) > 0.9
         assert float(apart.exp().max()) < 1.1
-
-
-# --- logits and scores ---
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
-def test_logits_have_more_bits_than_their_factors(kept: torch.dtype) -> None:
-    hidden, head = (
-        (random(40, 64) * 4).to(kept),
-        random(9000, 64, seed=1).to(kept),
-    )  # more words than are copied at a time
-    with torch.autocast("cpu", torch.bfloat16):
-        found = logits(hidden, head)
-    exact = hidden.bfloat16().double() @ head.bfloat16().double().T
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), exact, rtol=0, atol=2e-4)
-    assert (exact - exact.bfloat16()).abs().max() > 0.1  # what rounding them would cost
-
-
-def test_logits_of_fp32_are_a_plain_product() -> None:
-    hidden, head = random(5, 8), random(20, 8, seed=1)
-    assert torch.equal(logits(hidden, head), torch.nn.functional.linear(hidden, head))
-
-
-@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
-def test_logits_have_the_gradient_of_a_product(kept: torch.dtype) -> None:
-    hidden, head = random(6, 16).bfloat16(), random(50, 16, seed=1).bfloat16()
-    weights = random(6, 50, seed=2)
-
-    def gradients(low: bool) -> tuple[Tensor, ...]:
-        leaves = [part.to(kept if low else torch.float64).requires_grad_() for part in (hidden, head)]
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            found = logits(*leaves)
-        return torch.autograd.grad((found * weights.to(found.dtype)).sum(), leaves)
-
-    for found, expected in zip(gradients(True), gradients(False), strict=True):
-        assert found.dtype == kept
-        # Of 50 terms, each rounded to 8 bits.
-        torch.testing.assert_close(found.double(), expected, rtol=0.02, atol=0.15)
-
-
-def test_a_gradient_that_nobody_asks_for_is_not_computed() -> None:
-    hidden, head = random(3, 8).bfloat16().requires_grad_(), random(20, 8).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        logits(hidden, head).sum().backward()
-    assert hidden.grad is not None
-    assert head.grad is None
-
-
-@pytest.mark.parametrize("autocast", [False, True])
-def test_products_are_exact_in_autocast_too(autocast: bool) -> None:
-    one, other = (random(2, 3, 64, seed=seed).bfloat16() * 16 for seed in (0, 1))
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        found = product(one, other.mT)
-    torch.testing.assert_close(found.double(), one.double() @ other.double().mT, rtol=0, atol=1e-2)

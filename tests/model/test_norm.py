@@ -34,10 +34,18 @@ def test_values_and_gradients_are_those_of_transformers(kept: torch.dtype, apart
         torch.testing.assert_close(found, expected, rtol=0.02 if apart > 0.01 else 1e-5, atol=apart)
 
 
+class OneMoreRMSNorm(Qwen2_5_VLRMSNorm):
+    """Its weight is what is added to 1, as in some families; all else is as elsewhere."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return super().forward(hidden_states) * (1 + self.weight) / self.weight
+
+
 def test_norms_of_another_kind_stay() -> None:
-    model = nn.ModuleDict({"gemma": Gemma3RMSNorm(8), "layer": nn.LayerNorm(8)})
+    model = nn.ModuleDict({"gemma": Gemma3RMSNorm(8), "more": OneMoreRMSNorm(8), "layer": nn.LayerNorm(8)})
     install(model)
     assert isinstance(model["gemma"], Gemma3RMSNorm)
+    assert isinstance(model["more"], OneMoreRMSNorm)
     assert isinstance(model["layer"], nn.LayerNorm)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import SMALL
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
@@ -25,6 +26,7 @@ from fea.model.cache import Trunk
 from fea.model.config import LoRA, PolicyConfig
 from fea.model.decoding import Decoding, Pace
 from fea.model.load import skeleton
+from fea.model.network import Network
 from fea.model.policy import Policy
 from fea.model.recorded import Recorded, Step
 from fea.model.sampling import Completions, Generation, noise
@@ -108,10 +110,11 @@ def test_a_recorded_step_writes_what_steps_write_that_are_done_one_by_one(policy
     assert found.mask.sum(1).unique().numel() > 5
 
 
-@pytest.mark.parametrize("pace", [GPU, Pace(8, 256, 8), Pace(3, 5, 1), Pace(1, 1, 16), Pace(100, 7, 3)])
-@pytest.mark.parametrize("group", [1, 5])
-def test_a_pace_changes_no_token(policy: Policy, uneven: list[Prompt], pace: Pace, group: int) -> None:
-    expected, found = (write(policy, uneven, kind, group=group) for kind in (None, pace))
+@pytest.mark.parametrize("pace", [GPU, Pace(8, 256, 8), Pace(2, 9, 5), Pace(3, 5, 1), Pace(1, 1, 16), Pace(100, 7, 3)])
+@pytest.mark.parametrize(("prompts", "group"), [(3, 1), (3, 6), (1, 5)])  # one has no padding
+def test_a_pace_changes_no_token(policy: Policy, uneven: list[Prompt], pace: Pace, prompts: int, group: int) -> None:
+    policy.network.ends = [*policy.network.ends, *range(0, 500, 15)]  # rows end all the time
+    expected, found = (write(policy, uneven[:prompts], kind, group=group) for kind in (None, pace))
     assert torch.equal(found.ids, expected.ids)
     assert torch.equal(found.mask, expected.mask)
     torch.testing.assert_close(found.logps, expected.logps, rtol=0, atol=2e-5)
@@ -157,6 +160,51 @@ def test_a_step_that_cannot_be_recorded_is_done_as_it_is(monkeypatch: pytest.Mon
     assert len(done) == 10
     assert len(told) == 1
     assert "operation not permitted" in told[0]
+
+
+def test_steps_are_recorded_where_there_is_cuda_and_weights_are_whole(
+    make_policy: MakePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make_policy()
+    assert policy._record is None
+    monkeypatch.setattr(Network, "device", torch.device("cuda"))
+    assert policy._record is recorded.cuda_graph
+    # Processes that share weights meet in every layer, which no recording may hold.
+    policy.__class__ = type("Sharded", (FSDPModule, Policy), {})
+    assert policy._record is None
+
+
+# --- casts ---
+
+
+class Casts(TorchDispatchMode):
+    """Counts copies of weights in another type."""
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.weights, self.counted = set(map(id, weights)), 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counted += func is torch.ops.aten._to_copy.default and id(args[0]) in self.weights
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_token_casts_a_trained_weight_again(policy: Policy, uneven: list[Prompt]) -> None:
+    """In mixed precision, where the base is kept in fp32 and trained, or has an adapter in fp32."""
+    counts = []
+    for tokens in (3, 9):
+        with torch.autocast("cpu", torch.bfloat16), Casts(policy.trainable().values()) as casts:
+            policy.rollout(policy.look(uneven), 2, Generation(tokens), None)
+        counts.append(casts.counted)
+    assert counts[0] == counts[1] > 0
+
+
+def test_keys_are_kept_in_the_type_of_values(policy: Policy, uneven: list[Prompt]) -> None:
+    """Under autocast the rotation would leave them in fp32, and the scores would be of other keys than in training."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        under_way = Decoding(policy.network, uneven, 2, Generation(4), None, Trunk())
+    for level in (*under_way.attention.shared, under_way.attention.own):
+        assert {part.dtype for part in (*level.keys_KMEn, *level.values_KMnE)} == {torch.bfloat16}
 
 
 # --- launches ---

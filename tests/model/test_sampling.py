@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fea.errors import FEAError
-from fea.model.sampling import Generation, choose, noise
+from fea.model.sampling import Generation, choose, noise, widest
 
 LAST = 1 - 2**-53  # the largest number that a float64 generator returns
 
@@ -125,6 +125,11 @@ def test_no_impossible_token_is_chosen_from_many_blocks(seed: int, uniform: floa
     log_p = log_p.masked_fill(~possible.flatten(), -1e9).log_softmax(-1)
     chosen = choose(log_p, torch.full((200,), uniform, dtype=torch.float64))
     assert possible.flatten()[chosen].all()
+
+
+def test_numbers_have_64_bits_where_a_device_has_them() -> None:
+    assert widest(torch.device("cpu")) == widest(torch.device("cuda")) == torch.float64
+    assert widest(torch.device("mps")) == torch.float32
 
 
 def test_rare_tokens_come_as_often_as_they_are_probable() -> None:

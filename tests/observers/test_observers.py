@@ -52,6 +52,20 @@ def test_sampling_that_is_not_what_would_be_trained_is_found(tmp_path: Path, mon
         fit("grpo", tmp_path / "run", trainer__callbacks=CHECKED)
 
 
+def test_a_single_token_that_is_far_off_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the mean of 48 tokens hides it."""
+
+    def off(self: Policy, *args: Any, **options: Any) -> Any:
+        completions = sample(self, *args, **options)
+        completions.logps[0, 0] += 0.02
+        return completions
+
+    sample = Policy.rollout
+    monkeypatch.setattr(Policy, "rollout", off)
+    with pytest.raises(FEAError, match=r"nats on average and 0\.02 at most, and rounding explains 0\.001 and 0\.014"):
+        fit("grpo", tmp_path / "run", trainer__callbacks=CHECKED)
+
+
 def test_a_layout_that_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fea.model.layout.next_positions", lambda prompt, length: torch.arange(length))
     with pytest.raises(FEAError, match="self-check"):
