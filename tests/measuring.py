@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
@@ -32,6 +33,7 @@ class Measured(Callback):
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begins, before there is a model."""
         gc.collect()
+        _let_gloo_forget_first()
         self.profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
         self.profiler.start()
         self._mark("start")
@@ -70,6 +72,18 @@ class Measured(Callback):
         (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(told))
 
 
+def _let_gloo_forget_first() -> None:
+    """What a thread of gloo was the last to hold is given back there, where the profiler does not see it."""
+    done = dist.Work.wait
+
+    def wait(work: dist.Work, *timeout: Any) -> bool:
+        told = done(work, *timeout)
+        time.sleep(0.005)  # a moment after its end such a thread lets go of what it has sent
+        return told
+
+    dist.Work.wait = wait
+
+
 def _changes(events: Any) -> Iterator[tuple[int, int, int]]:
     """Of everything that the allocator did: when, where and how many bytes; these are negative where it took them back."""
     waiting = list(events)
@@ -84,8 +98,7 @@ def _changes(events: Any) -> Iterator[tuple[int, int, int]]:
 class Alive:
     """Blocks that are in use.
 
-    The profiler sees what this thread gives back, and not what the threads of gloo do, which hold what they have just sent for
-    a moment longer. So a block is gone, too, once another one lies where it was.
+    What is given back elsewhere than in this thread is not seen. So a block is gone, too, once another one lies where it was.
 
     Attributes:
         bytes: of all blocks.

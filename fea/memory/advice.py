@@ -136,7 +136,7 @@ def _shorter(s: Setting) -> Setting | None:
 
 # What costs little time comes first, what changes the result last.
 _REMEDIES: tuple[Remedy, ...] = (
-    _smaller_evaluation, _never_whole, _more_packs, _checkpointing, _sharded, _eight_bit, _four_bit, _fewer_prompts,
+    _smaller_evaluation, _never_whole, _more_packs, _checkpointing, _sharded, _four_bit, _eight_bit, _fewer_prompts,
     _fewer_pixels, _shorter,
 )  # fmt: skip
 
