@@ -1,4 +1,6 @@
-"""Bytes that a fit takes, by phase, as torch's allocator hands them out; beside what the plan says of the same process."""
+"""Bytes that a fit would take on a card, by phase, as torch's allocator hands them out; beside what the plan says of the same
+process. What the loader makes ahead stays in host memory, and is not counted: a prompt is, once the policy has moved it.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,23 @@ import json
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.core import hooks
+from torch import Tensor
 from torch._C._profiler import _EventType
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
+from fea.data import loader
 from fea.memory.plan import plan
+from fea.model import policy
+
+HOST = "in host memory"
 
 
 class Measured(Callback):
@@ -34,6 +43,7 @@ class Measured(Callback):
         """Begins, before there is a model."""
         gc.collect()
         _let_gloo_forget_first()
+        _part_host_and_card()
         self.profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
         self.profiler.start()
         self._mark("start")
@@ -84,14 +94,36 @@ def _let_gloo_forget_first() -> None:
     dist.Work.wait = wait
 
 
+def _part_host_and_card() -> None:
+    """Marks what the loader makes, and copies what would move to a card."""
+    owners: list[tuple[Any, str]] = [(loader.Encoded, "__getitem__"), (loader, "_join")]
+    for owner, name in owners:
+        setattr(owner, name, _hosted(getattr(owner, name)))
+    policy.move_data_to_device = hooks.move_data_to_device = _moved
+
+
+def _moved(data: Any, device: Any) -> Any:
+    """Prompts of a loader come in a list; packs of a rollout are there already."""
+    return apply_to_collection(data, Tensor, Tensor.clone) if isinstance(data, list) else data
+
+
+def _hosted(make: Callable[..., Any]) -> Callable[..., Any]:
+    def made(*args: Any) -> Any:
+        with record_function(HOST):
+            return make(*args)
+
+    return made
+
+
 def _changes(events: Any) -> Iterator[tuple[int, int, int]]:
     """Of everything that the allocator did: when, where and how many bytes; these are negative where it took them back."""
-    waiting = list(events)
+    waiting = [(event, False) for event in events]
     while waiting:
-        event = waiting.pop()
-        waiting += event.children
+        event, host = waiting.pop()
+        host = host or event.name == HOST
+        waiting += [(child, host) for child in event.children]
         kind, told = event.typed
-        if kind == _EventType.Allocation:
+        if kind == _EventType.Allocation and not (host and told.alloc_size > 0):
             yield event.start_time_ns, told.ptr, told.alloc_size
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fea.data.example import Example
@@ -137,6 +138,13 @@ class Table:
     def known(self, name: str) -> NDArray[np.bool_]:
         """Which records have a field, without reading its values: a million analyses need not fit into memory."""
         return np.asarray(self.rows.data.column(name).is_valid().to_numpy())
+
+    def longest(self, name: str) -> str:
+        """The longest text that any record has in a field; "" if none has one."""
+        texts = self.rows.data.column(name)
+        letters = pc.utf8_length(texts)
+        most = pc.max(letters)
+        return str(texts[pc.index(letters, most).as_py()]) if most.is_valid else ""
 
 
 def open_jsonl(file: Path, image_root: Path, rules: Rules, on_bad: OnBad) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from fea.memory.plan import GIB, SYSTEM, Plan, plan
 from fea.memory.setting import Setting
@@ -27,6 +27,30 @@ def table(needs: Plan) -> str:
     ]
     rows = [(name, _size(size), what) for name, size, what in lines if size]
     return tables.plain("  {:<10}{:>10}   {}", rows)
+
+
+def fitting(needs: Mapping[str, Plan], card: float) -> str:
+    """Which of several fits a card holds.
+
+    Args:
+        needs: plans by the command of the fit.
+        card: bytes of the card.
+    """
+    told = f"of {_size(card)}, {_size(SYSTEM)} are left to the system; on one such card"
+    rows = [("fits" if p.peak <= card - SYSTEM else "does not", _size(p.peak), command) for command, p in needs.items()]
+    return "\n".join([told, tables.plain("  {:<8}{:>10}   {}", rows)])
+
+
+def assumed(setting: Setting) -> list[str]:
+    """What stage 1 is planned with: how long its texts are is written in no config."""
+    if setting.samples:
+        return []
+    if setting.analysis:
+        return [f"the longest analysis of data.train has {setting.analysis} tokens"]
+    return [
+        f"assumed: analyses of up to {setting.max_tokens} tokens (model.generation.max_tokens); how long they are is known "
+        "where the files of data.train are there"
+    ]
 
 
 def verdict(setting: Setting, needs: Plan, card: float) -> str:

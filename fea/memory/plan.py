@@ -58,14 +58,14 @@ class Plan(NamedTuple):
 
     @property
     def phases(self) -> dict[str, float]:
-        """What comes and goes, by name."""
-        return {"rollout": self.rollout, "validation": self.validation, "update": self.update}
+        """What comes and goes, by name; before a validation the trainer lets go of the gradients."""
+        kept = self.gradients
+        return {"rollout": kept + self.rollout, "validation": self.validation, "update": kept + self.update}
 
     @property
     def peak(self) -> float:
         """Most that is there at a time, once the first step is done."""
-        state = self.weights + self.reference + self.gradients + self.buckets + self.optimizer
-        return state + max(self.phases.values())
+        return self.weights + self.reference + self.buckets + self.optimizer + max(self.phases.values())
 
 
 def plan(setting: Setting) -> Plan:
@@ -88,7 +88,7 @@ def plan(setting: Setting) -> Plan:
         rollout=_writing(s, network, shape, s.batch_size, s.group_size) if s.samples else 0.0,
         validation=_writing(s, network, shape, s.eval_batch_size, 1) if s.eval_batch_size else 0.0,
         update=_update(s, network, shape),
-        tokens=(shape.trunk if s.policy.layout == "tree" else 0) + s.pack * (shape.own + s.group_size * s.max_tokens),
+        tokens=(shape.trunk if s.policy.layout == "tree" else 0) + s.pack * (shape.own + s.group_size * s.learned),
         rows=rows,
         eval_rows=s.eval_batch_size,
         per_row=float(s.max_tokens * _kept(s, network, shape)),
@@ -121,7 +121,7 @@ def prompt_shape(setting: Setting, network: Network) -> PromptShape:
 
 def _update(s: Setting, network: Network, shape: PromptShape) -> float:
     """The passes over a pack, and in a rollout's update the images of all its prompts."""
-    passes = _measured(s, DryRun.update, s.pack, shape, s.pack * s.group_size, s.max_tokens)
+    passes = _measured(s, DryRun.update, s.pack, shape, s.pack * s.group_size, s.learned)
     seen, images = s.pack * shape.visual, s.batch_size * shape.visual * weights.pixels(network)
     if s.policy.train_vision:
         passes += seen * weights.tower_update(network, s)
@@ -163,8 +163,8 @@ def _kept(s: Setting, network: Network, shape: PromptShape) -> float:
 def _measured(s: Setting, measure: Measure, *sizes: Any) -> float:
     """What a dry run of the whole depth would measure."""
     alike = s.but(  # for a dry run; its sizes are given by themselves
-        four_bit=False, batch_size=1, packs=1, minibatches=1, group_size=1, max_tokens=1, eval_batch_size=0, reference=False,
-        eight_bit=False, spread=Spread(sharded=s.spread.sharded),
+        four_bit=False, batch_size=1, packs=1, minibatches=1, group_size=1, max_tokens=1, analysis=0, eval_batch_size=0,
+        reference=False, eight_bit=False, spread=Spread(sharded=s.spread.sharded),
     )  # fmt: skip
     return _by_depth(alike, measure, sizes)
 

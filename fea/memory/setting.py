@@ -46,7 +46,8 @@ class Setting:
         packs: that these are split into.
         minibatches: optimizer steps among these.
         group_size: completions of each; 1 in fine-tuning, where nothing is sampled.
-        max_tokens: of a completion, or of an analysis.
+        max_tokens: of a completion, or of an answer.
+        analysis: tokens of the longest analysis that is learned from; 0 if there is none, or it is not known.
         eval_batch_size: prompts that a validation answers at a time; 0 if there is none.
         reference: whether a reference policy is compared with.
         eight_bit: whether the optimizer keeps its moments in 8 bits.
@@ -60,6 +61,7 @@ class Setting:
     minibatches: int
     group_size: int
     max_tokens: int
+    analysis: int
     eval_batch_size: int
     reference: bool
     eight_bit: bool
@@ -78,6 +80,11 @@ class Setting:
     def pack(self) -> int:
         """Prompts of a pack."""
         return max(1, self.batch_size // self.packs)
+
+    @property
+    def learned(self) -> int:
+        """Tokens of the longest text that is learned from; if it is not known, no longer than what is written."""
+        return self.analysis or self.max_tokens
 
     @property
     def autocast(self) -> bool:

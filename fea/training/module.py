@@ -22,6 +22,7 @@ from fea.model import checkpoints, frozen, fsdp, precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
+from fea.model.load import count_tokens
 from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
@@ -100,12 +101,18 @@ class FEAModule(Evaluated):
             minibatches=self.minibatches,
             group_size=self.group_size,
             max_tokens=self.generation.max_tokens,
+            analysis=self._longest_target(data) if self.needs_analyses else 0,
             eval_batch_size=0 if trainer.limit_val_batches == 0 else data.eval_batch_size,
             reference=self.uses_reference,
             eight_bit=self.optimization.eight_bit,
             precision=str(trainer.precision),
             spread=spread,
         )
+
+    def _longest_target(self, data: FEADataModule) -> int:
+        """Tokens of the longest analysis and its end; 0 if the data are not there yet."""
+        text = data.longest_analysis()
+        return count_tokens(self.config, text) + 1 if text else 0
 
     def packs(self, accumulate: int) -> int:
         """Into how many packs a batch is split."""

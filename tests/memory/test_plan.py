@@ -21,6 +21,7 @@ from fea.memory.dry_run import DryRun, PromptShape
 from fea.memory.plan import GIB, SYSTEM, Plan, plan, settled
 from fea.memory.setting import Setting, Spread
 from fea.model.config import PolicyConfig, TinySize
+from fea.model.load import count_tokens
 from fea.model.policy import Policy
 
 SIZES = {"small": (128, 3), "large": (512, 5)}  # width and layers
@@ -42,10 +43,10 @@ MIDDLE = {"model__policy__tiny__hidden": 256, "model__policy__tiny__layers": 4}
 MEASURING = {"class_path": "measuring.Measured"}
 
 
-def check(folder: Path, stage: str = "grpo", processes: int = 1, **settings: Any) -> None:
-    """Holds that each phase of a fit takes what is planned, in each of its processes."""
+def check(folder: Path, stage: str = "grpo", processes: int = 1, **settings: Any) -> set[str]:
+    """Holds that a fit takes what is planned, in each of its processes; returns the phases that take most."""
     common = {
-        "model__generation__max_tokens": 32, "data__batch_size": 4, "data__eval_batch_size": 8, "data__val_faces": 8,
+        "model__generation__max_tokens": 16, "data__batch_size": 4, "data__eval_batch_size": 8, "data__val_faces": 8,
         "trainer__accumulate_grad_batches": 2, "trainer__max_steps": 2, "trainer__limit_val_batches": 1,
         "trainer__val_check_interval": 4, "trainer__callbacks": json.dumps([{"class_path": "test_grpo.Vowels"}, MEASURING]),
     }  # fmt: skip
@@ -53,6 +54,7 @@ def check(folder: Path, stage: str = "grpo", processes: int = 1, **settings: Any
     for process in start_together(words, processes, FEA_MEASURED=str(folder)):
         done = ended(process)
         assert done.returncode == 0, done.stderr[-2000:]
+    most = set()
     for rank in range(processes):
         told = json.loads((folder / f"rank{rank}.json").read_text())
         for phase, planned in told["planned"].items():
@@ -60,7 +62,10 @@ def check(folder: Path, stage: str = "grpo", processes: int = 1, **settings: Any
                 f"{phase} of process {rank}: planned {planned / 2**20:.1f} MiB, measured {told['measured'][phase] / 2**20:.1f}"
             )
         peaks = max(told["planned"].values()), max(told["measured"].values())
+        print(f"process {rank}: {peaks[0] / peaks[1]:.3f}")
         assert abs(peaks[0] / peaks[1] - 1) < 0.1
+        most.add(max(told["measured"], key=told["measured"].__getitem__))
+    return most
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,14 +75,40 @@ def test_the_plan_is_within_10_percent_of_what_training_takes(tmp_path: Path, si
     check(tmp_path, **{**KINDS[kind], "model__policy__tiny__hidden": hidden, "model__policy__tiny__layers": layers})
 
 
+PHASES = {
+    "validation": {"data__batch_size": 2, "data__eval_batch_size": 32, "data__val_faces": 32},
+    "rollout": {"data__batch_size": 8, "trainer__accumulate_grad_batches": 8, "model__generation__max_tokens": 32},
+}
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [("validation", "whole model"), ("validation", "adapter, bf16"), ("rollout", "adapter, bf16")],
+)
+def test_what_takes_most_may_be_no_update(tmp_path: Path, phase: str, kind: str) -> None:
+    settings = {**KINDS[kind], **PHASES[phase], "model__policy__checkpointing": "true"}
+    assert check(tmp_path, **MIDDLE, **settings) == {phase}
+
+
 def test_four_bits_are_planned_too(tmp_path: Path, make_policy: Callable[..., Policy]) -> None:
     make_policy(tiny=TinySize(hidden=512, layers=5, heads=4)).save(tmp_path / "base")
     four_bits = {"model__policy__base": tmp_path / "base", "model__policy__four_bit": "true"}
     check(tmp_path, **{**KINDS["adapter, bf16"], **four_bits, "model__policy__checkpointing": "true"})
 
 
-def test_the_passes_of_fine_tuning_are_planned_with_the_tower_before_them(tmp_path: Path) -> None:
-    check(tmp_path, "sft", **MIDDLE, model__generation__max_tokens=64, trainer__callbacks=json.dumps([MEASURING]))
+@pytest.mark.parametrize("kind", ["all weights", "adapter, bf16"])
+def test_the_passes_of_fine_tuning_are_planned_with_the_tower_before_them(
+    tmp_path: Path, faces_file: Path, kind: str
+) -> None:
+    """Analyses, here all of one length, are longer than what is written in validation."""
+    records = [json.loads(line) for line in faces_file.read_text().splitlines()]
+    longest = max((record["description"] for record in records), key=len)
+    file = tmp_path / "alike.jsonl"
+    file.write_text("".join(json.dumps({**record, "description": longest}) + "\n" for record in records))
+    source = json.dumps([{"file": str(file), "image_root": str(faces_file.parent)}])
+    data = {"data__train": source, "data__train_faces": 1, "data__text": "none"}
+    own = KINDS.get(kind, {})
+    assert check(tmp_path, "sft", **MIDDLE, **own, **data, trainer__callbacks=json.dumps([MEASURING])) == {"update"}
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
@@ -91,7 +122,14 @@ def test_several_processes_are_planned_one_by_one(tmp_path: Path, strategy: str,
 
 def setting(**changes: Any) -> Setting:
     config = PolicyConfig(tiny=TinySize(hidden=128, layers=12, heads=4), checkpointing=True)
-    numbers: dict[str, Any] = {"batch_size": 2, "packs": 1, "minibatches": 1, "group_size": 8, "max_tokens": 64}
+    numbers: dict[str, Any] = {
+        "batch_size": 2,
+        "packs": 1,
+        "minibatches": 1,
+        "group_size": 8,
+        "max_tokens": 64,
+        "analysis": 0,
+    }
     known: dict[str, Any] = {"eval_batch_size": 4, "reference": False, "eight_bit": False, "precision": "32-true"}
     return Setting(**{"policy": config, **numbers, **known, "spread": Spread()}).but(**changes)
 
@@ -201,6 +239,32 @@ def test_the_shipped_config_fits_its_card(capsys: pytest.CaptureFixture[str], ca
     assert "fits into 24.00 GiB" in shown
 
 
+def test_a_card_alone_is_told_the_shipped_configs_that_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planned(setting: Setting) -> Plan:
+        parts = dict.fromkeys(("reference", "gradients", "buckets", "optimizer", "rollout", "validation", "update"), 0)
+        weights = (20 if "7B" in setting.policy.base else 10) / (2 if setting.policy.four_bit else 1) * GIB
+        return Plan(weights, **parts, tokens=1, rows=1, eval_rows=1, per_row=1)
+
+    monkeypatch.setattr("fea.memory.plan.plan", planned)
+    monkeypatch.chdir(CONFIGS.parent)
+    assert main(["plan", "--gpu", "11GB"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head == "of 11.00 GiB, 1.00 GiB are left to the system; on one such card"
+    told = [re.split(r" {2,}", line.strip()) for line in lines]
+    ends = [
+        "",
+        " --config configs/4bit.yaml",
+        " --config configs/7b.yaml",
+        " --config configs/7b.yaml --config configs/4bit.yaml",
+    ]
+    assert [words[-1] for words in told] == [
+        f"fea fit --config configs/{stage}.yaml{end}" for stage in ("sft", "grpo") for end in ends
+    ]
+    assert [words[0] for words in told] == ["fits", "fits", "does not 20.00 GiB", "fits"] * 2
+
+
 @pytest.mark.usefixtures("_planned_once")
 def test_what_does_not_fit_comes_with_the_settings_to_change(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["plan", *words_of("grpo", "7b"), "--trainer.accumulate_grad_batches=2", "--gpu=16GB"]
@@ -212,6 +276,24 @@ def test_what_does_not_fit_comes_with_the_settings_to_change(capsys: pytest.Capt
     assert "eight_bit to" not in shown  # moments of an adapter are too few to matter
     assert main([*asked, *(f"--{name}={value}" for name, value in changes)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("fits")
+
+
+def test_stage_1_is_planned_with_the_longest_analysis_that_is_there(
+    tmp_path: Path, faces_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["plan", *words_of("sft"), "--model.generation.max_tokens=16"]
+    assert main([*asked, f"--data.train=[{tmp_path / 'none.jsonl'}]"]) == 0
+    blind = capsys.readouterr().out
+    assert "assumed: analyses of up to 16 tokens (model.generation.max_tokens)" in blind
+    assert main([*asked, f"--data.train=[{faces_file}]"]) == 0
+    seen = capsys.readouterr().out
+    found = re.search(r"the longest analysis of data.train has (\d+) tokens", seen)
+    assert found
+    analyses = [json.loads(line)["description"] for line in faces_file.read_text().splitlines()]
+    longest = count_tokens(PolicyConfig(base="Qwen/Qwen2.5-VL-3B-Instruct"), max(analyses, key=len)) + 1
+    assert int(found[1]) == longest > 16
+    tokens = [int(told[1]) for told in re.finditer(r"(\d+) tokens in a pack", blind + seen)]
+    assert tokens[1] - tokens[0] == 4 * (longest - 16)
 
 
 @pytest.mark.parametrize("size", ["", "big", "0GB", "-4GB"])
