@@ -92,6 +92,7 @@ class GRPOModule(FEAModule):
             raise FEAError(f"model.group_size: {group_size}; to compare completions with each other needs at least 2")
         self.objective, self.sft_weight, self.seed = objective, sft_weight, seed
         self.group_size, self.mu, self.minibatches = group_size, mu, minibatches
+        self.uses_reference = objective.beta > 0
         self.clock, self.drift, self.begun = statistics.Clock(), Drift(), False
 
     # --- one rollout ---

@@ -128,9 +128,7 @@ class CLI(LightningCLI):
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise
-            setting = self.model.memory_setting(
-                self.datamodule.batch_size, self.trainer.accumulate_grad_batches, str(self.trainer.precision)
-            )
+            setting = self.model.own_setting()
             told = verdict(setting, plan(setting), total_memory())
             raise FEAError(
                 f"out of memory at step {self.trainer.global_step}; by the plan this run {told}; checkpoints are whole: go on "

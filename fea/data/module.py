@@ -189,6 +189,13 @@ class FEADataModule(L.LightningDataModule):
     def _trained_on(self) -> Examples:
         return self.analyses() if self._module.needs_analyses else Examples(self.tables["train"])
 
+    def longest_analysis(self) -> str:
+        """Of the training files, if all of them are there already; else ""."""
+        sources = self.sources["train"]
+        there = "train" in self.tables or all(Path(source.file).is_file() for source in sources)
+        tables = self.tables.get("train") or ([self._open_source(source) for source in sources] if there else [])
+        return max((table.longest("analysis") for table in tables), key=len, default="")
+
     @property
     def all_emotions(self) -> tuple[str, ...]:
         """The allowed emotions of all files, for the metrics."""

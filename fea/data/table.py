@@ -146,6 +146,13 @@ class Table:
         encoded = pc.dictionary_encode(texts, null_encoding="encode").unify_dictionaries()
         return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
 
+    def longest(self, name: str) -> str:
+        """The longest text that any record has in a field; "" if none has one."""
+        texts = self.rows.data.column(name)
+        letters = pc.utf8_length(texts)
+        most = pc.max(letters)
+        return str(texts[pc.index(letters, most).as_py()]) if most.is_valid else ""
+
 
 def open_jsonl(file: Path, image_root: Path, rules: Rules, on_bad: OnBad) -> Table:
     """Opens a data file; validates and converts it first if that has not been done since it last changed.

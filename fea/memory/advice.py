@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 
-from fea.memory.plan import GIB, SYSTEM, Plan, Setting, plan
+from fea.memory.plan import GIB, SYSTEM, Plan, plan
+from fea.memory.setting import Setting
 from fea.reports import tables
 
 Remedy = Callable[[Setting], Setting | None]
@@ -13,18 +13,44 @@ Remedy = Callable[[Setting], Setting | None]
 
 def table(needs: Plan) -> str:
     """A plan as lines of text."""
-    phase = "the rollout" if needs.rollout > needs.update else "the update"
+    written = f"{_size(needs.per_row)} of keys and values each"
     lines = [
         ("weights", needs.weights, "base and adapter"),
+        ("reference", needs.reference, "the adapter that the fit began with"),
         ("gradients", needs.gradients, "of what is trained"),
+        ("buckets", needs.buckets, "in which gradients are exchanged"),
         ("optimizer", needs.optimizer, "its moments"),
-        ("rollout", needs.rollout, f"{needs.rows} completions, {_size(needs.per_row)} of keys and values each"),
+        ("rollout", needs.rollout, f"{needs.rows} completions, {written}"),
+        ("validation", needs.validation, f"{needs.eval_rows} answers, {written}"),
         ("update", needs.update, f"{needs.tokens} tokens in a pack, {_size(needs.update / needs.tokens)} each"),
-        ("peak", needs.peak, f"in {phase}"),
+        ("peak", needs.peak, f"in the {max(needs.phases, key=needs.phases.__getitem__)}"),
     ]
-    if not needs.rollout:
-        del lines[3]
-    return tables.plain("  {:<10}{:>10}   {}", [(name, _size(size), what) for name, size, what in lines])
+    rows = [(name, _size(size), what) for name, size, what in lines if size]
+    return tables.plain("  {:<10}{:>10}   {}", rows)
+
+
+def fitting(needs: Mapping[str, Plan], card: float) -> str:
+    """Which of several fits a card holds.
+
+    Args:
+        needs: plans by the command of the fit.
+        card: bytes of the card.
+    """
+    told = f"of {_size(card)}, {_size(SYSTEM)} are left to the system; on one such card"
+    rows = [("fits" if p.peak <= card - SYSTEM else "does not", _size(p.peak), command) for command, p in needs.items()]
+    return "\n".join([told, tables.plain("  {:<8}{:>10}   {}", rows)])
+
+
+def assumed(setting: Setting) -> list[str]:
+    """What stage 1 is planned with: how long its texts are is written in no config."""
+    if setting.samples:
+        return []
+    if setting.analysis:
+        return [f"the longest analysis of data.train has {setting.analysis} tokens"]
+    return [
+        f"assumed: analyses of up to {setting.max_tokens} tokens (model.generation.max_tokens); how long they are is known "
+        "where the files of data.train are there"
+    ]
 
 
 def verdict(setting: Setting, needs: Plan, card: float) -> str:
@@ -37,18 +63,28 @@ def verdict(setting: Setting, needs: Plan, card: float) -> str:
     """
     room = card - SYSTEM
     if needs.peak <= room:
-        return f"fits into {_size(card)}, of which {_size(SYSTEM)} are left to the system; {_size(room - needs.peak)} to spare"
+        told = f"fits into {_size(card)}, of which {_size(SYSTEM)} are left to the system; {_size(room - needs.peak)} to spare"
+        return told + _unquantized(setting, room)
     changed, end = _remedied(setting, needs, room)
     told = f"does not fit into {_size(card)}, of which {_size(SYSTEM)} are left to the system"
     changes = " and ".join(_changes(setting, changed))
     if end.peak <= room:
         return f"{told}; set {changes}: then {_size(end.peak)} are enough"
-    return f"{told}; take a smaller model, for even with {changes or 'all settings at their least'} it is {_size(end.peak)}"
+    more = "more processes or a smaller model" if setting.spread.sharded else "a smaller model"
+    return f"{told}; take {more}, for even with {changes or 'all settings at their least'} it is {_size(end.peak)}"
+
+
+def _unquantized(setting: Setting, room: float) -> str:
+    """Whether weights in 4 bits are in vain: they cost time and some accuracy."""
+    if not setting.policy.four_bit:
+        return ""
+    whole = plan(setting.but(four_bit=False)).peak
+    return f"; fits without four_bit, too, with {_size(whole)}" if whole <= room else ""
 
 
 def _remedied(setting: Setting, needs: Plan, room: float) -> tuple[Setting, Plan]:
     """The setting after one change upon the other, until the plan fits or nothing helps."""
-    for remedy in (_more_packs, _checkpointing, _eight_bit, _four_bit, _fewer_prompts, _fewer_pixels, _shorter):
+    for remedy in _REMEDIES:
         while needs.peak > room and (changed := remedy(setting)):
             better = plan(changed)
             if better.peak > 0.99 * needs.peak:
@@ -59,6 +95,7 @@ def _remedied(setting: Setting, needs: Plan, room: float) -> tuple[Setting, Plan
 
 def _changes(old: Setting, new: Setting) -> Iterator[str]:
     values = [
+        ("data.eval_batch_size", old.eval_batch_size, new.eval_batch_size),
         ("data.batch_size", old.batch_size, new.batch_size),
         ("trainer.accumulate_grad_batches", old.packs // old.minibatches, new.packs // new.minibatches),
         ("model.policy.checkpointing", old.policy.checkpointing, new.policy.checkpointing),
@@ -66,42 +103,66 @@ def _changes(old: Setting, new: Setting) -> Iterator[str]:
         ("model.policy.max_pixels", old.policy.max_pixels, new.policy.max_pixels),
         ("model.optimization.eight_bit", old.eight_bit, new.eight_bit),
         ("model.generation.max_tokens", old.max_tokens, new.max_tokens),
+        ("trainer.strategy", old.spread.sharded and "fsdp2", new.spread.sharded and "fsdp2"),
+        ("trainer.strategy.init_args.gather", old.gathers and "always", old.spread.sharded and new.spread.gather),
     ]
     return (f"{name} to {str(value).lower()}" for name, before, value in values if value != before)
+
+
+def _smaller_evaluation(s: Setting) -> Setting | None:
+    return s.but(eval_batch_size=s.eval_batch_size // 2) if s.eval_batch_size > 1 else None
+
+
+def _never_whole(s: Setting) -> Setting | None:
+    return s.but(spread=s.spread._replace(gather="never")) if s.gathers else None
 
 
 def _more_packs(s: Setting) -> Setting | None:
     steps = range(s.packs + s.minibatches, s.batch_size + 1, s.minibatches)
     more = next((packs for packs in steps if s.batch_size % packs == 0), None)
-    return replace(s, packs=more) if more and s.group_size > 1 else None
+    return s.but(packs=more) if more and s.samples else None
 
 
 def _checkpointing(s: Setting) -> Setting | None:
-    return None if s.policy.checkpointing else replace(s, policy=replace(s.policy, checkpointing=True))
+    return None if s.policy.checkpointing else s.but(checkpointing=True)
+
+
+def _sharded(s: Setting) -> Setting | None:
+    """Several cards hold together what each of them would have to hold."""
+    apart = s.spread.processes > 1 and not s.spread.sharded
+    return s.but(spread=s.spread._replace(sharded=True, gather="never"), eight_bit=False) if apart else None
 
 
 def _eight_bit(s: Setting) -> Setting | None:
-    return None if s.eight_bit else replace(s, eight_bit=True)
+    return None if s.eight_bit or s.spread.sharded else s.but(eight_bit=True)  # refused where weights are sharded
 
 
 def _four_bit(s: Setting) -> Setting | None:
     usable = s.policy.lora and s.policy.base != "tiny" and not s.policy.four_bit
-    return replace(s, policy=replace(s.policy, four_bit=True)) if usable else None
+    return s.but(four_bit=True) if usable else None
 
 
 def _fewer_prompts(s: Setting) -> Setting | None:
     half = s.batch_size // 2
     packs = min(s.packs, half)
-    return replace(s, batch_size=half, packs=packs) if half and half % packs == 0 else None
+    whole = half and half % packs == 0 and packs % s.minibatches == 0
+    return s.but(batch_size=half, packs=packs) if whole else None
 
 
 def _fewer_pixels(s: Setting) -> Setting | None:
     half = s.policy.max_pixels // 2
-    return replace(s, policy=replace(s.policy, max_pixels=half)) if half >= s.policy.min_pixels else None
+    return s.but(max_pixels=half) if half >= s.policy.min_pixels else None
 
 
 def _shorter(s: Setting) -> Setting | None:
-    return replace(s, max_tokens=s.max_tokens // 2) if s.max_tokens >= 128 else None
+    return s.but(max_tokens=s.max_tokens // 2) if s.max_tokens >= 128 else None
+
+
+# What costs little time comes first, what changes the result last.
+_REMEDIES: tuple[Remedy, ...] = (
+    _smaller_evaluation, _never_whole, _more_packs, _checkpointing, _sharded, _four_bit, _eight_bit, _fewer_prompts,
+    _fewer_pixels, _shorter,
+)  # fmt: skip
 
 
 def _size(amount: float) -> str:

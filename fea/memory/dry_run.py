@@ -6,9 +6,9 @@ Shapes in names as in `fea.grpo`: N completions, T tokens of each.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from fea.data.prompt import Prompt
-from fea.logprobs import token_logps
+from fea.logprobs import log_distribution, logits, token_logps
+from fea.memory.setting import Setting
 from fea.model.attention import TreeAttention
-from fea.model.config import PolicyConfig
 from fea.model.layout import lay_out, shared, trunk_of
 from fea.model.load import skeleton
+from fea.model.sampling import choose
 
-_IMAGE = 1  # id of the image placeholder
+_IMAGE, _TEXT = 1, 2  # ids of the image placeholder, and of what is no image
 
 
 class TensorBytes(TorchDispatchMode):
@@ -62,18 +63,26 @@ class TensorBytes(TorchDispatchMode):
         self.now -= size
 
 
-def blank_prompts(number: int, trunk: int, own: int, visual: int) -> list[Prompt]:
-    """Prompts of given lengths: tokens that all begin with, an image, and text that differs.
+class PromptShape(NamedTuple):
+    """Tokens of a prompt.
 
-    Args:
-        number: of prompts.
-        trunk: tokens before the image.
-        own: tokens from there on, image included.
-        visual: tokens of the image.
+    Attributes:
+        trunk: that all prompts begin with, up to the image.
+        own: from there on, image included.
+        visual: of the image.
     """
+
+    trunk: int
+    own: int
+    visual: int
+
+
+def blank_prompts(number: int, shape: PromptShape) -> list[Prompt]:
+    """Prompts of a given shape, whose texts differ behind the image."""
     none, prompts = torch.empty(0), []
+    trunk, own, visual = shape
     for question in range(number):
-        ids = torch.full((trunk + own,), _IMAGE + 1 + question)
+        ids = torch.full((trunk + own,), _TEXT + question)
         ids[:trunk], ids[trunk : trunk + visual] = 0, _IMAGE
         prompts.append(Prompt(cast(Any, None), ids, torch.arange(len(ids)).expand(3, -1), none, none, none))
     return prompts
@@ -83,17 +92,16 @@ class DryRun:
     """The passes of a training step through a network of which only the sizes are there.
 
     Args:
-        config: of the policy.
-        layers: of its language model, if not all.
-        autocast: whether matrices are multiplied in bf16, whatever they are kept in.
+        setting: the policy, and the precision that it computes in.
+        layers: of its language model.
 
     Raises:
-        FEAError: the dimensions of `config.base` are not known.
+        FEAError: the dimensions of the base are not known.
     """
 
-    def __init__(self, config: PolicyConfig, layers: int | None, autocast: bool):
-        self.config, self.autocast = config, autocast
-        self.network = skeleton(config, layers)
+    def __init__(self, setting: Setting, layers: int):
+        self.setting, self.layers = setting, layers
+        self.network = skeleton(setting.policy, layers)
         self.network.image_token = _IMAGE
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         seen: dict[Tensor, Tensor] = {}
@@ -102,46 +110,92 @@ class DryRun:
                 for held in (module._parameters, module._buffers):
                     for name, tensor in held.items():
                         if tensor is not None:
-                            held[name] = seen.setdefault(tensor, _emptied(tensor))
+                            # What is sharded is gathered in bf16, so that it has not to be cast.
+                            low = setting.autocast and setting.spread.sharded and isinstance(tensor, nn.Parameter)
+                            held[name] = seen.setdefault(
+                                tensor, _emptied(tensor, torch.bfloat16 if low else tensor.dtype)
+                            )
+            for weight in self.network.model.parameters():  # after the first step they are there
+                weight.grad = torch.empty_like(weight) if weight.requires_grad else None
 
-    def update(self, prompts: Sequence[Prompt], ids_NT: Tensor) -> int:
-        """Bytes that the passes over a pack need at most, beside weights and gradients."""
-        layout = lay_out(self.config.layout, prompts, ids_NT, torch.ones_like(ids_NT), _IMAGE)
+    def update(self, prompts: int, shape: PromptShape, completions: int, length: int) -> int:
+        """Bytes that the passes over a pack need at most, beside weights and gradients.
+
+        Args:
+            prompts: of the pack.
+            shape: of each.
+            completions: of all of them.
+            length: of each completion.
+        """
+        asked, ids_NT = blank_prompts(prompts, shape), torch.full((completions, length), _TEXT)
+        layout = lay_out(self.setting.policy.layout, asked, ids_NT, torch.ones_like(ids_NT), _IMAGE)
         tree = None if layout.tree is None else TreeAttention(layout.tree, ids_NT.device)
-        head, features = self.network.head.weight, self._features(prompts)
-        for _ in range(2):  # the second time the gradients are there already
-            with self._counted() as counted:
-                hidden = self.network.read(layout, features, tree).index_select(0, layout.scored)
-                logps, _ = token_logps(hidden, head, layout.targets, torch.tensor([_IMAGE]))
-                logps.sum().backward()
-                del hidden, logps
+        head, features = self.network.head.weight, self._features(prompts, shape)
+        with self._counted() as counted:
+            hidden = self.network.read(layout, features, tree).index_select(0, layout.scored)
+            logps, _ = token_logps(hidden, head, layout.targets, torch.tensor([_IMAGE]))
+            logps.sum().backward()
         return counted.peak
 
-    def reading(self, prompts: Sequence[Prompt]) -> int:
-        """Bytes that reading prompts needs at most, with the keys and values that stay."""
-        none = torch.empty(0, 0, dtype=torch.long)
-        layout = shared(prompts, none, none, trunk_of(prompts, _IMAGE))
+    def reading(self, prompts: int, shape: PromptShape) -> int:
+        """Bytes that reading prompts needs at most, with the keys and values that stay.
+
+        Args:
+            prompts: how many.
+            shape: of each.
+        """
+        return self._read(prompts, shape)[0]
+
+    def kept(self, shape: PromptShape) -> int:
+        """Bytes of a token's keys and values.
+
+        Args:
+            shape: of any prompt.
+        """
+        # In mixed precision rotated keys can be wider than values; what is written then has the type of the keys.
+        return 2 * sum(key.element_size() * key[0].numel() for (_, key), _ in self._read(1, shape)[1].kept)
+
+    def _read(self, prompts: int, shape: PromptShape) -> tuple[int, TreeAttention]:
+        none, asked = torch.empty(0, 0, dtype=torch.long), blank_prompts(prompts, shape)
+        layout = shared(asked, none, none, trunk_of(asked, _IMAGE))
         assert layout.tree is not None
-        tree, features = TreeAttention(layout.tree, none.device, keep=True), self._features(prompts)
+        tree, features = TreeAttention(layout.tree, none.device, keep=True), self._features(prompts, shape)
         with torch.no_grad(), self._counted() as counted:
             self.network.read(layout, features, tree)
+        return counted.peak, tree
+
+    def choosing(self, rows: int, sampled: bool) -> int:
+        """Bytes that it takes at most to choose a token for each of some rows.
+
+        Args:
+            rows: how many.
+            sampled: whether by uniform numbers; else greedily.
+        """
+        with torch.no_grad(), self._counted() as counted:
+            hidden = torch.empty(rows, self.network.width, dtype=self.network.head.weight.dtype)
+            log_p = log_distribution(logits(hidden, self.network.head.weight), torch.tensor([_IMAGE]), 1.0)
+            choose(log_p, torch.empty(rows, dtype=torch.float64) if sampled else None)
         return counted.peak
 
-    def _features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        kind, sizes = getattr(torch, self.config.dtype), [int((prompt.ids == _IMAGE).sum()) for prompt in prompts]
+    def _features(self, prompts: int, shape: PromptShape) -> list[Tensor]:
+        kind = torch.bfloat16 if self.setting.autocast else getattr(torch, self.setting.policy.dtype)
         with self.fake:
-            return [torch.empty(size, self.network.width, dtype=kind) for size in sizes]
+            return [torch.empty(shape.visual, self.network.width, dtype=kind) for _ in range(prompts)]
 
     @contextmanager
     def _counted(self) -> Iterator[TensorBytes]:
         model = self.network.model
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
         before = [*model.parameters(), *model.buffers(), *gradients]
-        with self.fake, TensorBytes(before) as counted, torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with (
+            self.fake,
+            TensorBytes(before) as counted,
+            torch.autocast("cpu", torch.bfloat16, enabled=self.setting.autocast),
+        ):
             yield counted
 
 
-def _emptied(tensor: Tensor) -> Tensor:
+def _emptied(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """The like of a tensor of the device "meta", where arithmetic has its usual types."""
-    empty = torch.empty(tensor.shape, dtype=tensor.dtype)
+    empty = torch.empty(tensor.shape, dtype=dtype)
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty

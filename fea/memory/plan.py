@@ -5,83 +5,67 @@ Computed from the numbers of a config, without any weights: activations by a dry
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-from torch import nn
-
 from fea.facs import EMOTION_SETS
-from fea.memory.dry_run import DryRun, blank_prompts
+from fea.memory import weights
+from fea.memory.dry_run import DryRun, PromptShape
+from fea.memory.setting import Setting, Spread
 from fea.model.cache import LONG
-from fea.model.config import PolicyConfig
 from fea.model.load import count_tokens, skeleton
 from fea.model.network import Network
 from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt
 
 GIB = 2**30  # bytes; cards are sold by it, under the name of GB
 _FRAME = 10  # tokens of the chat format around a text
-_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight in 4 bits, with its doubly quantized scales
-# Bytes for each row and word of the vocabulary while a token is chosen: probabilities in several precisions.
-_CHOICE = 44
-_BLOCK_WIDTHS, _BLOCK_INNER = 13, 4  # numbers for each patch in a block of the vision tower, in widths of its layers
-_DEPTHS = (2, 4)  # layers of the dry runs; every further one costs the same
+_DEPTHS = (2, 3)  # layers of the dry runs; every further one costs the same
 SYSTEM = 1.0 * GIB  # what the driver and the gaps between tensors take on a GPU
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What decides how much memory a run needs.
-
-    Attributes:
-        policy: the model.
-        batch_size: prompts in a rollout, or in a batch of fine-tuning.
-        packs: that these are split into.
-        minibatches: optimizer steps among these.
-        group_size: completions of each; 1 in fine-tuning, where nothing is sampled.
-        max_tokens: of a completion, or of an analysis.
-        eight_bit: whether the optimizer keeps its moments in 8 bits.
-        precision: of the trainer.
-    """
-
-    policy: PolicyConfig
-    batch_size: int
-    packs: int
-    minibatches: int
-    group_size: int
-    max_tokens: int
-    eight_bit: bool
-    precision: str
+Measure = Callable[..., int]
 
 
 class Plan(NamedTuple):
-    """Bytes, but for the tokens and the rows.
+    """Bytes in one process, but for the tokens and the rows.
 
     Attributes:
-        weights: of the whole model, adapter included.
+        weights: of the whole model, adapter included, or of this process's share.
+        reference: weights of the reference policy, where it is on the card.
         gradients: of what is trained.
+        buckets: in which DDP exchanges them.
         optimizer: its state.
         rollout: most of what a rollout needs beside these.
-        update: most of what the passes over a pack need beside these.
+        validation: most of what a validation does.
+        update: most of what the passes over a pack do.
         tokens: in a pack.
         rows: completions that are written together.
-        per_row: keys and values of one of them.
+        eval_rows: answers that a validation writes together.
+        per_row: keys and values of one completion or answer.
     """
 
     weights: float
+    reference: float
     gradients: float
+    buckets: float
     optimizer: float
     rollout: float
+    validation: float
     update: float
     tokens: int
     rows: int
+    eval_rows: int
     per_row: float
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """What comes and goes, by name; before a validation the trainer lets go of the gradients."""
+        kept = self.gradients
+        return {"rollout": kept + self.rollout, "validation": self.validation, "update": kept + self.update}
 
     @property
     def peak(self) -> float:
         """Most that is there at a time, once the first step is done."""
-        return self.weights + self.gradients + self.optimizer + max(self.rollout, self.update)
+        return self.weights + self.reference + self.buckets + self.optimizer + max(self.phases.values())
 
 
 def plan(setting: Setting) -> Plan:
@@ -90,77 +74,112 @@ def plan(setting: Setting) -> Plan:
     Raises:
         FEAError: the dimensions of the base are not known.
     """
-    s, config = setting, setting.policy
-    network = skeleton(config)
-    model = network.model
-    visual = -(-config.max_pixels // network.family.pixels)
-    trunk = count_tokens(config, system_prompt(config.knowledge)) + _FRAME
-    own = visual + count_tokens(config, user_prompt(DEFAULT_QUESTION, EMOTION_SETS["basic8"])) + _FRAME
-    prompts = blank_prompts(s.batch_size, trunk, own, visual)
-    pack = prompts[: max(1, s.batch_size // s.packs)]
-    ids = torch.full((len(pack) * s.group_size, s.max_tokens), 2)
-    update, reading = _by_depth(setting, model, lambda dry: (dry.update(pack, ids), dry.reading(prompts)))
-
-    text, rows = model.config.text_config, s.batch_size * s.group_size
-    width = 2 if s.precision == "bf16-mixed" or config.dtype == "bfloat16" else 4
-    head = text.hidden_size // text.num_attention_heads
-    kept = 2 * text.num_hidden_layers * text.num_key_value_heads * head * width  # keys and values of a token
-    read = trunk + s.batch_size * own
-    copied = read if trunk >= LONG else s.batch_size * (trunk + own)
-    caches = kept * (copied + rows * s.max_tokens)
-    writing = caches + max(kept * read, _CHOICE * rows * text.vocab_size)
-    patches = network.family.merge**2 * visual * _patch_bytes(model, config, width)
-    trained = float(sum(w.numel() * w.element_size() for w in model.parameters() if w.requires_grad))
-    unpacked = _unpacked(network, config)
+    s, network = setting, skeleton(setting.policy)
+    shape, trained = prompt_shape(s, network), weights.trained(network.model)
+    parts = s.spread.processes if s.spread.sharded else 1
+    rows = s.batch_size * s.group_size
     return Plan(
-        weights=_weights(network, config),
-        gradients=trained,
-        optimizer=trained / 2 if s.eight_bit else 2 * trained,
-        rollout=max(reading, writing, s.batch_size * patches) + unpacked if s.group_size > 1 else 0.0,
-        update=update + unpacked + len(pack) * patches * config.train_vision,
-        tokens=(trunk if config.layout == "tree" else 0) + len(pack) * own + ids.numel(),
+        weights=weights.held(network, s) / parts,
+        # Without an adapter the reference is all weights, and lies in host memory.
+        reference=trained / parts if s.reference and s.policy.lora else 0.0,
+        gradients=trained / parts,
+        buckets=trained if s.spread.processes > 1 and not s.spread.sharded else 0.0,
+        optimizer=(trained / 2 if s.eight_bit else 2 * trained) / parts,
+        rollout=_writing(s, network, shape, s.batch_size, s.group_size) if s.samples else 0.0,
+        validation=_writing(s, network, shape, s.eval_batch_size, 1) if s.eval_batch_size else 0.0,
+        update=_update(s, network, shape),
+        tokens=(shape.trunk if s.policy.layout == "tree" else 0) + s.pack * (shape.own + s.group_size * s.learned),
         rows=rows,
-        per_row=float(kept * s.max_tokens),
+        eval_rows=s.eval_batch_size,
+        per_row=float(s.max_tokens * _kept(s, network, shape)),
     )
 
 
-def _by_depth(setting: Setting, model: Any, measure: Callable[[DryRun], tuple[int, ...]]) -> list[float]:
-    """What a dry run of the whole depth would measure: a straight line through two shallow ones."""
-    layers = int(model.config.text_config.num_hidden_layers)
-    autocast = setting.precision == "bf16-mixed"
-    if layers <= max(_DEPTHS):
-        return [float(value) for value in measure(DryRun(setting.policy, layers, autocast))]
-    few, more = _DEPTHS
-    low, high = (measure(DryRun(setting.policy, depth, autocast)) for depth in _DEPTHS)
-    return [a + (b - a) / (more - few) * (layers - few) for a, b in zip(low, high, strict=True)]
+def settled(setting: Setting, card: float | None) -> Setting:
+    """A setting with `gather: auto` decided: a rollout holds all sharded weights if they fit, and where no card is known.
+
+    Args:
+        setting: to decide in.
+        card: bytes of the card.
+    """
+    spread = setting.spread
+    if not spread.sharded or spread.gather != "auto":
+        return setting
+    whole = setting.but(spread=spread._replace(gather="always"))
+    fits = card is None or plan(whole).peak <= card - SYSTEM
+    return whole if fits else setting.but(spread=spread._replace(gather="never"))
 
 
-def _patch_bytes(model: Any, config: PolicyConfig, width: int) -> float:
-    """Of one image patch in the vision tower: its pixels and what a block makes of it; of all blocks if they are trained."""
-    vision = model.config.vision_config
-    block = (_BLOCK_WIDTHS * vision.hidden_size + _BLOCK_INNER * vision.intermediate_size) * width
-    pixels = 4 * vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-    if not config.train_vision:
-        return float(pixels + block)
-    stored = vision.hidden_size * width if config.checkpointing else block
-    return float(pixels + vision.depth * stored + block * config.checkpointing)
+def prompt_shape(setting: Setting, network: Network) -> PromptShape:
+    """Of the longest prompt that an ordinary question makes."""
+    config = setting.policy
+    visual = -(-config.max_pixels // network.family.pixels)  # a few more of very narrow images
+    trunk = count_tokens(config, system_prompt(config.knowledge)) + _FRAME
+    asked = count_tokens(config, user_prompt(DEFAULT_QUESTION, EMOTION_SETS["basic8"])) + _FRAME
+    return PromptShape(trunk, visual + asked, visual)
 
 
-def _quantized(network: Network) -> Iterator[tuple[str, nn.Linear]]:
-    for name, module in network.model.named_modules():
-        inside = name.startswith(f"{network.family.language_model}.")
-        if isinstance(module, nn.Linear) and inside and "lora_" not in name:
-            yield name, module
+def _update(s: Setting, network: Network, shape: PromptShape) -> float:
+    """The passes over a pack, and in a rollout's update the images of all its prompts."""
+    passes = _measured(s, DryRun.update, s.pack, shape, s.pack * s.group_size, s.learned)
+    seen, images = s.pack * shape.visual, s.batch_size * shape.visual * weights.pixels(network)
+    if s.policy.train_vision:
+        passes += seen * weights.tower_update(network, s)
+    elif not s.samples:  # each pass begins with the tower; a rollout has looked before
+        passes = max(passes, seen * weights.looking(network, s))
+    return images + weights.sharded_update(network, s, passes + weights.unpacked(network, s))
 
 
-def _weights(network: Network, config: PolicyConfig) -> float:
-    named = network.model.named_parameters()
-    sizes = {name: float(weight.numel() * weight.element_size()) for name, weight in named}
-    if config.four_bit:
-        sizes |= {f"{name}.weight": layer.weight.numel() * _NF4 for name, layer in _quantized(network)}
-    return sum(sizes.values())
+def _writing(s: Setting, network: Network, shape: PromptShape, prompts: int, group: int) -> float:
+    """Looking at images, reading prompts, and writing completions of each."""
+    rows, kept = prompts * group, _kept(s, network, shape)
+    looking = prompts * shape.visual * weights.looking(network, s)
+    reading = _measured(s, DryRun.reading, prompts, shape)
+    choosing = _measured(s, DryRun.choosing, rows, group > 1)
+    trunk = shape.trunk if prompts > 1 else 0
+    read = trunk + prompts * (shape.own + shape.trunk - trunk)
+    shared = read if trunk >= LONG else prompts * (shape.trunk + shape.own)
+    caches = kept * (shared + rows * s.max_tokens)
+    # What was read lies there until the caches are made of it, its trunk once more for batches to come.
+    writing = caches + max(kept * (read + trunk), choosing, _dropping(s, network, rows, kept))
+    low = weights.low_copies(network, s)
+    if s.policy.lora:
+        reading += low
+    images = prompts * shape.visual * weights.pixels(network)
+    working = max(looking, reading, writing + low) + weights.unpacked(network, s)
+    return images + working + weights.gathered_writing(network, s)
 
 
-def _unpacked(network: Network, config: PolicyConfig) -> float:
-    """A matrix in 4 bits is unpacked while it is used, one at a time."""
-    return max(2.0 * layer.weight.numel() for _, layer in _quantized(network)) if config.four_bit else 0.0
+def _dropping(s: Setting, network: Network, rows: int, kept: float) -> float:
+    """Finished rows leave the caches: what the others wrote is copied, one layer at a time."""
+    return rows * s.max_tokens * kept / float(network.model.config.text_config.num_hidden_layers)
+
+
+def _kept(s: Setting, network: Network, shape: PromptShape) -> float:
+    """Keys and values of a token in all layers."""
+    return _measured(s, DryRun.kept, shape)
+
+
+def _measured(s: Setting, measure: Measure, *sizes: Any) -> float:
+    """What a dry run of the whole depth would measure."""
+    alike = s.but(  # for a dry run; its sizes are given by themselves
+        four_bit=False, batch_size=1, packs=1, minibatches=1, group_size=1, max_tokens=1, analysis=0, eval_batch_size=0,
+        reference=False, eight_bit=False, spread=Spread(sharded=s.spread.sharded),
+    )  # fmt: skip
+    return _by_depth(alike, measure, sizes)
+
+
+@functools.lru_cache(maxsize=256)  # what is advised is tried, and much of it makes no difference here
+def _by_depth(setting: Setting, measure: Measure, sizes: tuple[Any, ...]) -> float:
+    """A straight line through two shallow dry runs."""
+    layers, runs = _dry_runs(setting)
+    few, more = (run.layers for run in runs)
+    low, high = (float(measure(run, *sizes)) for run in runs)
+    return low + (high - low) / (more - few) * (layers - few)
+
+
+@functools.lru_cache(maxsize=2)
+def _dry_runs(setting: Setting) -> tuple[int, list[DryRun]]:
+    """The depth of the model, and dry runs of two depths."""
+    layers = int(skeleton(setting.policy).model.config.text_config.num_hidden_layers)
+    return layers, [DryRun(setting, depth) for depth in _DEPTHS]

@@ -13,13 +13,16 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from fea.data.loader import Encode, Loader
+from fea.data.module import FEADataModule
 from fea.errors import FEAError
 from fea.memory.advice import table
-from fea.memory.plan import Setting, plan
+from fea.memory.plan import plan, settled
+from fea.memory.setting import Setting, Spread
 from fea.model import checkpoints, frozen, fsdp, precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
+from fea.model.load import count_tokens
 from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
@@ -40,7 +43,7 @@ class FEAModule(Evaluated):
         optimization: optimizer and learning rate.
     """
 
-    needs_analyses = False
+    needs_analyses = uses_reference = False
     group_size = minibatches = 1
 
     def __init__(self, policy: PolicyConfig, init_from: str | None, generation: Generation, optimization: Optimization):
@@ -76,32 +79,40 @@ class FEAModule(Evaluated):
     def _shard(self, mesh: DeviceMesh) -> None:
         fsdp.check(mesh, self.trainer.world_size)
         low_precision = self.trainer.precision == "bf16-mixed"
-        gather = getattr(self.trainer.strategy, "gather", "auto")
-        gathers = gather == "always" or (gather == "auto" and self._fits_whole())
-        self.policy.shard(mesh["data_parallel"], low_precision, gathers)
+        self.policy.shard(mesh["data_parallel"], low_precision, self.own_setting().gathers)
 
-    def _fits_whole(self) -> bool:
-        """Whether each process has room for all weights during a rollout, beside what the rollout needs."""
-        needs = plan(self._memory_setting())
-        return needs.weights + needs.rollout <= total_memory()
+    def own_setting(self) -> Setting:
+        """What decides how much memory each process of this fit needs, on the card that it has."""
+        spread = Spread.of(self.trainer.strategy, self.trainer.world_size)
+        return settled(self.memory_setting(self.data, self.trainer, spread), total_memory())
 
-    def _memory_setting(self) -> Setting:
-        return self.memory_setting(
-            self.data.batch_size, self.trainer.accumulate_grad_batches, str(self.trainer.precision)
-        )
-
-    def memory_setting(self, batch_size: int, accumulate: int, precision: str) -> Setting:
+    def memory_setting(self, data: FEADataModule, trainer: Any, spread: Spread) -> Setting:
         """What decides how much memory training needs.
 
         Args:
-            batch_size: prompts in a batch.
-            accumulate: batches, or packs of a rollout, in an optimizer step.
-            precision: of the trainer.
+            data: with the sizes of its batches.
+            trainer: the trainer, or its settings, for another machine.
+            spread: over processes.
         """
         return Setting(
-            self.config, batch_size, self.packs(accumulate), self.minibatches, self.group_size, self.generation.max_tokens,
-            self.optimization.eight_bit, precision,
-        )  # fmt: skip
+            policy=self.config,
+            batch_size=data.batch_size,
+            packs=self.packs(trainer.accumulate_grad_batches),
+            minibatches=self.minibatches,
+            group_size=self.group_size,
+            max_tokens=self.generation.max_tokens,
+            analysis=self._longest_target(data) if self.needs_analyses else 0,
+            eval_batch_size=0 if trainer.limit_val_batches == 0 else data.eval_batch_size,
+            reference=self.uses_reference,
+            eight_bit=self.optimization.eight_bit,
+            precision=str(trainer.precision),
+            spread=spread,
+        )
+
+    def _longest_target(self, data: FEADataModule) -> int:
+        """Tokens of the longest analysis and its end; 0 if the data are not there yet."""
+        text = data.longest_analysis()
+        return count_tokens(self.config, text) + 1 if text else 0
 
     def packs(self, accumulate: int) -> int:
         """Into how many packs a batch is split."""
@@ -111,8 +122,7 @@ class FEAModule(Evaluated):
         """Says how the numbers are computed."""
         rank_zero_info(f"layout: {self.config.layout}")
         if self.device.type == "cuda":
-            needs = plan(self._memory_setting())
-            rank_zero_info(f"memory plan\n{table(needs)}")
+            rank_zero_info(f"memory plan\n{table(plan(self.own_setting()))}")
 
     # --- prompts ---
 

@@ -27,7 +27,7 @@ PLAN = """
     model        attention norm adapter vision sampling network load
     model        cache recorded decoding fsdp policy frozen archive runs precision checkpoints
     review       decisions logs inspection desk reviewed split
-    memory       dry_run plan advice
+    memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader packing rarity replay statistics drift
     rewards
     training     renamed loop optimization objective terms nonfinite interruption progress validation module folder resume fits

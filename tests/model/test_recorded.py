@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.memory.dry_run import blank_prompts
+from fea.memory.dry_run import PromptShape, blank_prompts
 from fea.model import cache, norm, recorded
 from fea.model.adapter import held
 from fea.model.cache import Trunk
@@ -235,7 +235,9 @@ def launches(layers: int, dropped: int) -> int:
         torch.no_grad(),
         held(network.model, torch.bfloat16),
     ):  # operations are whole in inference mode, and not counted apart
-        under_way = Decoding(network, blank_prompts(2, cache.LONG, 6, 4), 3, Generation(8), None, Trunk(), None, GPU)
+        under_way = Decoding(
+            network, blank_prompts(2, PromptShape(cache.LONG, 6, 4)), 3, Generation(8), None, Trunk(), None, GPU
+        )
         under_way.finished_R[:dropped] = True
         under_way._drop_finished(1)
         with Launches() as mode:

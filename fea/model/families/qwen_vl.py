@@ -46,6 +46,7 @@ def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocab
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
         "vocab_size": vocabulary,
+        "rms_norm_eps": 1e-6,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
     }
 
@@ -59,6 +60,7 @@ def _vision(out: int) -> dict[str, Any]:
         "num_heads": 16,
         "fullatt_block_indexes": [7, 15, 23, 31],
         "window_size": 112,
+        "tokens_per_second": 2,
         "out_hidden_size": out,
     }
 

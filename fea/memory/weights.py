@@ -1,0 +1,124 @@
+"""Bytes that follow from the dimensions of a network alone: its weights, what sharding gathers of them, its vision tower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from fea.memory.setting import Setting
+from fea.model.network import Network
+
+_NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight in 4 bits, with its doubly quantized scales
+_LOW = 2  # bytes of a number in bf16
+# Bytes for each patch and width of a frozen tower while a block turns queries and keys, by the bytes of a number: projections
+# in that precision, and copies in fp32 of what is turned.
+_TURNING = {2: 36, 4: 46}
+_BLOCK_WIDTHS, _BLOCK_INNER = 13, 4  # numbers for each patch in a block of a trained tower, in widths of its layers
+
+
+def trained(part: nn.Module) -> float:
+    """Of what is trained of a network or a part of it; its gradients take as much."""
+    return float(sum(weight.numel() * weight.element_size() for weight in part.parameters() if weight.requires_grad))
+
+
+def held(network: Network, setting: Setting) -> float:
+    """Of the whole model, adapter included."""
+    named = network.model.named_parameters()
+    sizes = {name: float(weight.numel() * weight.element_size()) for name, weight in named}
+    if setting.policy.four_bit:
+        sizes |= {f"{name}.weight": layer.weight.numel() * _NF4 for name, layer in _quantized(network)}
+    return sum(sizes.values())
+
+
+def unpacked(network: Network, setting: Setting) -> float:
+    """A matrix in 4 bits is unpacked while it is used, one at a time."""
+    matrices = (layer.weight.numel() for _, layer in _quantized(network)) if setting.policy.four_bit else ()
+    return float(_LOW * max(matrices, default=0))
+
+
+def low_copies(network: Network, setting: Setting) -> float:
+    """Of what is trained, cast once for a rollout, so that no token has to; sharded, it is gathered so."""
+    return trained(network.model) * _LOW / 4 if setting.autocast and not setting.spread.sharded else 0.0
+
+
+def gathered_writing(network: Network, setting: Setting) -> float:
+    """What a process holds of sharded weights while it writes: all of them, or what a token gathers layer by layer."""
+    if not setting.spread.sharded:
+        return 0.0
+    root, block, blocks = _gathered(network, setting)
+    return root + blocks + block if setting.gathers else root + 2 * block
+
+
+def sharded_update(network: Network, setting: Setting, passes: float) -> float:
+    """The passes over a pack with what sharding adds to them.
+
+    What lies outside the blocks is gathered throughout. In the middle of the backward pass there are also a block at work, the
+    buffer in which the next one comes, the gradients of the last one in fp32, which are being summed over the processes, and
+    those of the head. At its end the gradients outside the blocks are summed.
+
+    Args:
+        network: of the policy.
+        setting: of the run.
+        passes: what they need where nothing is sharded.
+    """
+    if not setting.spread.sharded:
+        return passes
+    root, block, _ = _gathered(network, setting)
+    summed = [trained(part) for part in network.blocks]
+    outside = trained(network.model) - sum(summed)
+    head = network.head.weight
+    apart = head.requires_grad and head is not network.language_model.embed_tokens.weight
+    early = head.numel() * _low(head, setting) * apart
+    return root + max(passes + 2 * block + max(summed) + early, 2 * outside)
+
+
+def _gathered(network: Network, setting: Setting) -> tuple[float, float, float]:
+    """Gathered bytes of what lies outside the blocks, of the largest block, and of all blocks."""
+    quantized = {layer.weight for _, layer in _quantized(network)} if setting.policy.four_bit else set()
+
+    def size(module: nn.Module) -> float:
+        return sum(w.numel() * (_NF4 if w in quantized else _low(w, setting)) for w in module.parameters())
+
+    of_blocks = [size(block) for block in network.blocks]
+    return size(network.model) - sum(of_blocks), max(of_blocks), sum(of_blocks)
+
+
+def _low(weight: Tensor, setting: Setting) -> int:
+    """Bytes of a number of a weight in the precision that it is gathered in."""
+    return _LOW if setting.autocast else weight.element_size()
+
+
+def _quantized(network: Network) -> Iterator[tuple[str, nn.Linear]]:
+    for name, module in network.model.named_modules():
+        inside = name.startswith(f"{network.family.language_model}.")
+        if isinstance(module, nn.Linear) and inside and "lora_" not in name:
+            yield name, module
+
+
+def pixels(network: Network) -> float:
+    """Of a visual token's patches, as they come from the image processor."""
+    vision = network.model.config.vision_config
+    numbers = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    return float(4 * numbers * network.family.merge**2)
+
+
+def looking(network: Network, setting: Setting) -> float:
+    """Of a visual token while a frozen tower sees its image: its pixels, joined with others and cast, and a block at work."""
+    width = _width(setting)
+    vision = network.model.config.vision_config
+    turning = _TURNING[width] * vision.hidden_size * network.family.merge**2
+    return pixels(network) * (1.5 if width == _LOW else 1.0) + float(turning)
+
+
+def tower_update(network: Network, setting: Setting) -> float:
+    """Of a visual token in the passes through a tower that is trained: all blocks at once."""
+    vision, width = network.model.config.vision_config, _width(setting)
+    block = (_BLOCK_WIDTHS * vision.hidden_size + _BLOCK_INNER * vision.intermediate_size) * width
+    checkpointing = setting.policy.checkpointing
+    stored = vision.hidden_size * width if checkpointing else block
+    return pixels(network) + float((vision.depth * stored + block * checkpointing) * network.family.merge**2)
+
+
+def _width(setting: Setting) -> int:
+    return _LOW if setting.autocast or setting.policy.dtype == "bfloat16" else 4

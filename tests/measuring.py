@@ -1,0 +1,161 @@
+"""Bytes that a fit would take on a card, by phase, as torch's allocator hands them out; beside what the plan says of the same
+process. What the loader makes ahead stays in host memory, and is not counted: a prompt is, once the policy has moved it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from lightning.fabric.utilities.apply_func import apply_to_collection
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.core import hooks
+from torch import Tensor
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from fea.data import loader
+from fea.memory.plan import plan
+from fea.model import policy
+
+HOST = "in host memory"
+
+
+class Measured(Callback):
+    """Writes to a file what a process of a fit has measured.
+
+    The files lie in the folder that FEA_MEASURED names, one for each process. What happens between two training batches, and is
+    no validation, is a rollout or the end of a step.
+    """
+
+    def __init__(self) -> None:
+        self.folder = Path(os.environ["FEA_MEASURED"])
+        self.marks: list[tuple[int, str]] = []  # since when, what
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begins, before there is a model."""
+        gc.collect()
+        _let_gloo_forget_first()
+        _part_host_and_card()
+        self.profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        self.profiler.start()
+        self._mark("start")
+
+    def _mark(self, phase: str) -> None:
+        self.marks.append((time.time_ns(), phase))
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """The passes over a pack begin."""
+        self._mark("update")
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """They are done."""
+        self._mark("rollout")
+
+    on_validation_end = on_train_start = on_train_batch_end
+
+    def on_validation_start(self, *_: Any) -> None:
+        """A validation begins."""
+        self._mark("validation")
+
+    def on_fit_end(self, trainer: Trainer, module: Any) -> None:
+        """Writes the most that was there in each phase, and the plan."""
+        self.profiler.stop()
+        peaks = dict.fromkeys(("rollout", "validation", "update"), 0)
+        marks, phase, alive = [*self.marks, (1 << 63, "")], "", Alive()
+        for when, address, size in sorted(_changes(self.profiler.profiler.kineto_results.experimental_event_tree())):
+            while when >= marks[0][0]:
+                phase = marks.pop(0)[1]
+            alive.change(address, size)
+            peaks[phase] = max(peaks.get(phase, 0), alive.bytes)
+        needs = plan(module.own_setting())
+        state = needs.peak - max(needs.phases.values())
+        planned = {phase: state + size for phase, size in needs.phases.items()}
+        told = {"measured": {phase: peaks[phase] for phase in planned}, "planned": planned, "plan": needs._asdict()}
+        (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(told))
+
+
+def _let_gloo_forget_first() -> None:
+    """What a thread of gloo was the last to hold is given back there, where the profiler does not see it."""
+    done = dist.Work.wait
+
+    def wait(work: dist.Work, *timeout: Any) -> bool:
+        told = done(work, *timeout)
+        time.sleep(0.005)  # a moment after its end such a thread lets go of what it has sent
+        return told
+
+    dist.Work.wait = wait
+
+
+def _part_host_and_card() -> None:
+    """Marks what the loader makes, and copies what would move to a card."""
+    owners: list[tuple[Any, str]] = [(loader.Encoded, "__getitem__"), (loader, "_join")]
+    for owner, name in owners:
+        setattr(owner, name, _hosted(getattr(owner, name)))
+    policy.move_data_to_device = hooks.move_data_to_device = _moved
+
+
+def _moved(data: Any, device: Any) -> Any:
+    """Prompts of a loader come in a list; packs of a rollout are there already."""
+    return apply_to_collection(data, Tensor, Tensor.clone) if isinstance(data, list) else data
+
+
+def _hosted(make: Callable[..., Any]) -> Callable[..., Any]:
+    def made(*args: Any) -> Any:
+        with record_function(HOST):
+            return make(*args)
+
+    return made
+
+
+def _changes(events: Any) -> Iterator[tuple[int, int, int]]:
+    """Of everything that the allocator did: when, where and how many bytes; these are negative where it took them back."""
+    waiting = [(event, False) for event in events]
+    while waiting:
+        event, host = waiting.pop()
+        host = host or event.name == HOST
+        waiting += [(child, host) for child in event.children]
+        kind, told = event.typed
+        if kind == _EventType.Allocation and not (host and told.alloc_size > 0):
+            yield event.start_time_ns, told.ptr, told.alloc_size
+
+
+class Alive:
+    """Blocks that are in use.
+
+    What is given back elsewhere than in this thread is not seen. So a block is gone, too, once another one lies where it was.
+
+    Attributes:
+        bytes: of all blocks.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._starts: list[int] = []
+        self._sizes: dict[int, int] = {}
+
+    def change(self, address: int, size: int) -> None:
+        """Takes a block in, or lets go of it where the size is negative."""
+        if size < 0:
+            if address in self._sizes:
+                self._drop(bisect_left(self._starts, address))
+            return
+        at = bisect_left(self._starts, address)
+        if at and self._starts[at - 1] + self._sizes[self._starts[at - 1]] > address:
+            at -= 1
+            self._drop(at)
+        while at < len(self._starts) and self._starts[at] < address + size:
+            self._drop(at)
+        self._starts.insert(at, address)
+        self._sizes[address] = size
+        self.bytes += size
+
+    def _drop(self, at: int) -> None:
+        self.bytes -= self._sizes.pop(self._starts.pop(at))
