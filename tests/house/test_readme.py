@@ -104,12 +104,17 @@ def test_every_other_command_of_the_readme_is_parsed(line: str, place: Path) -> 
 
 
 @pytest.mark.parametrize("line", of("plan"))
-def test_a_plan_of_the_readme_is_made(line: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_of_the_readme_is_made(
+    line: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fea.commands.plan._SHIPPED", [["grpo"]])  # each takes seconds
     name, options = words_of(line)
-    assert main([name, *options, *([] if "--config" in options else ["--config", "configs/grpo.yaml"])]) == 0
+    assert main([name, *(options or ["--config", "configs/grpo.yaml"])]) == 0
     shown = capsys.readouterr().out
-    assert "memory plan of Qwen/Qwen2.5-VL-3B-Instruct" in shown
-    assert ("24" in shown.splitlines()[-1]) is ("--gpu" in options)
+    planned = "memory plan of Qwen/Qwen2.5-VL-3B-Instruct" in shown
+    assert planned or re.search(r"fits .* GiB   fea fit --config \S*grpo.yaml", shown)
+    assert planned is ("--config" in options or not options)
+    assert ("are left to the system" in shown) is ("--gpu" in options)
 
 
 @pytest.mark.parametrize("line", of("analyze"))
