@@ -7,6 +7,8 @@ from fea.callbacks.answer_writer import AnswerWriter
 from fea.callbacks.au_reward import AUReward
 from fea.callbacks.emotion_reward import EmotionReward
 from fea.callbacks.format_reward import FormatReward
+from fea.callbacks.macro_f1_reward import MacroF1Reward
+from fea.callbacks.overlong_penalty import OverlongPenalty
 from fea.callbacks.reward_gap import RewardGap
 from fea.callbacks.sample_table import SampleTable
 from fea.callbacks.self_check import SelfCheck
@@ -18,6 +20,8 @@ __all__ = [
     "AnswerWriter",
     "EmotionReward",
     "FormatReward",
+    "MacroF1Reward",
+    "OverlongPenalty",
     "RewardGap",
     "SampleTable",
     "SelfCheck",

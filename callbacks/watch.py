@@ -1,4 +1,4 @@
-"""Warnings while there is still time: a policy that collapses, rambles, games its rewards, or does not look."""
+"""Warnings while there is still time: a policy that collapses, rambles, games its rewards, does not look, or forgets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fea.evaluation import looking
 from fea.evaluation.looking import Look, Said
+from fea.evaluation.vanished import Vanishing
 from fea.rollouts.loader import RolloutCallback
 from fea.rollouts.rollout import Rollout
 from fea.system.processes import gathered
@@ -31,6 +32,9 @@ class Watch(RolloutCallback):
     `watch/au_f1` and `watch/accuracy` in place, `..._elsewhere` if they were about other faces, `..._constant` with the best
     answer that is the same for all, and `watch/au_look` and `watch/emotion_look` how far they depend on the face, from 0 to 1.
 
+    It names each emotion that the policy answered at the start, or Action Unit that it claimed, and that has vanished since
+    while the labels still hold it, once until it comes back; `watch/vanished` is their number.
+
     Args:
         entropy: nats per token below which completions hardly differ.
         same: share of answers with one emotion above which the policy has stopped to look, unless the labels are as uneven.
@@ -39,7 +43,7 @@ class Watch(RolloutCallback):
         truncated: share of completions without an end.
         look: share of what looking at the face can earn, below which claimed units, or emotions, are those of a policy that
             does not look.
-        window: rollouts in the mean.
+        window: rollouts in the mean, and at least in the start that vanished classes are compared with.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Watch(RolloutCallback):
         self.recent: deque[dict[str, float]] = deque(maxlen=window)
         self.said: deque[list[Said]] = deque(maxlen=window)
         self.first_length: float | None = None
+        self.vanishing = Vanishing(window)
         self.warned: set[str] = set()
         self.numbers: dict[str, float] = {}
 
@@ -68,6 +73,7 @@ class Watch(RolloutCallback):
         self.rollouts += 1
         faces, sums = _seen(rollout)
         self.said.append(faces)
+        self.vanishing.add(faces)
         self.recent.append(_means(faces, sums))
         if len(self.recent) < self.window:
             return
@@ -75,11 +81,12 @@ class Watch(RolloutCallback):
         self.first_length = self.first_length or mean["length"]
         window = [face for faces in self.said for face in faces]
         looks = {"au": looking.claims(window), "emotion": looking.emotions(window)}
-        found = dict([*self._found(mean), *self._blind(looks, mean["readable"])])
+        found = dict([*self._found(mean), *self._blind(looks, mean["readable"]), *self._vanished()])
         for kind in found.keys() - self.warned:
             rank_zero_warn(f"step {trainer.global_step}: {found[kind]}")
         self.warned = set(found)
-        self.numbers = {**_numbers(looks), "watch/warnings": float(len(found))}
+        self.numbers = {**_numbers(looks), "watch/vanished": float(len(self.vanishing.gone))}
+        self.numbers["watch/warnings"] = float(len(found))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Logs what the latest rollouts have shown."""
@@ -100,6 +107,16 @@ class Watch(RolloutCallback):
                     f"after {self.rollouts} rollouts the {_TITLES[part]} earn no more than one answer to all: "
                     f"{_scores(part, seen)}; look at the samples, or teach the policy more analyses in stage 1",
                 )
+
+    def _vanished(self) -> Iterable[tuple[str, str]]:
+        for name, lost in self.vanishing.gone.items():
+            told, labeled = ("claimed", "show it") if name.startswith("AU") else ("said", "are labeled so")
+            yield (
+                f"vanished {name}",
+                f"{name} has vanished: {lost.start:.1%} of the answers {told} {name} at the start, {lost.now:.1%} since "
+                f"rollout {lost.since}, and {lost.labels:.1%} of the faces {labeled}; go back to an earlier checkpoint, and "
+                "balance the rewards over classes, set data.balance, or raise model.objective.beta",
+            )
 
     def _found(self, mean: dict[str, float]) -> Iterable[tuple[str, str]]:
         if mean["entropy"] < self.entropy:
@@ -135,18 +152,21 @@ class Watch(RolloutCallback):
             "recent": list(self.recent),
             "said": [[list(face) for face in faces] for faces in self.said],
             "first_length": self.first_length,
+            "vanishing": self.vanishing.state_dict(),
             "warned": sorted(self.warned),
             "numbers": self.numbers,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on watching; after a run of an earlier release, which kept less, it begins anew."""
+        """Goes on watching; what an earlier release did not keep begins anew."""
         if "said" not in state:
             return
         self.rollouts = state["rollouts"]
         self.recent = deque(state["recent"], maxlen=self.window)
         self.said = deque([[Said(*face) for face in faces] for faces in state["said"]], maxlen=self.window)
         self.first_length, self.warned, self.numbers = state["first_length"], set(state["warned"]), state["numbers"]
+        if "vanishing" in state:  # else the policy of now is taken for that of the start
+            self.vanishing.load_state_dict(state["vanishing"])
 
 
 def _seen(rollout: Rollout) -> tuple[list[Said], dict[str, float]]:

@@ -2,10 +2,11 @@
 
 Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T tokens of a completion.
 Sources: DeepSeekMath, arXiv 2402.03300, section 4.1 (group advantage); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning";
-Lite PPO, arXiv 2508.08221 (scale of the batch); Dr. GRPO, arXiv 2503.20783 (no scale).
+Lite PPO, arXiv 2508.08221 (scale of the batch); Dr. GRPO, arXiv 2503.20783 (no scale); RLOO, arXiv 2402.14740 (leave-one-out
+baseline).
 
-To normalize is to take away the group's mean and to divide by the scale: the standard deviation of the group or of the batch on
-all processes, or 1.
+To normalize is to take away the baseline, which is the mean of the group or of its others, and to divide by the scale: the
+standard deviation of the group or of the batch on all processes, or 1.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 Scale = Literal["group", "batch", "none"]
+Baseline = Literal["mean", "leave_one_out"]
 Total = Callable[[Tensor], Tensor]  # sums over all processes
 
 # Added to the standard deviation, as in TRL: a spread far below this teaches little instead of a full-size advantage.
@@ -32,13 +34,16 @@ def _alone(value: Tensor) -> Tensor:
     return value
 
 
-def sum_then_normalize(rewards_BGK: Tensor, weights_K: Tensor, scale: Scale = "group", total: Total = _alone) -> Tensor:
+def sum_then_normalize(
+    rewards_BGK: Tensor, weights_K: Tensor, scale: Scale = "group", baseline: Baseline = "mean", total: Total = _alone
+) -> Tensor:
     """Advantage of each completion's summed reward within its group: the paper's.
 
     Args:
         rewards_BGK: NaN where a reward does not apply; it must then be NaN for the whole group.
         weights_K: weight of each reward.
-        scale: what the distance from the group's mean is divided by.
+        scale: what the distance from the baseline is divided by.
+        baseline: what each is compared with: the mean of the group, or of the others in it.
         total: sums over processes.
 
     Returns:
@@ -52,32 +57,58 @@ def sum_then_normalize(rewards_BGK: Tensor, weights_K: Tensor, scale: Scale = "g
         raise ValueError("a reward applies to only some completions of a prompt; the group's mean would be biased")
     unknown_BG = (missing | (weights_K == 0)).all(dim=-1)  # no reward is not a reward of 0
     sums_BG = (rewards_BGK.nan_to_num() * weights_K).sum(dim=-1)
-    return _normalize(sums_BG.masked_fill(unknown_BG, torch.nan), scale, total)
+    return _normalize(sums_BG.masked_fill(unknown_BG, torch.nan), scale, baseline, total)
 
 
-def normalize_then_sum(rewards_BGK: Tensor, weights_K: Tensor, scale: Scale = "group", total: Total = _alone) -> Tensor:
+def normalize_then_sum(
+    rewards_BGK: Tensor, weights_K: Tensor, scale: Scale = "group", baseline: Baseline = "mean", total: Total = _alone
+) -> Tensor:
     """Advantage of every reward by itself within its group, so that each can be credited to its own region.
 
     Args:
         rewards_BGK: NaN where a reward does not apply; mean and standard deviation leave it out.
         weights_K: weight of each reward.
-        scale: what the distance from the group's mean is divided by, for each reward by itself.
+        scale: what the distance from the baseline is divided by, for each reward by itself.
+        baseline: what each is compared with: the mean of the group, or of the others in it.
         total: sums over processes.
 
     Returns:
         (B, G, K), weighted; zero where a reward does not apply or ranks nothing.
     """
-    return _normalize(rewards_BGK, scale, total) * weights_K
+    return _normalize(rewards_BGK, scale, baseline, total) * weights_K
 
 
-def _normalize(rewards: Tensor, scale: Scale, total: Total) -> Tensor:
-    """(r - mean of the group) / (std + eps), or / 1; dimension 1 is the group, dimensions 0 and 1 are the batch."""
-    mean, std = _moments(rewards, (1,), _alone)
+def _normalize(rewards: Tensor, scale: Scale, baseline: Baseline, total: Total) -> Tensor:
+    """(r - baseline) / (std + eps), or / 1; dimension 1 is the group, dimensions 0 and 1 are the batch."""
+    compared, std = _moments(rewards, (1,), _alone)
+    if baseline == "leave_one_out":
+        compared = mean_of_others(rewards)
     if scale == "batch":
         std = _moments(rewards, (0, 1), total)[1]
     divisor = torch.ones_like(std) if scale == "none" else std + STD_EPS
     ranks = spread(rewards, dim=1).unsqueeze(1) > SAME  # what only rounding tells apart must not become an advantage
-    return torch.where(ranks & ~rewards.isnan(), (rewards - mean) / divisor, 0.0)
+    return torch.where(ranks & ~rewards.isnan(), (rewards - compared) / divisor, 0.0)
+
+
+def mean_of_others(rewards: Tensor) -> Tensor:
+    """For each completion the mean reward of the others of its group, NaN left out: the leave-one-out baseline.
+
+    The group's own mean holds the completion that is compared with it, so that what is left of n rewards is (n - 1) / n of
+    their distance from what is expected; this one is independent of it, and the gradient unbiased for every n.
+
+        rewards    1    0    0    1          less the mean     0.5  -0.5  -0.5   0.5
+        others    1/3  2/3  2/3  1/3         less the others   2/3  -2/3  -2/3   2/3      4/3 times as much
+
+    Source: RLOO, arXiv 2402.14740, section 2.2 (Kool et al., 2019).
+
+    Args:
+        rewards: dimension 1 is the group.
+
+    Returns:
+        The same shape; 0 where there are no others.
+    """
+    others = (~rewards.isnan()).sum(dim=1, keepdim=True) - 1
+    return (rewards.nansum(dim=1, keepdim=True) - rewards) / others.clamp(min=1)
 
 
 def _moments(rewards: Tensor, dims: tuple[int, ...], total: Total) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@
         remember what the sampling and the reference policy thought     -> old, ref      (N, T)
         for each of mu epochs, for each pack:
             correction = min(old / sampled, cap);  ratio = policy / old
-            loss = -correction min(ratio A, clip(ratio) A) + beta KL(policy || reference)
+            loss = -correction min(ratio A, clip(ratio) A) + beta KL(policy || reference) - entropy H(policy)
                    + sft_weight * cross-entropy of analyses that a synthesis accepted
 
 Sources: GRPO, arXiv 2402.03300, section 4.1; Facial-R1, arXiv 2511.10254v1; options of the loss, `Objective`. Left out: a value
@@ -27,11 +27,12 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from fea import losses
 from fea.advantages import normalize_then_sum, sum_then_normalize, token_advantages
 from fea.data.loader import Loader
+from fea.data.mixture import Examples
 from fea.data.prompt import Prompt, targets
 from fea.errors import FEAError
+from fea.losses import mean_nll
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
@@ -41,12 +42,14 @@ from fea.rollouts.buffer import Buffer, Pack
 from fea.rollouts.drift import Drift
 from fea.rollouts.loader import RolloutCallback, RolloutLoader, drawn_before
 from fea.rollouts.packing import Packing
+from fea.rollouts.rarity import Rarity
 from fea.rollouts.replay import Replay
 from fea.rollouts.rollout import Rollout, Scores, ask
 from fea.system.processes import total
 from fea.training.module import FEAModule
 from fea.training.objective import Objective
 from fea.training.optimization import Optimization
+from fea.training.terms import terms
 
 _ROOMY = 16384  # tokens of a pack that a 24 GB GPU is known to hold
 
@@ -104,7 +107,7 @@ class GRPOModule(FEAModule):
             weights_NT = self._weights(rollout)
             packs = self._packs(rollout, advantages_NT)
             old_logps, ref_logps = self._old_and_reference(rollout, packs)
-        lessons_N = (weights_NT * (advantages_NT.abs() + self.objective.beta)).sum(dim=1)
+        lessons_N = (weights_NT * (advantages_NT.abs() + self.objective.of_all_tokens)).sum(dim=1)
         return Buffer(
             ids=rollout.completions.ids,
             mask=rollout.completions.mask,
@@ -127,6 +130,8 @@ class GRPOModule(FEAModule):
     def _score(self, rollout: Rollout) -> Scores:
         with self.clock.timed("reward"):
             rewards = rewards_of(self.trainer)
+            for reward in rewards:
+                reward.on_answers(rollout)
             scores = scored(rewards, rollout, self.device)
             if not self.begun:
                 check_applies(rewards, scores, rollout, self.examples)
@@ -138,13 +143,13 @@ class GRPOModule(FEAModule):
 
     def _advantages(self, rollout: Rollout, scores: Scores) -> Tensor:
         """(N, T), spread over the tokens that each reward credits."""
-        mask_NT, scale = rollout.completions.mask, self.objective.scale
+        mask_NT, compared = rollout.completions.mask, (self.objective.scale, self.objective.baseline, total)
         if self.objective.advantage == "sum_then_normalize":
             check_groups(scores, rollout)
-            advantages_BG = sum_then_normalize(scores.rewards_BGK, scores.weights_K, scale, total)
+            advantages_BG = sum_then_normalize(scores.rewards_BGK, scores.weights_K, *compared)
             advantages_NK, regions = advantages_BG.view(-1, 1), ["all"]
         else:
-            advantages_BGK = normalize_then_sum(scores.rewards_BGK, scores.weights_K, scale, total)
+            advantages_BGK = normalize_then_sum(scores.rewards_BGK, scores.weights_K, *compared)
             advantages_NK, regions = advantages_BGK.view(len(mask_NT), -1), scores.regions
         spans = rollout.regions(self.policy.tokens_until)
         regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)
@@ -155,12 +160,14 @@ class GRPOModule(FEAModule):
         mask_NT, truncated_N = rollout.completions.mask, rollout.completions.truncated
         counted_NT = mask_NT * ~truncated_N[:, None] if self.objective.mask_truncated else mask_NT
         limit, processes = self.generation.max_tokens, self.trainer.world_size
-        return self.packing.weights(counted_NT, self.objective.normalizer, limit, total, processes)
+        weights_NT = self.packing.weights(counted_NT, self.objective.normalizer, limit, total, processes)
+        rarity_B = self.rarity(rollout.prompts).to(self.device)
+        return weights_NT * rarity_B.repeat_interleave(rollout.group)[:, None]
 
     def _packs(self, rollout: Rollout, advantages_NT: Tensor) -> list[list[int]]:
-        """Group numbers of each pack. Without a KL term a group whose completions all score the same is dropped."""
+        """Group numbers of each pack; a group whose completions all score the same is dropped if nothing else teaches it."""
         written_B = rollout.completions.mask.view(len(rollout.prompts), -1).sum(dim=1).tolist()
-        teaches_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.objective.beta > 0)
+        teaches_B = advantages_NT.view(len(rollout.prompts), -1).any(dim=1) | (self.objective.of_all_tokens > 0)
         tokens = {
             number: self.packing.tokens(len(prompt.ids), written)
             for number, (prompt, written) in enumerate(zip(rollout.prompts, written_B, strict=True))
@@ -195,23 +202,12 @@ class GRPOModule(FEAModule):
 
     def training_step(self, pack: Pack, index: int) -> Tensor:
         """Loss of one pack; the packs of an optimizer step, on all processes, add up to its mean."""
-        goal = self.objective
         self.has_signal = pack.signal or bool(pack.replay)
-        logps, entropies = self.policy.logps(pack.prompts, pack.ids, pack.mask, self.generation.temperature)
+        asked = pack.prompts, pack.ids, pack.mask, self.generation.temperature
+        logps, entropies = self.policy.logps(*asked, entropy_gradient=self.objective.entropy > 0)
         old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
         self.drift.add(logps, old_logps, pack)
-        correction = losses.sampling_correction(old_logps, pack.sampled_logps, goal.cap)
-        # A positive factor of the advantages is one of the whole policy term: it moves through minimum, maximum and clips.
-        advantages, clips = pack.advantages * correction, (goal.clip_low, goal.clip_high, goal.clip_dual)
-        policy = losses.policy_loss(logps, old_logps, advantages, pack.weights, *clips)
-        loss = policy.loss
-        watched = {"entropy": entropies, "sampling_gap": (logps - pack.sampled_logps).abs()}
-        if pack.ref_logps is not None:
-            watched["kl"] = losses.kl_k3(logps, pack.ref_logps)
-            # k3 is left alone by the correction, as in TRL and verl; a corrected one is about the tokens' own distribution.
-            if goal.kl == "corrected":
-                watched["kl"] = losses.kl_corrected(logps, pack.ref_logps, old_logps, correction)
-            loss = loss + goal.beta * (watched["kl"] * pack.weights).sum()
+        loss, policy, watched = terms(self.objective, logps, entropies, old_logps, pack)
         if pack.replay:
             loss = loss + self.sft_weight * self._replayed(pack)
         self._log(statistics.update_numbers(loss, policy, watched, pack, total) | pack.metrics, pack)
@@ -221,7 +217,7 @@ class GRPOModule(FEAModule):
     def _replayed(self, pack: Pack) -> Tensor:
         """This pack's part of the mean cross-entropy over the replayed analyses of an optimizer step, in nats per token."""
         ids, mask = targets(pack.replay)
-        loss = losses.mean_nll(self.policy.logps(pack.replay, ids, mask)[0], mask)
+        loss = mean_nll(self.policy.logps(pack.replay, ids, mask)[0], mask)
         self.log("train/replay_loss", total(loss) / self.trainer.world_size, batch_size=len(pack.replay))
         return loss / (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
@@ -243,6 +239,8 @@ class GRPOModule(FEAModule):
         steps, packs, self.examples = self.minibatches, self.trainer.accumulate_grad_batches, prompts.examples
         copies = self.group_size if self.config.layout == "rows" else 1
         self.packing = Packing(prompts.batch_size, self.group_size, steps, packs, copies)
+        weighing, drawn = self.objective.balance, prompts.sampler.weights
+        self.rarity = Rarity(cast(Examples, prompts.examples), drawn, weighing)
         longest = self.policy.encoder.most_tokens(prompts.examples[0])
         if advice := self.packing.advice(longest, self.generation.max_tokens, _ROOMY):
             rank_zero_warn(advice)

@@ -18,6 +18,10 @@ from torch.utils.checkpoint import checkpoint
 
 _WORDS = 8192  # of the vocabulary at a time where factors have to be copied to fp32: 64 MB of a head 2,048 wide
 
+# p is 0, whatever the temperature, but this is finite: in the entropy 0 * -inf would be NaN. So it would be in its gradient if
+# this times the weight of an entropy were not finite, for which 1e8 are left.
+_IMPOSSIBLE = -1e30
+
 _AGAIN: Any = {"use_reentrant": False, "preserve_rng_state": False}  # nothing that is computed again is random
 
 
@@ -80,6 +84,7 @@ def token_logps(
     forbidden: Tensor | None = None,
     temperature: float = 1.0,
     chunk: int = 512,
+    entropy_gradient: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of its distribution; no (N, V) tensor ever exists at once.
 
@@ -93,13 +98,15 @@ def token_logps(
         temperature: the logits are divided by it, as in sampling.
         chunk: positions at a time. 512 with a vocabulary of 152k are 0.3 GB of fp32 logits; 2,048 at once would be 1.25 GB,
             three times over in the backward pass.
+        entropy_gradient: whether the entropies carry a gradient, too; with it the backward pass of a chunk needs two more
+            tensors of the size of its logits.
 
     Returns:
-        Log-probabilities and entropies in nats, (N,) each, fp32; the entropies carry no gradient.
+        Log-probabilities and entropies in nats, (N,) each, fp32.
     """
     chunks = zip(torch.split(hidden_ND, chunk), torch.split(targets_N, chunk), strict=True)
     parts = [
-        checkpoint(_chunk_logps, hidden, head_VD, targets, forbidden, temperature, **_AGAIN)
+        checkpoint(_chunk_logps, hidden, head_VD, targets, forbidden, temperature, entropy_gradient, **_AGAIN)
         for hidden, targets in chunks
     ]
     logps, entropies = zip(*parts, strict=True)
@@ -107,12 +114,17 @@ def token_logps(
 
 
 def _chunk_logps(
-    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, forbidden: Tensor | None, temperature: float
+    hidden_ND: Tensor,
+    head_VD: Tensor,
+    targets_N: Tensor,
+    forbidden: Tensor | None,
+    temperature: float,
+    entropy_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """`token_logps` of so few positions that their logits fit in memory."""
     log_p_NV = log_distribution(logits(hidden_ND, head_VD), forbidden, temperature)
-    with torch.no_grad():
-        entropy_N = -(log_p_NV.exp() * log_p_NV).sum(dim=-1)
+    told_NV = log_p_NV if entropy_gradient else log_p_NV.detach()
+    entropy_N = -(told_NV.exp() * told_NV).sum(dim=-1)
     return log_p_NV.gather(-1, targets_N[:, None])[:, 0], entropy_N
 
 
@@ -120,6 +132,5 @@ def log_distribution(logits: Tensor, forbidden: Tensor | None, temperature: floa
     """fp32 log-probabilities of the distribution that is sampled from: (..., V) to (..., V)."""
     logits = logits.float() / temperature
     if forbidden is not None:
-        # p is 0, whatever the temperature, but this is finite: in the entropy 0 * -inf would be NaN.
-        logits = logits.index_fill(-1, forbidden, torch.finfo(torch.float32).min)
+        logits = logits.index_fill(-1, forbidden, _IMPOSSIBLE)
     return logits.log_softmax(dim=-1)

@@ -3,7 +3,8 @@
 Shapes in names: N completions, T tokens of a completion.
 Sources: DeepSeekMath, arXiv 2402.03300 (k3 KL); DAPO, arXiv 2503.14476 (token mean, clip range);
 Dr. GRPO, arXiv 2503.20783 (constant normalizer); Ye et al., arXiv 1912.09729 (dual clip); DeepSeek-V3.2, arXiv 2512.02556
-(corrected KL); Facial-R1, arXiv 2511.10254v1, "Reinforcement learning".
+(corrected KL); GSPO, arXiv 2507.18071 (sequence ratio); MiniMax-M1, arXiv 2506.13585 (CISPO); Facial-R1,
+arXiv 2511.10254v1, "Reinforcement learning".
 """
 
 from __future__ import annotations
@@ -44,6 +45,29 @@ def importance_ratio(logps: Tensor, base_logps: Tensor) -> Tensor:
     return (logps.float() - base_logps).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 
 
+def sequence_ratio(logps_NT: Tensor, old_logps_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """Per token, the ratio of its whole completion: exp(mean over the completion's tokens of logp - old).
+
+    What is rewarded is a completion, and the ratio of one token is a single sample of what to weigh it by: such weights are
+    noise that grows with the length, while their geometric mean over a completion is near 1. A completion is clipped as a whole
+    or not at all.
+
+    All tokens of a completion have the same value; the gradient is that of each token's own log-probability, times this value.
+    So tokens with advantages of their own are credited for these (GSPO-token); where all advantages of a completion are equal
+    the gradient is the one that goes through the mean (GSPO).
+
+    Source: GSPO, arXiv 2507.18071, equations 7 and 14.
+
+    Args:
+        logps_NT: log-probabilities under the policy.
+        old_logps_NT: under the policy that sampled.
+        mask_NT: 1 for the tokens of a completion.
+    """
+    difference_NT = (logps_NT.detach().float() - old_logps_NT) * mask_NT
+    mean_N1 = difference_NT.sum(dim=1, keepdim=True) / mask_NT.sum(dim=1, keepdim=True).clamp(min=1)
+    return mean_N1.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp() * (logps_NT - logps_NT.detach()).float().exp()
+
+
 def sampling_correction(old_logps: Tensor, sampled_logps: Tensor, cap: float | None) -> Tensor:
     """Truncated importance weight of each token: min(old / sampled, cap), without a gradient.
 
@@ -72,15 +96,14 @@ class PolicyLoss(NamedTuple):
 
 
 def policy_loss(
-    logps: Tensor,
-    old_logps: Tensor,
+    ratio: Tensor,
     advantages: Tensor,
     weights: Tensor,
     clip_low: float,
     clip_high: float,
     clip_dual: float | None = None,
 ) -> PolicyLoss:
-    """PPO's clipped loss: sum over tokens of -weight * min(r A, clip(r, 1 - low, 1 + high) A), r = exp(logp - old).
+    """PPO's clipped loss: sum over tokens of -weight * min(r A, clip(r, 1 - low, 1 + high) A).
 
     With a dual clip a negative A gives -weight * max(that, dual A): the minimum alone has no lower bound.
 
@@ -89,25 +112,57 @@ def policy_loss(
             -0.5   -1    -1.2   -1.2                 0.8    0.8   1     3     3
 
     Args:
-        logps: log-probabilities under the policy, any shape; the others have the same.
-        old_logps: under the policy that sampled.
+        ratio: how much more probable each token, or its completion, is than under the policy that sampled: `importance_ratio`
+            or `sequence_ratio`. Of any shape; the others have the same.
         advantages: per token.
         weights: per token, 0 for those that do not count.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1.
         clip_dual: ratio beyond which a token with a negative advantage counts no more; None for no such bound.
     """
-    ratio = importance_ratio(logps, old_logps)
     gain = torch.min(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
     beyond = torch.zeros_like(ratio, dtype=torch.bool)
     if clip_dual is not None:
         gain = torch.where(advantages < 0, torch.max(gain, clip_dual * advantages), gain)
         beyond = (ratio > clip_dual) & (advantages < 0)
-    # The lower bound of the divisor is for packs whose tokens all weigh nothing: their shares are 0, not 0 / 0.
+    low, high = (ratio < 1 - clip_low) & (advantages < 0), (ratio > 1 + clip_high) & (advantages > 0)
+    return PolicyLoss(-(gain * weights).sum(), *(_share(which, weights) for which in (low, high, beyond)))
+
+
+def cispo_loss(
+    logps: Tensor, ratio: Tensor, advantages: Tensor, weights: Tensor, clip_low: float, clip_high: float
+) -> PolicyLoss:
+    """CISPO: sum over tokens of -weight * stopgrad(clip(r, 1 - low, 1 + high)) A logp.
+
+    PPO's clip takes the gradient of a token away once its ratio has left the range: first of all that of rare tokens, whose
+    ratios move most. Here the weight of a token is clipped instead, and none is dropped: it is REINFORCE with a bounded
+    importance weight.
+
+        slope in logp / weight, A = 1, clips 0.2        the same for A = -1
+        r    0.5    1     1.2    4                      r   0.5   1     1.2   4
+            -0.8   -1    -1.2   -1.2                        0.8   1     1.2   1.2
+
+    Source: MiniMax-M1, arXiv 2506.13585, equations 4 and 5.
+
+    Args:
+        logps: log-probabilities under the policy, any shape; the others have the same.
+        ratio: as in `policy_loss`.
+        advantages: per token.
+        weights: per token, 0 for those that do not count.
+        clip_low: how far below 1 the weight may be; 1 or more for no such bound, as in the paper.
+        clip_high: how far above 1.
+    """
+    low, high = ratio < 1 - clip_low, ratio > 1 + clip_high
+    gain = ratio.detach().clamp(1 - clip_low, 1 + clip_high) * advantages * logps.float()
+    return PolicyLoss(
+        -(gain * weights).sum(), _share(low, weights), _share(high, weights), torch.zeros_like(weights.sum())
+    )
+
+
+def _share(which: Tensor, weights: Tensor) -> Tensor:
+    """Share of the weight that some tokens have; 0, not 0 / 0, where no token has any."""
     share = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-    low = (share * ((ratio < 1 - clip_low) & (advantages < 0))).sum()
-    high = (share * ((ratio > 1 + clip_high) & (advantages > 0))).sum()
-    return PolicyLoss(-(gain * weights).sum(), low.detach(), high.detach(), (share * beyond).sum())
+    return (share * which).sum()
 
 
 def mean_nll(logps_NT: Tensor, mask_NT: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from fea.data.example import Example
 from fea.data.loader import Faces
+from fea.data.module import FEADataModule
+from fea.data.shares import Shares
 from fea.errors import FEAError
 from fea.prompts.answer import Answer
 from fea.rollouts.rollout import Rollout, Scores
@@ -56,6 +58,7 @@ class RewardCallback(Callback):
     region: Region = "all"
     patience: Patience | None = None
     late = 0  # faces of the latest rollout for which it took longer
+    data: FEADataModule | None = None  # that of the trainer
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -80,6 +83,12 @@ class RewardCallback(Callback):
         """
         raise FEAError(f"reward '{self.name}': {type(self).__name__} has to define reward(answer, example, text)")
 
+    def on_answers(self, rollout: Rollout) -> None:
+        """Called on all processes with each rollout of training before it is scored, for a reward that compares or counts.
+
+        Scores are asked for elsewhere too, of validation answers, and not on all processes alike.
+        """
+
     def rewards(self, rollout: Rollout) -> Tensor:
         """Scores a rollout: (B, G), NaN where the reward does not apply."""
         prompts = zip(rollout.prompts, rollout.by_prompt, strict=True)
@@ -95,6 +104,24 @@ class RewardCallback(Callback):
             self.late += 1
             return [torch.nan] * len(answers)
         return [number(where, example, value) for value in values]
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remembers the data; a `setup` of your own calls this one if it asks for `shares`."""
+        self.data = cast(Any, trainer).datamodule
+
+    @property
+    def shares(self) -> Shares:
+        """How often each label is right about a training face as it is drawn: what an answer earns without looking.
+
+        Raises:
+            FEAError: the reward is asked outside of a trainer, whose data it would count.
+        """
+        if self.data is None:
+            raise FEAError(
+                f"reward '{self.name}': it depends on how frequent labels are among the training faces; list it under "
+                "trainer.callbacks, or call its setup(trainer, module, 'fit') first"
+            )
+        return self.data.shares()
 
     @property
     def state_key(self) -> str:

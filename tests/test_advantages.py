@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fea.advantages import Scale, normalize_then_sum, sum_then_normalize, token_advantages
+from fea.advantages import Scale, mean_of_others, normalize_then_sum, sum_then_normalize, token_advantages
 
 NAN = float("nan")
 SCALES: tuple[Scale, ...] = ("group", "batch", "none")
@@ -83,6 +83,64 @@ def test_rewards_by_hand_under_each_scale() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
+def less_others(values: list[float]) -> list[float]:
+    """Each known one less the mean of the other known ones; 0 if they are all the same."""
+    known = [number for number, value in enumerate(values) if not math.isnan(value)]
+    if max((values[n] for n in known), default=0.0) - min((values[n] for n in known), default=0.0) <= 1e-6:
+        return [0.0] * len(values)
+    return [
+        value - statistics.fmean(values[n] for n in known if n != number) if number in known else 0.0
+        for number, value in enumerate(values)
+    ]
+
+
+def test_the_leave_one_out_baseline_equals_plain_python() -> None:
+    rewards = [[list(row) for row in group] for group in REWARDS]
+    totals = [
+        [sum(0.0 if math.isnan(r) else w * r for w, r in zip(WEIGHTS, row, strict=True)) for row in group]
+        for group in rewards
+    ]
+    found = sum_then_normalize(torch.tensor(rewards), torch.tensor(WEIGHTS), "none", "leave_one_out")
+    torch.testing.assert_close(found, torch.tensor([less_others(group) for group in totals]), rtol=0, atol=1e-6)
+    rewards[0][2][1] = NAN  # the others of that reward are two, not three
+    columns = [[less_others([row[k] for row in group]) for group in rewards] for k in range(len(WEIGHTS))]
+    found = normalize_then_sum(torch.tensor(rewards), torch.tensor(WEIGHTS), "none", "leave_one_out")
+    expected = torch.tensor(columns).permute(1, 2, 0) * torch.tensor(WEIGHTS)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_the_leave_one_out_baseline_by_hand() -> None:
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0], [3.0, 3.0, 7.0, 3.0]])
+    others = torch.tensor([[1 / 3, 2 / 3, 2 / 3, 1 / 3], [13 / 3, 13 / 3, 3.0, 13 / 3]])
+    torch.testing.assert_close(mean_of_others(rewards), others, rtol=0, atol=1e-6)
+    for advantage in (sum_then_normalize, lambda *given: normalize_then_sum(*given).sum(-1)):
+        alone, centered = (
+            advantage(rewards[..., None], torch.ones(1), "none", kind) for kind in ("leave_one_out", "mean")
+        )
+        torch.testing.assert_close(alone, rewards - others, rtol=0, atol=1e-6)
+        torch.testing.assert_close(alone, 4 / 3 * centered, rtol=0, atol=1e-6)
+
+
+def test_the_leave_one_out_gradient_is_unbiased_for_every_size_of_a_group_and_that_of_the_mean_is_not() -> None:
+    """Exact expectations over all groups of two answers of a policy of three."""
+    logits, rewards = (
+        torch.tensor([0.3, -0.4, 1.1], dtype=torch.float64, requires_grad=True),
+        torch.tensor([1.0, 0.2, 0.5]),
+    )
+    p = logits.softmax(0)
+    (slope,) = torch.autograd.grad((p * rewards).sum(), logits, retain_graph=True)
+    found = {kind: torch.zeros_like(slope) for kind in ("leave_one_out", "mean")}
+    for kind in found:
+        for a in range(3):
+            for b in range(3):
+                group = rewards[[a, b]][None, :, None]
+                advantage = sum_then_normalize(group, torch.ones(1), "none", kind)[0]  # type: ignore[arg-type]
+                loss = (advantage * p[[a, b]].log()).mean()
+                found[kind] += (p[a] * p[b]).detach() * torch.autograd.grad(loss, logits, retain_graph=True)[0]
+    torch.testing.assert_close(found["leave_one_out"], slope, rtol=0, atol=1e-7)
+    torch.testing.assert_close(found["mean"], slope / 2, rtol=0, atol=1e-7)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("advantage", [sum_then_normalize, lambda *given: normalize_then_sum(*given).sum(-1)])
 def test_what_is_unknown_or_the_same_changes_no_other_group(advantage: Callable[..., Tensor], scale: Scale) -> None:
@@ -114,7 +172,7 @@ def test_two_processes_divide_by_the_spread_of_all_their_groups(advantage: Calla
             barrier.wait(10)
             return added
 
-        return advantage(part, weights, "batch", total)
+        return advantage(part, weights, "batch", "mean", total)
 
     with ThreadPoolExecutor(2) as pool:
         found = torch.cat(list(pool.map(process, [rewards[:4], rewards[4:]])))

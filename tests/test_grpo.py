@@ -92,6 +92,16 @@ def test_constant_rewards_change_nothing_not_even_adams_moments(tmp_path: Path) 
     assert run.trainer.global_step == 3
 
 
+def test_a_bonus_for_entropy_raises_it_where_all_rewards_are_the_same(tmp_path: Path) -> None:
+    fit(
+        "grpo", tmp_path / "run", trainer__callbacks=callbacks("Constant"), trainer__max_steps=6,
+        model__optimization__lr=1e-2, model__optimization__warmup=0, model__objective__beta=0.0, model__objective__entropy=0.01,
+    )  # fmt: skip
+    entropy, loss = (scalars(tmp_path / "run")[f"train/{name}"] for name in ("entropy", "loss"))
+    assert entropy[-1] > entropy[0] + 0.01
+    assert loss == pytest.approx([-0.01 * nats for nats in entropy], rel=0.2)  # which weighs tokens otherwise
+
+
 def test_truncated_completions_can_be_left_out_and_then_teach_nothing(tmp_path: Path) -> None:
     common = {
         "trainer__callbacks": callbacks("Vowels", "Recorder"),
@@ -261,7 +271,11 @@ def test_several_epochs_and_minibatches_of_a_rollout_recompute_what_the_sampling
 
 def test_everything_worth_watching_is_logged(tmp_path: Path) -> None:
     fit("grpo", tmp_path / "run", trainer__limit_val_batches=1, trainer__val_check_interval=2, trainer__max_steps=4)
-    logged = set(scalars(tmp_path / "run"))
+    found = scalars(tmp_path / "run")
+    logged = set(found)
+    assert found["val/score"] == pytest.approx(
+        [(au + emotion) / 2 for au, emotion in zip(found["val/au_f1"], found["val/emotion_f1"], strict=True)]
+    )
     parts = [
         f"reward/{name}{part}"
         for name in ("AUReward", "EmotionReward", "FormatReward", "total")
@@ -275,7 +289,8 @@ def test_everything_worth_watching_is_logged(tmp_path: Path) -> None:
         "train/clipped_high", "train/clipped_dual", "train/policy_loss", "train/sampling_gap", "train/sampling_kl",
         "train/sampling_outside", "train/sampling_ratio_max", "train/grad_norm", "train/skipped", "lr-AdamW", "time/rollout",
         "time/old_and_reference", "time/reward", "time/train", "time/tokens_per_second", "memory/peak_gib",
-        "val/au_f1", "val/accuracy", "val/reward", "val/reward_gap",
+        "val/au_f1", "val/accuracy", "val/reward", "val/reward_gap", "val/au_uar", "val/emotion_uar", "val/labels/happiness",
+        "val/claims/AU12", "val/present/AU12", "rollout/labels/happiness", "rollout/claims/AU12", "rollout/present/AU12",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from processes import run, start
 
 from fea.cli import main
 from fea.errors import FEAError
-from fea.iterate import _report, check_places
+from fea.iterate import Loop, Stage, _report, check_places
 from fea.model.checkpoints import stored
 from fea.training.fits import Fits, options
 
@@ -157,6 +157,14 @@ def test_the_table_shows_what_was_measured(tmp_path: Path, capsys: pytest.Captur
     page = (tmp_path / "report.html").read_text()
     assert re.findall(r"<td>([^<]*)</td>", page) == ["sft-1", "", "0.250", "0.500", "grpo-1", "0.625", "1.000", "0.750"]
     assert re.findall(r"<figcaption>([^<]*)", page) == ["accuracy over the stages", "score over the stages"]
+
+
+def test_rounds_are_compared_by_one_number_whenever_they_were_tested(tmp_path: Path) -> None:
+    """An earlier release took accuracy where the macro F1 of emotions stands now."""
+    kept = {"au_f1": 0.5, "emotion_f1": 0.25, "accuracy": 0.75, "score": 0.625}
+    (tmp_path / "sft-1").mkdir()
+    (tmp_path / "sft-1" / "scores.json").write_text(json.dumps(kept))
+    assert Loop(tmp_path, Stage([]), Stage([])).test("sft-1") == {**kept, "score": 0.375}
 
 
 @pytest.mark.parametrize(

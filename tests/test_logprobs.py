@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
+from fea import logprobs
 from fea.logprobs import log_distribution, logits, product, token_logps
 
 # --- in chunks ---
@@ -35,6 +37,64 @@ def test_the_chunked_head_equals_the_naive_one(chunk: int, temperature: float) -
     for found, expected in zip(chunked, results(naive), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
     assert not chunked[1].requires_grad
+
+
+@pytest.mark.parametrize("chunk", [2, 512])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_the_gradient_of_the_entropy_is_the_one_of_plain_python(chunk: int, temperature: float) -> None:
+    """dH / dz_v = -p_v (log p_v + H) / temperature for each logit; words that are never sampled have none."""
+    torch.manual_seed(0)
+    hidden, head = torch.randn(5, 4), torch.randn(9, 4)
+    forbidden, weights = torch.tensor([1, 7]), [0.3, -1.2, 0.5, 1.0, -0.2]
+    leaves = hidden.clone().requires_grad_(), head.clone().requires_grad_()
+    _, entropies = token_logps(
+        *leaves, torch.zeros(5, dtype=torch.long), forbidden, temperature, chunk, entropy_gradient=True
+    )
+    of_hidden, of_head = torch.autograd.grad((entropies * torch.tensor(weights)).sum(), leaves)
+    expected_hidden, expected_head = torch.zeros(5, 4), torch.zeros(9, 4)
+    for n in range(5):
+        scores = (head[[0, 2, 3, 4, 5, 6, 8]] @ hidden[n] / temperature).tolist()
+        logits = dict(zip((0, 2, 3, 4, 5, 6, 8), scores, strict=True))
+        whole = sum(math.exp(z) for z in logits.values())
+        log_p = {v: z - math.log(whole) for v, z in logits.items()}
+        entropy = -sum(math.exp(value) * value for value in log_p.values())
+        assert entropies[n].item() == pytest.approx(entropy, abs=1e-6)
+        for v, value in log_p.items():
+            slope = -weights[n] * math.exp(value) * (value + entropy) / temperature
+            expected_hidden[n] += slope * head[v]
+            expected_head[v] += slope * hidden[n]
+    torch.testing.assert_close(of_hidden, expected_hidden, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(of_head, expected_head, rtol=1e-5, atol=1e-5)
+
+
+def test_an_entropy_that_weighs_much_has_a_finite_gradient_beside_words_that_are_never_sampled() -> None:
+    hidden = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    head, targets = torch.eye(6, 4), torch.zeros(3, dtype=torch.long)
+    _, entropies = token_logps(hidden, head, targets, torch.tensor([2, 5]), entropy_gradient=True)
+    (1e6 * entropies).sum().backward()
+    assert hidden.grad is not None
+    assert hidden.grad.isfinite().all()
+    assert hidden.grad.abs().max() > 1
+
+
+def test_without_a_bonus_the_backward_pass_keeps_nothing_for_the_entropy() -> None:
+    hidden, head, targets = torch.randn(8, 4).requires_grad_(), torch.randn(500, 4), torch.zeros(8, dtype=torch.long)
+
+    def kept(entropy_gradient: bool) -> int:
+        """Tensors of the size of the logits that a chunk holds while it is computed again."""
+        places = set[int]()
+
+        def keep(tensor: Tensor) -> Tensor:
+            if tensor.numel() == 8 * 500:
+                places.add(tensor.data_ptr())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            found = logprobs._chunk_logps(hidden, head, targets, None, 1.0, entropy_gradient)
+        assert found[1].requires_grad == entropy_gradient
+        return len(places)
+
+    assert [kept(False), kept(True)] == [1, 2]
 
 
 def test_the_softmax_runs_in_float32() -> None:

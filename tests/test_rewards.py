@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fea.callbacks import AUReward, EmotionReward, FormatReward
+from fea.callbacks import AUReward, EmotionReward, FormatReward, OverlongPenalty
 from fea.data.example import Example
 from fea.errors import FEAError
 from fea.prompts.answer import parse
@@ -149,6 +149,44 @@ def test_settings_of_a_reward_that_make_no_sense_are_refused(value: float) -> No
         AUReward(uncoded_penalty=value)
     with pytest.raises(FEAError, match="timeout"):
         FormatReward(timeout=value)
+
+
+@pytest.mark.parametrize("margin", [0.2, 0.5, 1.0])
+def test_a_long_completion_costs_more_the_nearer_it_comes_to_the_limit(margin: float) -> None:
+    lengths, limit = [1, 50, 79, 80, 81, 90, 99, 100, 100], 100
+    cut = [False] * 8 + [True]
+    mask = torch.tensor([[1] * length + [0] * (limit - length) for length in lengths])
+    written = rollout([""] * 9, [SMILE, CALM, UNCODED])._replace(
+        completions=SimpleNamespace(mask=mask, truncated=torch.tensor(cut))  # type: ignore[arg-type]
+    )
+    penalty = OverlongPenalty(margin=margin)
+    with pytest.raises(FEAError, match=r"reward 'OverlongPenalty': the limit is that of a module.*trainer.callbacks"):
+        penalty.rewards(written)
+    module = SimpleNamespace(generation=SimpleNamespace(max_tokens=limit))
+    penalty.setup(SimpleNamespace(datamodule=None), module, "fit")  # type: ignore[arg-type]
+    start, cache = (1 - margin) * limit, margin * limit
+    expected = [
+        -1.0 if c or t >= limit else 0.0 if t <= start else (start - t) / cache
+        for t, c in zip(lengths, cut, strict=True)
+    ]
+    assert penalty.rewards(written).flatten().tolist() == pytest.approx(expected, abs=1e-6)
+    assert penalty.rewards(written).shape == (3, 3)
+
+
+def test_one_that_is_cut_off_costs_all_however_short_it_is() -> None:
+    """A limit of a module may be above that of what was written, as for answers of another one."""
+    written = rollout(["", ""], [SMILE])._replace(
+        completions=SimpleNamespace(mask=torch.ones(2, 5), truncated=torch.tensor([True, False]))  # type: ignore[arg-type]
+    )
+    penalty = OverlongPenalty()
+    penalty.limit = 100
+    assert penalty.rewards(written).tolist() == [[-1.0, 0.0]]
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.1, 1.1, math.nan])
+def test_a_margin_that_makes_no_sense_is_refused(margin: float) -> None:
+    with pytest.raises(FEAError, match=r"OverlongPenalty.margin"):
+        OverlongPenalty(margin=margin)
 
 
 def test_two_rewards_of_one_class_keep_their_states_apart() -> None:

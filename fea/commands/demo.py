@@ -16,7 +16,12 @@ from fea.errors import FEAError
 
 
 def demo(
-    out: Path = Path("runs/demo"), seed: int = 0, rounds: int = 1, quick: bool = False, controls: bool = False
+    out: Path = Path("runs/demo"),
+    seed: int = 0,
+    rounds: int = 1,
+    quick: bool = False,
+    controls: bool = False,
+    skew: bool = False,
 ) -> int:
     """Teaches a tiny model to read drawn faces: all stages, a table of their scores, and `report.html`.
 
@@ -27,6 +32,8 @@ def demo(
         quick: everything in little, to see that it runs.
         controls: also what the gain has to be compared with: SFT continued for as long as all later stages take, SFT on as many
             analyses of the annotator as the last SFT has seen, SFT on true analyses, and the annotator.
+        skew: draw faces whose labels are as skewed as real ones, of 120 people, with some wrong labels among those to learn
+            from; the held-out faces are of other people, from the same world, and rightly labeled.
 
     Returns:
         0.
@@ -35,16 +42,16 @@ def demo(
         FEAError: rounds is less than 1, a stage failed, which has said why, or `out` holds files of something else.
     """
     from fea.demo.board import Entry, annotator_entry, answered, faces_of, write_board
-    from fea.demo.stages import FULL, LOOP, QUICK, Demo, title_of
-    from fea.drawn.module import RenderedFaces
+    from fea.demo.stages import SKEWED, Demo, budget_of, title_of
     from fea.iterate import PAGE, check_places
     from fea.model.runs import RESULT
     from fea.system.files import write_atomically
 
     if rounds < 1:
         raise FEAError(f"rounds: {rounds}; give at least 1")
-    name = f"seed-{seed}" if rounds == 1 else f"loop-{seed}"
-    stages = Demo(out / "quick", name, seed, QUICK) if quick else Demo(out, name, seed, FULL if rounds == 1 else LOOP)
+    name = f"{'skew' if skew else 'seed'}-{seed}" if rounds == 1 else f"{'skew-' * skew}loop-{seed}"
+    folder, budget = out / "quick" if quick else out, budget_of(rounds, quick, skew)
+    stages = Demo(folder, name, seed, budget, SKEWED if skew else {})
     check_places(stages.out / RESULT, stages.loop.out / PAGE)
     stages.base()
     runs = [run for number in range(1, rounds + 1) for run in stages.loop.round(number)]
@@ -54,8 +61,9 @@ def demo(
     if controls:
         named |= stages.controls(runs)
 
-    faces = faces_of(RenderedFaces(str(stages.out / "faces"), test_faces=stages.budget.held_out).draw("test"))
+    data = stages.faces()
+    faces = faces_of(data.draw("test"))
     entries = [Entry(title, *answered(stages.out / run, faces)) for title, run in named.items()]
     entries += [annotator_entry(faces)] if controls else []
-    write_board(stages.loop.out, faces, entries, runs, stages.loop.commands)
+    write_board(stages.loop.out, faces, entries, runs, stages.loop.commands, data.world)
     return 0

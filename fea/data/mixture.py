@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from fea.data.example import Example
 from fea.data.table import Table
 
-Balance = Literal["emotion", "au"]
+Balance = Literal["emotion", "au", "both"]
 
 
 class Examples(Dataset[Example]):
@@ -60,20 +60,44 @@ class Examples(Dataset[Example]):
         every = [f"{table.path}:{line}" for table in self.tables for line in table.column("line")]
         return every if self._kept is None else [every[i] for i in self._kept]
 
-    def balance(self, by: Balance) -> NDArray[np.float64]:
+    def kinds(self, *fields: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Sorts examples by what some fields say; those of one kind agree in all of these, and in their table.
+
+        Returns:
+            The first example of each kind, and the kind of each example.
+        """
+        kinds = np.repeat(np.arange(len(self.tables)), np.diff(self._starts))
+        for field in fields:
+            codes = np.concatenate([table.codes(field) for table in self.tables])
+            kinds = np.unique(kinds * (codes.max() + 1) + codes, return_inverse=True)[1]
+        _, first, kinds = np.unique(
+            kinds if self._kept is None else kinds[self._kept], return_index=True, return_inverse=True
+        )
+        return first, kinds
+
+    def balance(self, by: Balance, power: float = 1.0) -> NDArray[np.float64]:
         """Sampling weights that even out emotions, or Action Units; an example without such labels weighs the average.
 
         Each name is worth 1 over its examples, and an example weighs the mean of its names:
 
             AU12        AU12        AU12, AU4        -              AU12 in 3 examples: 1/3, AU4 in 1: 1
             1/3         1/3         2/3              4/9            4/9 = mean of the others
+
+        Args:
+            by: "both": half of the draws even out emotions, the other half Action Units.
+            power: of the number of examples: by 1 names are even, by 0.5 a name of 100 times as many is drawn 10 times as
+                often, by 0 all stay as they are.
         """
+        if by == "both":
+            emotions, units = self.balance("emotion", power), self.balance("au", power)
+            both: NDArray[np.float64] = emotions / emotions.sum() + units / units.sum()
+            return both
         columns = self.column("labels" if by == "emotion" else "AUs")
         labels = [tuple(value) if isinstance(value, list) else () for value in columns]
         if self._kept is not None:
             labels = [labels[i] for i in self._kept]
         names, counts = np.unique([name for value in labels for name in value], return_counts=True)
-        rarity = dict(zip(names.tolist(), 1 / counts, strict=True))
+        rarity = dict(zip(names.tolist(), 1 / counts**power, strict=True))
         weights = np.array([np.mean([rarity[name] for name in value]) if value else np.nan for value in labels])
         known = ~np.isnan(weights)
         return np.where(known, weights, weights[known].mean() if known.any() else 1.0)

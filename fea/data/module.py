@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fea.data.image_check import look_once
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
+from fea.data.shares import Shares, check_power, shares_of
 from fea.data.source import OnBad, Source
 from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
@@ -60,7 +61,10 @@ class FEADataModule(L.LightningDataModule):
         emotions: allowed emotions: "basic7", "basic8", "compound11" or a list of your own words.
         on_unknown_label: "raise" at a label outside `emotions`, or treat it as "unknown".
         on_bad: "raise" at the first line or image that cannot be read, or "skip" them with a count.
-        balance: draw training examples so that emotions ("emotion") or Action Units ("au") are even; null: as they come.
+        balance: draw training examples so that emotions ("emotion"), Action Units ("au") or, in half of the draws each,
+            "both" are even; null: as they come.
+        balance_power: how even: 1 in full; 0.5 draws a label of 100 times as many examples 10 times as often, so
+            that few faces are not shown again and again.
         mirror: show half of the training images mirrored; sided units change sides.
         seed: of the order of training examples.
         max_image_pixels: an image with more is not read; the default is 8192 x 8192.
@@ -79,6 +83,7 @@ class FEADataModule(L.LightningDataModule):
         on_unknown_label: OnUnknownLabel = "raise",
         on_bad: OnBad = "raise",
         balance: Balance | None = None,
+        balance_power: float = 1.0,
         mirror: bool = False,
         seed: int = 0,
         max_image_pixels: int = MOST_PIXELS,
@@ -86,23 +91,23 @@ class FEADataModule(L.LightningDataModule):
         super().__init__()
         check_most_pixels("data.max_image_pixels", max_image_pixels)
         self.max_image_pixels = max_image_pixels
+        if check_power("data.balance_power", balance_power) != 1 and balance is None:
+            raise FEAError(
+                f"data.balance_power: {balance_power}, but nothing is balanced; set data.balance to emotion, au or both"
+            )
         self.sources = {
             name: [Source(entry) if isinstance(entry, str) else entry for entry in entries or []]
             for name, entries in {"train": train, "val": val, "test": test, "predict": predict}.items()
         }
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.emotions = emotion_set(emotions)
-        self.on_unknown_label, self.on_bad, self.balance, self.mirror, self.seed = (
-            on_unknown_label,
-            on_bad,
-            balance,
-            mirror,
-            seed,
-        )
+        self.on_unknown_label, self.on_bad = on_unknown_label, on_bad
+        self.balance, self.balance_power, self.mirror, self.seed = balance, balance_power, mirror, seed
         self.tables: dict[str, list[Table]] = {}
         self.joined: list[Table] = []
         self.reweighed: dict[str, float] = {}
         self.loaders: list[Loader] = []
+        self.counted: Shares | None = None
 
     def prepare_data(self) -> None:
         """Validates and converts the files once, on one process; before a fit their images are opened once, too."""
@@ -173,6 +178,17 @@ class FEADataModule(L.LightningDataModule):
         """Training examples with an analysis, those that have been added among them."""
         return Examples([*self.tables["train"], *self.joined], analysed=True)
 
+    def shares(self) -> Shares:
+        """How often each label is right about a training face as it is drawn now; counted once, and alike on all processes."""
+        if self.counted is None:
+            examples = self._trained_on
+            self.counted = shares_of(examples, self.weights(examples), self.mirror)
+        return self.counted
+
+    @property
+    def _trained_on(self) -> Examples:
+        return self.analyses() if self._module.needs_analyses else Examples(self.tables["train"])
+
     def longest_analysis(self) -> str:
         """Of the training files, if all of them are there already; else ""."""
         sources = self.sources["train"]
@@ -190,8 +206,8 @@ class FEADataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> object:
         """Batches for the module's stage; GRPO turns them into rollouts."""
-        module = self._module
-        examples = self.analyses() if module.needs_analyses else Examples(self.tables["train"])
+        module, examples = self._module, self._trained_on
+        self.counted = None  # weights may have changed
         if len(examples) < self.batch_size * self._trainer.world_size:
             what = "examples with an analysis (key 'description')" if module.needs_analyses else "examples"
             raise FEAError(
@@ -210,7 +226,7 @@ class FEADataModule(L.LightningDataModule):
         """How often each example is drawn in training; None if all are drawn alike."""
         weights = examples.weights()
         if self.balance:
-            weights = weights * examples.balance(self.balance)
+            weights = weights * examples.balance(self.balance, self.balance_power)
         if self.reweighed:
             weights = weights * np.array([self.reweighed.get(place, 1.0) for place in examples.places()])
         return weights if self.balance or len(np.unique(weights)) > 1 else None

@@ -139,6 +139,13 @@ class Table:
         """Which records have a field, without reading its values: a million analyses need not fit into memory."""
         return np.asarray(self.rows.data.column(name).is_valid().to_numpy())
 
+    def codes(self, name: str) -> NDArray[np.int64]:
+        """A number for each record, the same where a field of text or of texts is the same, without reading its values."""
+        column = self.rows.data.column(name)
+        texts = pc.binary_join(column, "\0") if pa.types.is_list(column.type) else column
+        encoded = pc.dictionary_encode(texts, null_encoding="encode").unify_dictionaries()
+        return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
+
     def longest(self, name: str) -> str:
         """The longest text that any record has in a field; "" if none has one."""
         texts = self.rows.data.column(name)

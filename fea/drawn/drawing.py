@@ -7,14 +7,20 @@ pixels. A grade from 1 (trace) to 5 (maximum) scales the movement. Coordinates a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from PIL import Image
 
 from fea.drawn.pen import HALF_TURN, Look, Pen, Point, arc, lit, mix, shade
+from fea.facs import CONFLICTS
 
 DRAWN_AUS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 12, 15, 16, 17, 20, 23, 24, 25, 26)
 _OVERSAMPLING = 3  # drawn larger and reduced: Pillow's lines have hard edges
+
+
+def possible(aus: Collection[int]) -> bool:
+    """Whether a face can show these units: no conflict of anatomy, and no jaw that drops behind closed lips."""
+    return not any(a in aus and b in aus for a, b in CONFLICTS) and (26 not in aus or 25 in aus)
 
 
 def draw_face(grades: Mapping[int, float], look: Look, size: int = 112) -> Image.Image:

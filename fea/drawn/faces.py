@@ -17,17 +17,18 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fea.drawn.drawing import DRAWN_AUS, draw_face
-from fea.drawn.pen import Look
+from fea.drawn.coders import Coder
+from fea.drawn.drawing import DRAWN_AUS, draw_face, possible
+from fea.drawn.people import sample_look, sample_picture
 from fea.drawn.wording import analysis, annotate, caption
+from fea.drawn.world import EMOTIONS, EVEN, Prior, World, world_of
 from fea.errors import FEAError
-from fea.facs import CONFLICTS, EMOTION_SETS, PROTOTYPES
+from fea.facs import PROTOTYPES
 from fea.system.lines import write_jsonl
 from fea.system.sets import together
 
 Text = Literal["analysis", "annotator", "caption", "none"]
 
-EMOTIONS = EMOTION_SETS["basic7"]
 _LABELS = "faces.jsonl"
 DESCRIBE = "Describe the face."  # the question that captions answer
 # Probabilities that a unit of the prototype does not show, and that any other unit does. With these the units determine the
@@ -36,20 +37,6 @@ _MISSING = 0.12
 _EXTRA = 0.05
 _MOVING = 0.35  # probability that a unit shows in a face without an emotion: each is seen often, in any company
 _GRADES = (0.12, 0.2, 0.28, 0.24, 0.16)  # probabilities of the grades 1 to 5: the extremes are rarer
-
-_SKINS = (
-    (255, 224, 196),
-    (241, 194, 155),
-    (224, 172, 138),
-    (198, 134, 96),
-    (160, 102, 68),
-    (122, 76, 50),
-    (92, 58, 40),
-)
-_HAIRS = ((30, 24, 22), (70, 45, 30), (120, 80, 45), (190, 150, 85), (150, 70, 35), (120, 120, 122), (215, 210, 205))
-_IRISES = ((70, 110, 140), (80, 55, 35), (90, 120, 80), (60, 40, 30), (110, 120, 125))
-_BACKGROUNDS = ((200, 205, 208), (172, 190, 200), (205, 196, 180), (150, 165, 150), (128, 138, 152), (186, 170, 178))
-_STYLES = ("short", "long", "bald", "bun", "curly")
 
 
 class Expression(NamedTuple):
@@ -64,14 +51,14 @@ class Expression(NamedTuple):
     grades: dict[int, int]
 
 
-def sample_expression(rng: np.random.Generator) -> Expression:
+def sample_expression(rng: np.random.Generator, prior: Prior = EVEN) -> Expression:
     """Draws an emotion, one of its prototypes, and the units that show."""
-    emotion = str(rng.choice(EMOTIONS))
+    emotion = str(rng.choice(EMOTIONS, p=prior.chances))
     variants = _variants(emotion)
-    prototype = variants[rng.integers(len(variants))]
+    rates = _rates(variants[rng.integers(len(variants))], prior)
     while True:
-        shown = [n for n in DRAWN_AUS if rng.random() < (1 - _MISSING if n in prototype else _EXTRA)]
-        if _possible(set(shown)):
+        shown = [n for n, rate in zip(DRAWN_AUS, rates, strict=True) if rng.random() < rate]
+        if possible(set(shown)):
             return Expression(emotion, _graded(shown, rng))
 
 
@@ -79,7 +66,7 @@ def sample_movement(rng: np.random.Generator) -> Expression:
     """Draws units at random, without an emotion behind them."""
     while True:
         shown = [n for n in DRAWN_AUS if rng.random() < _MOVING]
-        if _possible(set(shown)):
+        if possible(set(shown)):
             return Expression("", _graded(shown, rng))
 
 
@@ -87,75 +74,55 @@ def _graded(shown: Collection[int], rng: np.random.Generator) -> dict[int, int]:
     return {n: int(rng.choice(5, p=_GRADES)) + 1 for n in shown}
 
 
-def sample_look(rng: np.random.Generator) -> Look:
-    """Draws a person, a pose and a light. No neutral feature moves as far as the trace of a unit does."""
-
-    def color(palette: Collection[tuple[float, float, float]], jitter: float = 4) -> tuple[int, int, int]:
-        """A tone of the palette, a little lighter or darker, and each channel off by itself."""
-        shade = rng.choice(list(palette)) * rng.uniform(0.92, 1.06) + rng.normal(0, jitter, 3)
-        r, g, b = (int(c) for c in np.clip(shade, 0, 255))
-        return r, g, b
-
-    def about(mean: float, spread: float) -> float:
-        return float(rng.uniform(mean - spread, mean + spread))
-
-    skin = color(_SKINS)
-    return Look(
-        skin=skin,
-        hair=color(_HAIRS),
-        iris=color(_IRISES),
-        lips=color([(0.88 * skin[0], 0.54 * skin[1], 0.57 * skin[2])]),
-        background=color(_BACKGROUNDS, 10),
-        hair_style=str(rng.choice(_STYLES, p=(0.35, 0.25, 0.1, 0.15, 0.15))),
-        face_width=about(0.98, 0.06),
-        face_length=about(1.0, 0.05),
-        eye_size=about(1.0, 0.1),
-        eye_distance=about(0.42, 0.025),
-        eye_opening=about(1.0, 0.1),
-        brow_height=about(0.0, 0.025),
-        brow_weight=about(1.0, 0.3),
-        nose_length=about(1.0, 0.1),
-        nose_width=about(1.0, 0.15),
-        mouth_width=about(1.0, 0.07),
-        mouth_height=about(0.0, 0.025),
-        lip_fullness=about(1.0, 0.2),
-        corner_height=about(0.0, 0.02),
-        roll=float(rng.normal(0, 3)),
-        yaw=float(rng.normal(0, 0.05)),
-        scale=about(1.0, 0.05),
-        shift=(about(0.0, 0.022), about(0.0, 0.022)),
-        light=about(0.22, 0.22),
-        light_angle=about(0.0, np.pi),
-        brightness=about(0.93, 0.1),
-    )
-
-
-def write_faces(out: Path, n: int, seed: int = 0, text: Text = "analysis", size: int = 112) -> Path:
+def write_faces(
+    out: Path,
+    n: int,
+    seed: int = 0,
+    text: Text = "analysis",
+    size: int = 112,
+    prior: str = "even",
+    people: int = 0,
+    noise: float = 0.0,
+) -> Path:
     """Draws faces into image files and writes their labels beside them.
 
     Args:
         out: folder; receives `faces.jsonl` and `images/`.
         n: number of faces.
         seed: with the face's number it determines everything, so a longer set begins with a shorter one.
-        text: what goes into `description`: "analysis" (true), "annotator" (biased), "caption" (the signs in plain words, of
-            faces that move without an emotion) or "none".
+        text: what goes into `description`: "analysis" (of all that is labeled), "annotator" (biased), "caption" (the signs in
+            plain words, of faces that move without an emotion) or "none".
         size: width and height in pixels.
+        prior: how often emotions and Action Units show: "even", "skewed" (as real ones do: emotions from 2 % to 35 % of all
+            faces, units from 2 % to 48 %), or a JSON or YAML file with "emotions", words and their weights, and "units", codes
+            and what the odds that they show are multiplied by.
+        people: how many there are, each with several faces and named in `meta_info`; other seeds show other people. 0: every
+            face is that of another person.
+        noise: probability that the rarer of two things that are taken for each other is mislabeled: an Action Unit is
+            overlooked, an emotion taken for a like one. As many errors the other way leave all shares as they are. Texts
+            are written from the labels.
 
     Returns:
         The path of the JSONL file.
 
     Raises:
-        FEAError: n or size is too small, the seed negative, or the folder holds files of something else under these names.
+        FEAError: n or size is too small, the seed negative, or the folder holds files of something else under these names; the
+            world cannot be as it is described, or is one of emotions and to be drawn without any.
     """
     if n < 1 or size < 28 or seed < 0:
         raise FEAError(
             f"cannot draw {n} faces of {size} pixels with seed {seed}; draw at least 1, of at least 28 pixels, with a seed "
             "from 0 up"
         )
+    world = world_of(prior, people, noise)
+    if text == "caption" and world != World(people=people):
+        raise FEAError(
+            "text: captions tell of faces without an emotion, which have no prior and no noise; leave these out"
+        )
     drawn_before = _drawn_before(out)
     with together(out, _LABELS) as part:
         (part / "images").mkdir()
-        records = [_write_face(part, number, seed, text, size) for number in range(n)]
+        records = [_write_face(part, number, seed, text, size, world) for number in range(n)]
         write_jsonl(part / _LABELS, records)
         _refuse_foreign(out, part, [record["image"] for record in records if record["image"] not in drawn_before])
     return out / _LABELS
@@ -182,12 +149,14 @@ def _refuse_foreign(out: Path, part: Path, images: list[str]) -> None:
             raise FEAError(f"'{out / image}' is there already and was not drawn here; choose another folder")
 
 
-def _write_face(out: Path, number: int, seed: int, text: Text, size: int) -> dict[str, Any]:
+def _write_face(out: Path, number: int, seed: int, text: Text, size: int, world: World) -> dict[str, Any]:
     rng = np.random.default_rng([seed, number])
-    expression = sample_movement(rng) if text == "caption" else sample_expression(rng)
-    look = sample_look(rng)
+    expression = sample_movement(rng) if text == "caption" else sample_expression(rng, world.prior)
+    person = number % world.people if world.people else None
+    look = sample_look(rng) if person is None else sample_picture(seed, person, rng)
     image = f"images/{seed}-{number:06d}.png"
     draw_face(expression.grades, look, size).save(out / image, compress_level=1)
+    expression = _labeled(expression, world, rng) if world.noise else expression
     record: dict[str, Any] = {
         "id": f"face-{seed}-{number}",
         "dataset": "faces",
@@ -198,9 +167,24 @@ def _write_face(out: Path, number: int, seed: int, text: Text, size: int) -> dic
         "labels": [expression.emotion] if expression.emotion else [],
         "AU_intensities": {f"AU{n}": grade for n, grade in expression.grades.items()},
     }
+    if person is not None:
+        record["meta_info"] = {"subject": f"{seed}-{person}"}
     if text != "none":
         record["description"] = _describe(expression, text, rng)
     return record
+
+
+def _labeled(expression: Expression, world: World, rng: np.random.Generator) -> Expression:
+    """What people who err label a face as; a unit that only they see gets a grade like any other."""
+    coder = _coder(world)
+    seen = coder.aus(expression.grades, rng)
+    known = {n: grade for n, grade in expression.grades.items() if n in seen}
+    return Expression(coder.emotion(expression.emotion, rng), _graded(seen, rng) | known)
+
+
+@cache
+def _coder(world: World) -> Coder:
+    return Coder(world.noise, dict(zip(EMOTIONS, world.prior.emotions, strict=True)), shares(world.prior))
 
 
 def _describe(expression: Expression, text: Text, rng: np.random.Generator) -> str:
@@ -213,19 +197,30 @@ def _describe(expression: Expression, text: Text, rng: np.random.Generator) -> s
 # --- how far the units determine the emotion --------------------------------------------------------------------------
 
 
-def best_guess(aus: Collection[int]) -> str:
+def best_guess(aus: Collection[int], prior: Prior = EVEN) -> str:
     """The most probable emotion of a face that shows exactly these units: Bayes' rule in the demo world."""
     index = sum(1 << DRAWN_AUS.index(n) for n in aus)
-    return EMOTIONS[int(_joint()[index].argmax())]
+    return EMOTIONS[int(_joint(prior)[index].argmax())]
 
 
-def ceiling() -> float:
+def ceiling(prior: Prior = EVEN) -> float:
     """Accuracy of `best_guess` over all faces: no model that reads nothing but the units can do better."""
-    return float(_joint().max(axis=1).sum())
+    return float(_joint(prior).max(axis=1).sum())
 
 
-@lru_cache(maxsize=1)
-def _joint() -> NDArray[np.float64]:
+def best_guesses(prior: Prior = EVEN) -> NDArray[np.float64]:
+    """Probability of every emotion with every `best_guess`, (7, 7): a row an emotion, a column a guess."""
+    joint = _joint(prior)
+    return np.stack([joint[joint.argmax(axis=1) == guess].sum(axis=0) for guess in range(len(EMOTIONS))], axis=1)
+
+
+def shares(prior: Prior = EVEN) -> dict[int, float]:
+    """For each unit the probability that a face shows it."""
+    return dict(zip(DRAWN_AUS, (_joint(prior).sum(axis=1) @ _sets()[0]).tolist(), strict=True))
+
+
+@lru_cache(maxsize=2)  # of 4 MB each
+def _joint(prior: Prior) -> NDArray[np.float64]:
     """Probability of every set of units with every emotion, (2**16, 7); row i holds unit k if bit k of i is set.
 
         DRAWN_AUS   1  2  4  5 ..        the set {AU1, AU4} is row 1 * 1 + 0 * 2 + 1 * 4 = 5
@@ -233,16 +228,27 @@ def _joint() -> NDArray[np.float64]:
 
     Impossible sets are drawn again, so the others share their probability: the division by the sum.
     """
-    shown = (np.arange(2 ** len(DRAWN_AUS))[:, None] >> np.arange(len(DRAWN_AUS))) & 1 == 1
-    possible = np.array([_possible({n for n, on in zip(DRAWN_AUS, row, strict=True) if on}) for row in shown])
+    shown, can_be = _sets()
     joint = np.zeros((len(shown), len(EMOTIONS)))
-    for column, emotion in enumerate(EMOTIONS):
+    for column, (emotion, chance) in enumerate(zip(EMOTIONS, prior.emotions, strict=True)):
         variants = _variants(emotion)
         for prototype in variants:
-            rate = np.array([1 - _MISSING if n in prototype else _EXTRA for n in DRAWN_AUS])
-            weight = np.where(shown, rate, 1 - rate).prod(axis=1) * possible
-            joint[:, column] += weight / weight.sum() / len(variants) / len(EMOTIONS)
+            rates = np.array(_rates(prototype, prior))
+            weight = np.where(shown, rates, 1 - rates).prod(axis=1) * can_be
+            joint[:, column] += chance * weight / weight.sum() / len(variants)
     return joint
+
+
+@cache
+def _sets() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """All sets of units in the order of `_joint`, (2**16, 16), and whether a face can show them."""
+    shown = (np.arange(2 ** len(DRAWN_AUS))[:, None] >> np.arange(len(DRAWN_AUS))) & 1 == 1
+    return shown, np.array([possible({n for n, on in zip(DRAWN_AUS, row, strict=True) if on}) for row in shown])
+
+
+def _rates(prototype: Collection[int], prior: Prior) -> list[float]:
+    """For each of `DRAWN_AUS` the probability that it shows, before impossible sets are drawn again."""
+    return [prior.shows(n, 1 - _MISSING if n in prototype else _EXTRA) for n in DRAWN_AUS]
 
 
 @cache
@@ -250,8 +256,3 @@ def _variants(emotion: str) -> tuple[frozenset[int], ...]:
     """The prototypes that can be drawn; a dropped jaw parts the lips."""
     drawn = [p for p in PROTOTYPES[emotion] if p <= set(DRAWN_AUS)]
     return tuple(dict.fromkeys(p | {25} if 26 in p else p for p in drawn))
-
-
-def _possible(aus: set[int]) -> bool:
-    """No conflict of anatomy, and no jaw that drops behind closed lips."""
-    return not any(a in aus and b in aus for a, b in CONFLICTS) and (26 not in aus or 25 in aus)

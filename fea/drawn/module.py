@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fea.data.module import FEADataModule
 from fea.data.source import Source
-from fea.drawn.faces import EMOTIONS, Text, write_faces
+from fea.drawn.faces import Text, write_faces
+from fea.drawn.world import EMOTIONS, world_of
 
 # Above any training seed that one would choose: faces to be judged on are never among those to learn from.
 _VAL_SEED = 1_000_001
@@ -19,7 +21,7 @@ class RenderedFaces(FEADataModule):
     Args:
         folder: where they are drawn, once.
         train_faces: number of training faces.
-        text: what their descriptions hold: "analysis" (true), "annotator" (biased), "caption" or "none".
+        text: what their descriptions hold: "analysis" (of all that is labeled), "annotator" (biased), "caption" or "none".
         val_faces: number of validation faces.
         test_faces: number of test faces.
         batch_size: prompts in a training batch; in GRPO the prompts of one rollout.
@@ -29,6 +31,9 @@ class RenderedFaces(FEADataModule):
         seed: of the training faces and of their order.
         train: files to train on beside the drawn faces.
         predict: files of `fea predict`.
+        prior: how often emotions and Action Units show: "even", "skewed", or a file; see `fea data faces --help`.
+        people: how many there are in each set, none in two of them; 0: every face is that of another person.
+        noise: probability that the rarer of two things that are taken for each other is mislabeled, in training faces alone.
     """
 
     def __init__(
@@ -45,14 +50,29 @@ class RenderedFaces(FEADataModule):
         seed: int = 0,
         train: list[str | Source] | None = None,
         predict: list[str | Source] | None = None,
+        prior: str = "even",
+        people: int = 0,
+        noise: float = 0.0,
     ):
+        self.world = world_of(prior, people, noise)
+        learned, judged = self.world.name, self.world._replace(noise=0.0).name
+        like: dict[str, Any] = {"prior": prior, "people": people}
         self.drawn = {
-            "train": (Path(folder) / f"{text}-{seed}-{train_faces}", train_faces, seed, text),
-            "val": (Path(folder) / f"val-{val_faces}", val_faces, _VAL_SEED, "none"),
-            "test": (Path(folder) / f"test-{test_faces}", test_faces, _TEST_SEED, "none"),
+            "train": (
+                Path(folder) / f"{text}-{seed}-{train_faces}{learned}",
+                {"n": train_faces, "seed": seed, "text": text, "noise": noise, **like},
+            ),
+            "val": (
+                Path(folder) / f"val-{val_faces}{judged}",
+                {"n": val_faces, "seed": _VAL_SEED, "text": "none", **like},
+            ),
+            "test": (
+                Path(folder) / f"test-{test_faces}{judged}",
+                {"n": test_faces, "seed": _TEST_SEED, "text": "none", **like},
+            ),
         }
         files: dict[str, list[str | Source]] = {
-            name: [Source(str(where / "faces.jsonl"), wrap=False)] for name, (where, *_) in self.drawn.items()
+            name: [Source(str(where / "faces.jsonl"), wrap=False)] for name, (where, _) in self.drawn.items()
         }
         super().__init__(
             train=[*files["train"], *(train or [])],
@@ -76,6 +96,6 @@ class RenderedFaces(FEADataModule):
 
     def draw(self, name: str) -> Path:
         """Draws the faces of a set ("train", "val" or "test") unless they are there, and returns their file."""
-        where, count, seed, text = self.drawn[name]
+        where, settings = self.drawn[name]
         file = where / "faces.jsonl"
-        return file if file.exists() else write_faces(where, count, seed, text)
+        return file if file.exists() else write_faces(where, **settings)

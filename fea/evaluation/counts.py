@@ -7,12 +7,16 @@
 Sums add up: those of two processes, or of two folds, are added before a number is made of them. Only coded units are judged,
 and only known emotions; an answer that cannot be read counts as wrong, it is never dropped.
 
+Means over faces hardly change when a rare class is forgotten, and may rise. So means over classes stand beside them: macro F1,
+and the unweighted average recall, in which each class that occurs counts alike.
+
 F faces, N FACS numbers, E emotions; "..." is (F,) in counts, (D,) in D sums and () in a single one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -26,6 +30,7 @@ from fea.prompts.answer import Answer
 Floats = NDArray[np.float64]
 
 NUMBERS = 100  # FACS numbers have at most two digits, so that each is its own column
+SCORED = ("au_f1", "emotion_f1")  # means over classes, of which `overall` is the mean
 
 
 class AUCounts(NamedTuple):
@@ -35,6 +40,7 @@ class AUCounts(NamedTuple):
         hits: (..., N) answers that claim a unit that is there.
         claimed: (..., N) answers that claim a unit that was coded.
         present: (..., N) answers about a face that shows the unit.
+        coded: (..., N) answers about a face of which the unit was coded.
         exact: (...) answers with thinking that claim what is there and no other coded unit.
         uncoded: (...) claims of units that were not coded.
         answers: (...) answers.
@@ -43,6 +49,7 @@ class AUCounts(NamedTuple):
     hits: Floats
     claimed: Floats
     present: Floats
+    coded: Floats
     exact: Floats
     uncoded: Floats
     answers: Floats
@@ -79,13 +86,14 @@ def count_aus(examples: Sequence[Example], answers: Sequence[Sequence[Answer]]) 
         answers: of each face, any number.
     """
     faces = len(examples)
-    counts = AUCounts(*np.zeros((3, faces, NUMBERS)), *np.zeros((3, faces)))
+    counts = AUCounts(*np.zeros((4, faces, NUMBERS)), *np.zeros((3, faces)))
     for face, (example, said) in enumerate(zip(examples, answers, strict=True)):
         for answer in said if example.coded else ():
             claimed = answer.aus & example.coded
             counts.hits[face, list(claimed & example.present)] += 1
             counts.claimed[face, list(claimed)] += 1
             counts.present[face, list(example.present)] += 1
+            counts.coded[face, list(example.coded)] += 1
             counts.exact[face] += claimed == example.present and has_thinking(answer)
             counts.uncoded[face] += len(answer.aus - example.coded)
             counts.answers[face] += 1
@@ -143,6 +151,11 @@ def f1(hits: Floats, claimed: Floats, present: Floats) -> Floats:
     return 2 * hits / np.maximum(claimed + present, 1)
 
 
+def recall(hits: Floats, present: Floats) -> Floats:
+    """The share of what is there that is told; 0 where nothing is."""
+    return hits / np.maximum(present, 1)
+
+
 def macro(values: Floats, counted: NDArray[np.bool_]) -> Floats:
     """The mean over the columns that are counted; 0 if none is.
 
@@ -163,6 +176,7 @@ def au_scores(sums: AUCounts) -> dict[str, Floats]:
     Returns:
         (...) by name; empty if no unit was coded, NaN in those of several sums where none was.
         au_f1: macro F1, the mean over units that occur in the labels (the field's headline number).
+        au_uar: unweighted average recall, the mean over the same units of their recall.
         au_micro_f1, au_precision, au_recall: over all decisions together.
         au_exact: share of answers whose claimed set is exactly the present one.
         invented: claimed units that are not there, per answer.
@@ -170,11 +184,13 @@ def au_scores(sums: AUCounts) -> dict[str, Floats]:
     """
     hits, claimed, present = (units.sum(axis=-1) for units in (sums.hits, sums.claimed, sums.present))
     answers = np.maximum(sums.answers, 1)
+    occurring = sums.present > 0
     numbers = {
-        "au_f1": macro(f1(sums.hits, sums.claimed, sums.present), sums.present > 0),
+        "au_f1": macro(f1(sums.hits, sums.claimed, sums.present), occurring),
+        "au_uar": macro(recall(sums.hits, sums.present), occurring),
         "au_micro_f1": f1(hits, claimed, present),
         "au_precision": hits / np.maximum(claimed, 1),
-        "au_recall": hits / np.maximum(present, 1),
+        "au_recall": recall(hits, present),
         "au_exact": sums.exact / answers,
         "invented": (claimed - hits) / answers,
         "uncoded": sums.uncoded / answers,
@@ -193,9 +209,11 @@ def emotion_scores(sums: EmotionCounts, emotions: Sequence[str]) -> dict[str, Fl
         (...) by name; those that no face speaks about are left out, and NaN in those of several sums where none does.
         accuracy: share of right answers; of several labels any is right.
         emotion_f1: macro F1 over the emotions that occur in the labels.
+        emotion_uar: unweighted average recall, the mean over the same emotions of their recall.
         format: share of well-formed answers, over all faces.
         alignment: share of readable answers whose emotion is a nearest prototype of the units they claim.
-        answers/WORD: share of answers that say WORD, to see a policy collapse onto one; "other" is all but the emotions.
+        answers/WORD: share of answers that say WORD, to see a policy collapse onto one, or lose one; "other" is all but the
+            emotions.
     """
     hits = np.diagonal(sums.confusion, axis1=-2, axis2=-1)
     claimed, present = sums.confusion.sum(axis=-2)[..., :-1], sums.confusion.sum(axis=-1)
@@ -203,11 +221,28 @@ def emotion_scores(sums: EmotionCounts, emotions: Sequence[str]) -> dict[str, Fl
     judged = {
         "accuracy": hits.sum(axis=-1) / np.maximum(labeled, 1),
         "emotion_f1": macro(f1(hits, claimed, present), present > 0),
+        "emotion_uar": macro(recall(hits, present), present > 0),
     }
     form = {"format": sums.formatted / total, "alignment": sums.aligned / np.maximum(sums.readable, 1)}
     words = enumerate([*emotions, "other"])
     form |= {f"answers/{word}": sums.said[..., column] / total for column, word in words}
     return _known(judged, labeled > 0) | _known(form, sums.total > 0)
+
+
+def overall(numbers: Mapping[str, float]) -> float | None:
+    """The one number by which policies are ranked: the mean of the macro F1 of Action Units and of that of emotions.
+
+    Both are means over classes. With accuracy in place of the second one a policy would win that gives up a rare emotion for a
+    few more right answers of a frequent one.
+
+    Args:
+        numbers: those of `au_scores` and `emotion_scores`; what is not known of the faces is missing.
+
+    Returns:
+        In [0, 1]; of the one that is known where the other is not, None where neither is.
+    """
+    known = [numbers[name] for name in SCORED if name in numbers]
+    return fmean(known) if known else None
 
 
 def _known(numbers: Mapping[str, Floats], where: NDArray[np.bool_]) -> dict[str, Floats]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fea.data.example import Example
+from fea.evaluation.classes import emotion_class_scores, emotion_shares, unit_scores, unit_shares
 from fea.evaluation.counts import (
     NUMBERS,
     AUCounts,
@@ -19,7 +20,6 @@ from fea.evaluation.counts import (
     count_aus,
     count_emotions,
     emotion_scores,
-    f1,
     pooled,
 )
 from fea.prompts.answer import Answer
@@ -33,7 +33,7 @@ class AUScores(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("hits", "claimed", "present"):
+        for name in ("hits", "claimed", "present", "coded"):
             self.add_state(name, torch.zeros(NUMBERS), dist_reduce_fx="sum")
         for name in ("exact", "uncoded", "answers"):
             self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
@@ -46,12 +46,15 @@ class AUScores(Metric):
         """The numbers by name; empty if no unit was coded."""
         return _tensors(au_scores(_sums(self, AUCounts)), self)
 
-    def per_au(self) -> dict[int, tuple[float, int]]:
-        """F1 and support of every unit that was present or claimed, by FACS number."""
-        sums = _sums(self, AUCounts)
-        scores = f1(sums.hits, sums.claimed, sums.present)
-        seen = (sums.present + sums.claimed).nonzero()[0].tolist()
-        return {number: (float(scores[number]), int(sums.present[number])) for number in seen}
+    def shares(self) -> dict[str, Tensor]:
+        """How often each unit is claimed and how often it is there, as `classes.unit_shares`; over all processes."""
+        with self.sync_context(self.dist_sync_fn):
+            return _tensors(unit_shares(_sums(self, AUCounts)), self)
+
+    def per_class(self) -> dict[str, Tensor]:
+        """How well each unit is named, as `classes.unit_scores`; over all processes."""
+        with self.sync_context(self.dist_sync_fn):
+            return _tensors(unit_scores(_sums(self, AUCounts)), self)
 
 
 class EmotionScores(Metric):
@@ -81,6 +84,16 @@ class EmotionScores(Metric):
         """The numbers by name; those that no example speaks about are left out."""
         return _tensors(emotion_scores(_sums(self, EmotionCounts), self.emotions), self)
 
+    def shares(self) -> dict[str, Tensor]:
+        """How often each emotion is a label, as `classes.emotion_shares`; over all processes."""
+        with self.sync_context(self.dist_sync_fn):
+            return _tensors(emotion_shares(_sums(self, EmotionCounts), self.emotions), self)
+
+    def per_class(self) -> dict[str, Tensor]:
+        """How well each emotion is answered, as `classes.emotion_class_scores`; over all processes."""
+        with self.sync_context(self.dist_sync_fn):
+            return _tensors(emotion_class_scores(_sums(self, EmotionCounts), self.emotions), self)
+
 
 def _add(metric: Metric, sums: AUCounts | EmotionCounts) -> None:
     for name, value in sums._asdict().items():
@@ -93,7 +106,7 @@ def _sums(metric: Metric, kind: type[Counts]) -> Counts:
     return kind(*(getattr(metric, name).cpu().double().numpy() for name in kind._fields))
 
 
-def _tensors(scores: Mapping[str, Floats], metric: Metric) -> dict[str, Tensor]:
+def _tensors(scores: Mapping[str, Floats | float], metric: Metric) -> dict[str, Tensor]:
     """Numbers as tensors where the sums lie, so that Lightning can reduce them there; in one copy."""
     values = torch.tensor([float(value) for value in scores.values()], dtype=torch.float32, device=metric.device)
     return dict(zip(scores, values.unbind(), strict=True))

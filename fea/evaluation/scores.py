@@ -1,10 +1,13 @@
 """What one answer is worth.
 
 Every score is in [0, 1], or None where the example says nothing about it: unknown is neither added nor normalized with.
+Rewards that are corrected for what guessing earns, and may fall below 0, are told in `fea.callbacks`.
 Source: Facial-R1, arXiv 2511.10254v1, "Reinforcement learning": R_AU, R_acc and R_format.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from fea.data.example import Example
 from fea.prompts.answer import Answer
@@ -15,10 +18,15 @@ def has_thinking(answer: Answer) -> bool:
     return bool((answer.think or "").strip())
 
 
-def au_f1(answer: Answer, example: Example) -> float | None:
+def au_f1(answer: Answer, example: Example, weight: Callable[[int], float] = lambda unit: 1) -> float | None:
     """F1 of the claimed units against the present ones, over the coded units.
 
     R_AU: 2 hits / (claimed + present). The source leaves open what the empty cases below are worth.
+
+    Args:
+        answer: the parsed text.
+        example: the face it is about.
+        weight: by FACS number, what a unit counts for in all three; above 0.
 
     Returns:
         1 if nothing is claimed and nothing there, provided that there is a closed, non-empty think block; 0 without such a
@@ -29,7 +37,11 @@ def au_f1(answer: Answer, example: Example) -> float | None:
     if not has_thinking(answer):
         return 0.0
     claimed, present = answer.aus & example.coded, example.present
-    return 2 * len(claimed & present) / (len(claimed) + len(present)) if claimed or present else 1.0
+    if not claimed and not present:
+        return 1.0
+    # In order, so that sums are the same wherever they are made.
+    hits, said, there = (sum(map(weight, sorted(units))) for units in (claimed & present, claimed, present))
+    return 2 * hits / (said + there)
 
 
 def emotion_match(answer: Answer, example: Example) -> float | None:

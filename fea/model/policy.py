@@ -75,7 +75,12 @@ class Policy(nn.Module):
     # --- log-probabilities ---
 
     def logps(
-        self, prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor, temperature: float = 1.0
+        self,
+        prompts: Sequence[Prompt],
+        ids_NT: Tensor,
+        mask_NT: Tensor,
+        temperature: float = 1.0,
+        entropy_gradient: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities of completions, and the entropy at each of their tokens.
 
@@ -84,6 +89,7 @@ class Policy(nn.Module):
             ids_NT: completions, those of one prompt next to each other.
             mask_NT: 1 for their tokens.
             temperature: of sampling.
+            entropy_gradient: whether the entropies carry a gradient, too.
 
         Returns:
             (N, T) each, in nats, 0 in the padding.
@@ -92,7 +98,14 @@ class Policy(nn.Module):
         layout = lay_out(self.config.layout, prompts, ids_NT, mask_NT, network.image_token)
         tree = None if layout.tree is None else TreeAttention(layout.tree, network.device)
         hidden = network.read(layout, network.features(prompts), tree).index_select(0, layout.scored)
-        logps, entropies = token_logps(hidden, network.head.weight, layout.targets, network.forbidden, temperature)
+        logps, entropies = token_logps(
+            hidden,
+            network.head.weight,
+            layout.targets,
+            network.forbidden,
+            temperature,
+            entropy_gradient=entropy_gradient,
+        )
         empty = torch.zeros_like(mask_NT, dtype=torch.float32)
         where = mask_NT.bool()
         return empty.masked_scatter(where, logps), empty.masked_scatter(where, entropies)

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from fea.drawn.faces import DESCRIBE, EMOTIONS
+from fea.drawn.faces import DESCRIBE
 from fea.drawn.wording import CORPUS
+from fea.drawn.world import EMOTIONS
 from fea.model.config import TinySize
 from fea.model.families.family import Family
 from fea.prompts.answer import render

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fea.advantages import SAME, spread
+from fea.evaluation.classes import emotion_shares, unit_shares
 from fea.evaluation.counts import (
     AUCounts,
     EmotionCounts,
@@ -37,7 +38,8 @@ def reward_numbers(rewards_BGK: Tensor, weights_K: Tensor, names: Sequence[str])
     """Mean and spread of each reward and of the total, and the share of groups that teach nothing.
 
     Such a group scores the same throughout: `groups/same_best` at the most that its rewards can give if these go up to 1,
-    `groups/same_worst` at 0, `groups/same_other` in between.
+    `groups/same_worst` at 0 or below, `groups/same_other` in between. Of rewards with another range, such as those that are
+    corrected for the prior, the three tell no more than that: what they add up to is the share of groups that teach nothing.
     """
     numbers: dict[str, float] = {}
     known_BGK = ~rewards_BGK.isnan()
@@ -79,10 +81,11 @@ def completion_numbers(shares: Sequence[Share]) -> dict[str, float]:
 
 
 def answer_numbers(shares: Sequence[Share], emotions: Sequence[str]) -> dict[str, float]:
-    """The reported metrics, measured on the sampled training answers."""
+    """The reported metrics, measured on the sampled training answers, and how often each class is there and is told."""
     aus, words = added([share.aus for share in shares]), added([share.words for share in shares])
-    scores = au_scores(aus) | emotion_scores(words, emotions)
-    return {f"rollout/{name}": float(value) for name, value in scores.items()}
+    scores = {name: float(value) for name, value in (au_scores(aus) | emotion_scores(words, emotions)).items()}
+    of_classes = unit_shares(aus) | emotion_shares(words, emotions)
+    return {f"rollout/{name}": value for name, value in (scores | of_classes).items()}
 
 
 def machine_numbers(shares: Sequence[Share]) -> dict[str, float]:

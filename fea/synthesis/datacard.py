@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from fea.datasets.dataset import dataset_of
@@ -91,8 +92,8 @@ def _card(settings: Mapping[str, Mapping[str, Any]], entries: Sequence[Tried]) -
         *_yields("round", tried, lambda entry: [entry.round]),
         *_yields("attempt", tried, lambda entry: range(1, entry.attempts + 1), last=lambda entry: [entry.attempts]),
         *_yields("source", tried, lambda entry: [entry.dataset or "unnamed"]),
-        *_yields("emotion", tried, lambda entry: entry.labels),
-        *_yields("Action Unit", tried, lambda entry: entry.units, _unit),
+        *_yields("emotion", tried, lambda entry: entry.labels, mean=True),
+        *_yields("Action Unit", tried, lambda entry: entry.units, _unit, mean=True),
         "## Why attempts were rejected\n",
         *_reasons(entries),
         "## Origin\n",
@@ -121,12 +122,18 @@ def _yields(
     keys: Callable[[Tried], Iterable[Any]],
     told: Callable[[Any], str] = str,
     last: Callable[[Tried], Iterable[Any]] | None = None,
+    mean: bool = False,
 ) -> list[str]:
-    """Faces that were tried, and analyses that passed the checks, before and after quotas; by key, or by their `last` one."""
+    """Faces that were tried, and analyses that passed the checks, before and after quotas; by key, or by their `last` one.
+
+    The `mean` over keys falls where rare ones are lost; the yield of all faces may hide that.
+    """
     tried = Counter(key for entry in entries for key in keys(entry))
     kept = Counter(key for entry in entries if entry.accepted for key in (last or keys)(entry))
     passed = kept + Counter(key for entry in entries if entry.refused in REFUSALS for key in (last or keys)(entry))
     rows = [[told(key), tried[key], passed[key], kept[key], f"{kept[key] / tried[key]:.0%}"] for key in sorted(tried)]
+    if rows and mean:
+        rows.append(["mean", "", "", "", f"{fmean(kept[key] / tried[key] for key in tried):.0%}"])
     return [markdown([name, "tried", "passed", "kept", "yield"], rows), ""] if rows else []
 
 

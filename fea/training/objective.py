@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from fea.advantages import Scale
+from fea.advantages import Baseline, Scale
 from fea.errors import FEAError
 from fea.losses import Normalizer
+from fea.rollouts.rarity import Weighing
 
 
 @dataclass
@@ -22,6 +23,17 @@ class Objective:
         kl: "k3" is the paper's estimate, whose gradient is not that of the KL; "corrected" multiplies it by the ratio to the
             policy that sampled, for an unbiased one (DeepSeek-V3.2, arXiv 2512.02556): for a large `beta`, or many steps a
             rollout.
+        entropy: weight of a bonus for the entropy of the distributions that tokens are sampled from, in nats: it keeps a policy
+            from becoming certain before it has tried. It is one for uncertainty about every token, layout and tags included;
+            0.001 to 0.01 are usual (PPO, arXiv 1707.06347, equation 9). Backward passes then need more memory.
+        ratio: what is clipped, the ratio of the policy to the one that sampled: "token", each token's (the paper's);
+            "sequence", the geometric mean over a completion, which is clipped as a whole (GSPO, arXiv 2507.18071). That mean is
+            close to 1: give far narrower ranges with it, 3e-4 for `clip_low` and 4e-4 for `clip_high` in its paper; 0.2 clips
+            nothing. The two differ with several optimizer steps a rollout only.
+        surrogate: what is made of the ratio: "clip" is PPO's (the paper's): a token whose ratio has left the range in the
+            direction of its advantage has no gradient any more; "cispo" multiplies the gradient of each token by its clipped
+            ratio, so that none is dropped (CISPO, arXiv 2506.13585, which bounds it above only: `clip_low` 1). It knows no
+            `clip_dual`.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1; above `clip_low` it lets rare tokens grow (DAPO, arXiv 2503.14476, has 0.28).
         clip_dual: ratio beyond which a token with a negative advantage counts no more (Ye et al., arXiv 1912.09729); it acts
@@ -34,21 +46,36 @@ class Objective:
         scale: what rewards less their group's mean are divided by. "group": the group's standard deviation (the paper's);
             "batch": that of the whole rollout, for groups whose rewards hardly differ (Lite PPO, arXiv 2508.08221); "none":
             nothing, so that no prompt is weighed by its difficulty (Dr. GRPO).
+        baseline: what a completion is compared with: "mean" is its group's (the paper's); "leave_one_out" that of the others in
+            the group, which for rewards that are divided by nothing makes the gradient unbiased, G / (G - 1) times as large
+            (RLOO, arXiv 2402.14740). Beside another `scale` it would be that constant and nothing else.
         normalizer: "grpo" averages over each completion (the paper's), "dapo" over tokens, so that a long completion counts
             by its length, "dr_grpo" divides by a constant, so that no length is preferred.
+        balance: weigh faces in the loss by how rare their labels are, with a mean of 1 over the training draws: `data.balance`
+            without showing few faces again and again. Both at once multiply. null: all alike.
         mask_truncated: leave completions without an end out of the loss: their rewards say little (DAPO).
     """
 
     beta: float = 0.04
     kl: Literal["k3", "corrected"] = "k3"
+    entropy: float = 0.0
+    ratio: Literal["token", "sequence"] = "token"
+    surrogate: Literal["clip", "cispo"] = "clip"
     clip_low: float = 0.2
     clip_high: float = 0.2
     clip_dual: float | None = 3.0  # verl's, and that of arXiv 1912.09729
     cap: float | None = 2.0  # verl's
     advantage: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
     scale: Scale = "group"
+    baseline: Baseline = "mean"
     normalizer: Normalizer = "grpo"
+    balance: Weighing | None = None
     mask_truncated: bool = False
+
+    @property
+    def of_all_tokens(self) -> float:
+        """Weight of what a token teaches without an advantage, so that groups that all score the same teach as well."""
+        return self.beta + self.entropy
 
     def __post_init__(self) -> None:
         """Refuses numbers that nothing can be learned with.
@@ -56,7 +83,7 @@ class Objective:
         Raises:
             FEAError: naming the setting.
         """
-        for name in ("beta", "clip_low", "clip_high"):
+        for name in ("beta", "entropy", "clip_low", "clip_high"):
             if not getattr(self, name) >= 0:  # NaN neither
                 raise FEAError(f"model.objective.{name}: {getattr(self, name)}; give a number that is not negative")
         if self.clip_dual is not None and not 1 < self.clip_dual < math.inf:
@@ -68,4 +95,9 @@ class Objective:
             raise FEAError(
                 f"model.objective.cap: {self.cap}; it bounds a ratio that is 1 where sampling and training agree: give a "
                 "number of at least 1, or null for no correction"
+            )
+        if self.baseline == "leave_one_out" and self.scale != "none":
+            raise FEAError(
+                f"model.objective.baseline: leave_one_out with scale {self.scale} is no more than a larger learning rate: it "
+                "multiplies what the scale has made of one size; set model.objective.scale to none, or baseline to mean"
             )

@@ -16,16 +16,21 @@ from fea.errors import FEAError
 from fea.system.progress import EVERY, duration, now
 
 # What a line shows, by the name in the logs.
-_TRAINING = {"loss": "train/loss", "reward": "reward/total", "au_f1": "rollout/au_f1", "accuracy": "rollout/accuracy"}
-_VALIDATION = {name: f"val/{name}" for name in ("score", "au_f1", "accuracy", "format", "reward")}
+_MEASURED = (
+    "au_f1",
+    "emotion_f1",
+    "accuracy",
+)  # of the many numbers that are logged: means over classes, and over faces
+_TRAINING = {"loss": "train/loss", "reward": "reward/total", **{name: f"rollout/{name}" for name in _MEASURED}}
+_VALIDATION = {name: f"val/{name}" for name in ("score", *_MEASURED, "format", "reward")}
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class ProgressLines(Callback):
     """Says how a run goes, if its output is no terminal: at the first step, every few steps, and at every validation.
 
-        2025-03-01 14:30:05 fit epoch=0 step=50/320 loss=1.204 reward=1.31 au_f1=0.412 accuracy=0.525 lr=0.0001 left=0:04:31
-        2025-03-01 14:30:58 validation epoch=0 step=80/320 score=0.551 au_f1=0.612 accuracy=0.49 format=1
+        2025-03-01 14:30:05 fit epoch=0 step=50/320 reward=1.31 au_f1=0.41 emotion_f1=0.48 accuracy=0.5 lr=0.0001 left=0:04:31
+        2025-03-01 14:30:58 validation epoch=0 step=80/320 score=0.531 au_f1=0.612 emotion_f1=0.45 accuracy=0.49 format=1
 
     Work that takes longer says a line a minute. Every command of the trainer has one of these by itself; one that is listed
     under trainer.callbacks takes its place, and with `trainer.enable_progress_bar: false` nothing is said.

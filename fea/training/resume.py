@@ -6,6 +6,7 @@ numbers stand where they stood.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from fea.data.identity import changed, identity
 from fea.errors import FEAError
+from fea.evaluation.counts import SCORED
 from fea.model import runs
 from fea.model.archive import opened, read
 from fea.system import randomness
@@ -30,9 +32,10 @@ from fea.training.renamed import flat, translated
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
 _PLACE = {
     "model.init_args": ("group_size", "mu", "minibatches", "seed"),
-    "data.init_args": ("examples", "batch_size", "balance", "mirror", "seed", "text"),
+    "data.init_args": ("examples", "batch_size", "balance", "balance_power", "mirror", "seed", "text"),
     "trainer": ("accumulate_grad_batches", "processes"),
 }
+_SCORE = "val/score"  # by which the best checkpoint is chosen
 # What a fit is asked to do once. It does not stay in a config, which may be read for another fit.
 _ONCE: dict[str, Any] = {"ckpt_path": None, "resume": False, "overwrite": False}
 
@@ -68,6 +71,7 @@ class RunKeeper(SaveConfigCallback):
         checkpoint["run"] = self.run
         checkpoint["settings"] = self._settings(trainer)
         checkpoint["data"] = self.data
+        checkpoint["scored"] = list(SCORED)
         checkpoint["random"] = gathered(randomness.state())
         checkpoint["validated"] = self.validated
         checkpoint["unlogged"] = loop.unlogged(trainer)
@@ -81,6 +85,8 @@ class RunKeeper(SaveConfigCallback):
             FEAError: with those of now the checkpoint would stand somewhere else in the data, or in other data.
         """
         _follow(trainer, checkpoint.get("callbacks", {}))
+        if trainer.state.fn == "fit" and checkpoint.get("scored") != list(SCORED):
+            _rank_anew(trainer, checkpoint.get("callbacks", {}))
         if trainer.state.fn == "fit" and "settings" in checkpoint:
             told = _compared(translated(checkpoint["settings"]), self._settings(trainer))
             if told:
@@ -164,6 +170,29 @@ def _follow(trainer: L.Trainer, states: dict[str, dict[str, Any]]) -> None:
         before = state.get("dirpath", here)
         if before != here and Path(here).resolve() == place:
             state.update({key: _moved(value, before, here) for key, value in state.items()})
+
+
+def _rank_anew(trainer: L.Trainer, states: dict[str, dict[str, Any]]) -> None:
+    """Lets the next validation be the best one so far: earlier releases scored by the mean of `au_f1` and accuracy.
+
+    That is the higher number where emotions are uneven, so that their best checkpoint would stay the best one.
+
+    Args:
+        trainer: whose callbacks save, or stop, by `val/score`.
+        states: those of its callbacks in a checkpoint, which are changed.
+    """
+    for callback in cast(Any, trainer).callbacks:
+        state = states.get(callback.state_key, {})
+        if getattr(callback, "monitor", None) != _SCORE:
+            continue
+        worst = torch.tensor(math.inf if callback.mode == "min" else -math.inf)
+        state.update({name: worst for name in ("best_model_score", "kth_value", "best_score") if name in state})
+        if state.get("best_k_models"):
+            state["best_k_models"] = dict.fromkeys(state["best_k_models"], worst)
+            rank_zero_info(
+                f"{_SCORE} is the mean of {' and '.join(SCORED)} now, and was another number when the checkpoint was written: "
+                f"the next validation takes the place of '{state['best_model_path']}'"
+            )
 
 
 def _moved(value: Any, before: str, here: str) -> Any:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import lightning.pytorch as L
-import torch
 
 from fea.data.example import Example
 from fea.data.module import FEADataModule
 from fea.data.prompt import Prompt
+from fea.evaluation.counts import overall
 from fea.evaluation.metrics import AUScores, EmotionScores
 from fea.model.cache import Trunk
 from fea.model.policy import Policy
@@ -87,20 +87,25 @@ class Evaluated(L.LightningModule):
         return list(zip((p.example for p in batch), rollout.answers, strict=True)) if rollout else []
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the numbers; `val/score` is what the best checkpoint is chosen by."""
+        """Logs the numbers.
+
+        The best checkpoint is chosen by `val/score`, which is `counts.overall`: the mean of the macro F1 of Action Units and of
+        that of emotions.
+        """
         self._log_scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """Logs the numbers, and the F1 of each unit."""
-        for number, (f1, _) in self.au_scores.per_au().items():
-            self.log(f"test/f1/AU{number}", f1)
+        """Logs the numbers, and F1 and recall of each unit and of each emotion."""
+        by_class = {**self.au_scores.per_class(), **self.emotion_scores.per_class()}
+        self.log_dict({f"test/{name}": value for name, value in by_class.items()})
         self._log_scores("test")
 
     def _log_scores(self, stage: str) -> None:
         scores = {**self.au_scores.compute(), **self.emotion_scores.compute()}
+        shares = {**self.au_scores.shares(), **self.emotion_scores.shares()}
         self.au_scores.reset()
         self.emotion_scores.reset()
-        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
-        headline = [scores[name] for name in ("au_f1", "accuracy") if name in scores]
-        if headline:
-            self.log(f"{stage}/score", torch.stack(headline).mean(), prog_bar=True)
+        self.log_dict({f"{stage}/{name}": value for name, value in {**scores, **shares}.items()})
+        score = overall({name: float(value) for name, value in scores.items()})
+        if score is not None:
+            self.log(f"{stage}/score", score, prog_bar=True)

@@ -28,7 +28,7 @@ from transformers import (
 from transformers.processing_utils import ProcessorMixin
 
 from fea.advantages import sum_then_normalize, token_advantages
-from fea.losses import kl_k3, policy_loss, token_weights
+from fea.losses import importance_ratio, kl_k3, policy_loss, token_weights
 from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise
@@ -68,7 +68,7 @@ def fea_side(case: Case, folder: Path) -> dict[str, Any]:
             policy.train()
             with clock("update"):
                 logps = policy.logps(prompts, ids, mask)[0]
-                loss = policy_loss(logps, logps.detach(), advantages, weights, CLIP, CLIP).loss
+                loss = policy_loss(importance_ratio(logps, logps.detach()), advantages, weights, CLIP, CLIP).loss
                 loss = loss + BETA * (kl_k3(logps, reference) * weights).sum()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(policy.parameters(), MAX_NORM)

@@ -212,9 +212,17 @@ def test_balance_and_mirror_reach_the_training_order_only(tmp_path: Path, faces_
         return sum(p.example.labels == ("fear",) for p in train), sum(p.example.flipped for p in train)
 
     assert options() == (1, 0)
+    assert options(balance="emotion", balance_power=0.0)[0] <= 3
     fear, flipped = options(balance="emotion", mirror=True)
     assert 4 <= fear <= 12
     assert 4 <= flipped <= 12
+
+
+def test_a_power_without_a_balance_is_refused() -> None:
+    with pytest.raises(FEAError, match=r"data.balance_power: 0.5, but nothing is balanced; set data.balance"):
+        FEADataModule(balance_power=0.5)
+    with pytest.raises(FEAError, match=r"data.balance_power: 2.0; give 0"):
+        FEADataModule(balance="au", balance_power=2.0)
 
 
 def test_descriptions_are_taken_as_they_stand_on_request(tmp_path: Path, faces_file: Path) -> None:
@@ -281,7 +289,7 @@ def test_rendered_faces_are_drawn_once_and_never_shared_between_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Path] = []
-    monkeypatch.setattr("fea.drawn.module.write_faces", lambda out, *a: (drawn.append(out), write_faces(out, *a))[1])
+    monkeypatch.setattr("fea.drawn.module.write_faces", lambda out, **k: (drawn.append(out), write_faces(out, **k))[1])
 
     def open_faces(command: str, **settings: Any) -> RenderedFaces:
         settings = {"train_faces": 6, "val_faces": 3, "test_faces": 4, "batch_size": 2, "num_workers": 0, **settings}

@@ -107,6 +107,22 @@ def test_balance_weights_by_rarity_and_unknown_by_the_average(
     assert examples.balance(by) == pytest.approx(weights, abs=1e-12)
 
 
+def test_balance_by_a_power_of_rarity_and_by_both_kinds(tmp_path: Path) -> None:
+    rows = [*[{"labels": ["fear"], "AUs": ["AU1"]}] * 4, {"labels": ["anger"], "AUs": ["AU1", "AU4"]}, {"AUs": ["AU4"]}]
+    examples = tables(tmp_path, rows)
+    assert examples.balance("emotion", 0.5) == pytest.approx([1 / 2] * 4 + [1, 3 / 5], abs=1e-12)
+    assert examples.balance("emotion", 0.0) == pytest.approx([1.0] * 6, abs=1e-12)
+    for power in (0.0, 0.5, 1.0):
+        one, four = 5**-power, 2**-power  # AU1 in five examples, AU4 in two
+        units = np.array([one] * 4 + [(one + four) / 2, four])
+        assert examples.balance("au", power) == pytest.approx(units, abs=1e-12)
+        emotions = np.array([4**-power] * 4 + [1, (4 * 4**-power + 1) / 5])
+        both = emotions / emotions.sum() + units / units.sum()
+        assert examples.balance("both", power) == pytest.approx(both, abs=1e-12)
+    even = examples.balance("both") / 2
+    assert even.sum() == pytest.approx(1.0)
+
+
 def test_balanced_sampling_evens_the_classes_out(tmp_path: Path) -> None:
     rows = [{"labels": ["fear"]}] * 30 + [{"labels": ["anger"]}] * 3
     examples = tables(tmp_path, rows)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from processes import fork_fits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.cli import main
+from fea.data.example import Example
+from fea.demo.board import Said
+from fea.demo.stages import FULL, QUICK, budget_of
+from fea.model.runs import RESULT
+from fea.prompts.answer import parse, render
+from fea.training.fits import options
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +58,49 @@ def test_its_outcome_answers_about_images_and_the_base_is_kept(
     assert "drawn faces only" in capsys.readouterr().err
     assert [row["image"] for row in csv.DictReader((tmp_path / "a.csv").open())] == [image]
     assert (demo / "base" / "model" / "model.safetensors").exists()
+
+
+def test_the_skewed_demo_trains_and_judges_on_faces_of_its_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fits: dict[str, list[str]] = {}
+    judged: list[Sequence[Example]] = []
+
+    def fit(self: Any, name: str, arguments: Sequence[str], settings: Any) -> None:
+        fits[f"{self.out.name}/{name}"] = [*arguments, *options(settings)]
+        self.seconds[name] = 1.0
+        (self.out / name).mkdir(parents=True)
+
+    def answered(run: Path, faces: Sequence[Example]) -> tuple[Said, Said]:
+        judged.append(faces)
+        said = [[parse(render("Nothing.", "neutral"), face.emotions)] for face in faces]
+        return said, said
+
+    monkeypatch.setattr("fea.training.fits.Fits.fit", fit)
+    monkeypatch.setattr("fea.demo.stages.Demo.base", lambda self: None)
+    monkeypatch.setattr("fea.demo.board.answered", answered)
+    monkeypatch.setattr("fea.demo.stages.FULL", QUICK)
+    assert main(["demo", "--skew", "--controls", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "+ GRPO, round 1, greedy: never answers" in shown
+    assert " happiness, " in shown
+    assert list(fits) == [f"skew-0/{name}" for name in ("sft-1", "grpo-1", "sft-continued", "sft-true")]
+    assert (tmp_path / RESULT).read_text() == "skew-0/grpo-1\n"
+    for name, arguments in fits.items():
+        with pytest.raises(SystemExit, match="0"):
+            main(["fit", *arguments, "--print_config"])
+        settings = yaml.safe_load(capsys.readouterr().out)
+        data = settings["data"]["init_args"]
+        noise = 0.0 if name == "skew-0/sft-true" else 0.05
+        assert (data["prior"], data["people"], data["noise"]) == ("skewed", 120, noise)
+        assert data["train_faces"] == (16 * QUICK.rollouts if "grpo" in name else 500)
+    labels = [face.labels[0] for face in judged[0]]
+    assert labels.count("happiness") + labels.count("neutral") > 30 > 6 > labels.count("fear") + labels.count("disgust")
+    assert {json.loads(face.meta)["subject"].split("-")[0] for face in judged[0]} == {"1000002"}
+
+
+def test_rare_classes_get_more_analyses_but_not_in_little() -> None:
+    assert budget_of(1, quick=False, skew=False) == FULL
+    assert budget_of(1, quick=False, skew=True).analyses == 1000
+    assert budget_of(2, quick=False, skew=True).analyses == 500
+    assert budget_of(2, quick=True, skew=True) == budget_of(1, quick=True, skew=False) == QUICK

@@ -20,11 +20,11 @@ from fea.drawn.faces import (
     best_guess,
     ceiling,
     sample_expression,
-    sample_look,
     sample_movement,
     write_faces,
 )
 from fea.drawn.pen import Look
+from fea.drawn.people import sample_look
 from fea.drawn.wording import CORPUS, SIGNS, analysis, annotate, caption
 from fea.errors import FEAError
 from fea.facs import CONFLICTS, PROTOTYPES

@@ -84,6 +84,12 @@ def plain_f1(pairs: list[tuple[set[str], set[str]]], what: str) -> float:
     return 2 * hits / (sum(what in said for said, _ in pairs) + sum(what in so for _, so in pairs))
 
 
+def plain_recall(pairs: list[tuple[set[str], set[str]]], what: str) -> float:
+    """Its recall, from the same pairs."""
+    there = [what in said for said, so in pairs if what in so]
+    return sum(there) / len(there)
+
+
 def plainly(faces: list[Example], said: Said) -> dict[str, float]:
     """The numbers in plain Python, answer by answer."""
     pairs = [(answer, example) for example, answers in zip(faces, said, strict=True) for answer in answers]
@@ -98,6 +104,7 @@ def plainly(faces: list[Example], said: Said) -> dict[str, float]:
     counted = Counter(a.emotion if a.emotion in BASIC else "other" for a, _ in pairs)
     return {
         "au_f1": sum(plain_f1(units, n) for n in occurring) / len(occurring),
+        "au_uar": sum(plain_recall(units, n) for n in occurring) / len(occurring),
         "au_micro_f1": 2 * hits / (claims + there),
         "au_precision": hits / claims,
         "au_recall": hits / there,
@@ -107,6 +114,7 @@ def plainly(faces: list[Example], said: Said) -> dict[str, float]:
         "uncoded": sum(len(a.aus - e.coded) for a, e in coded) / len(coded),
         "accuracy": sum(word == label for word, label in labeled) / len(labeled),
         "emotion_f1": sum(plain_f1(words, word) for word in labels) / len(labels),
+        "emotion_uar": sum(plain_recall(words, word) for word in labels) / len(labels),
         "format": sum(a.well_formed for a, _ in pairs) / len(pairs),
         "alignment": sum(a.emotion in nearest_emotions(a.aus, BASIC) for a in readable) / len(readable),
         **{f"answers/{word}": counted[word] / len(pairs) for word in (*BASIC, "other")},
@@ -160,7 +168,7 @@ def test_faces_that_say_nothing_about_a_number_do_not_change_it() -> None:
     before = numbers(faces, said)
     with_uncoded = numbers([*faces, uncoded], [*said, [says({12})]])
     with_unlabeled = numbers([*faces, unlabeled], [*said, [says({6})]])
-    aus, emotions = au_scores(sums_of(faces, said)[0]).keys(), ("accuracy", "emotion_f1")
+    aus, emotions = au_scores(sums_of(faces, said)[0]).keys(), ("accuracy", "emotion_f1", "emotion_uar")
     assert {name: with_uncoded[name] for name in aus} == {name: before[name] for name in aus}
     assert {name: with_unlabeled[name] for name in emotions} == {name: before[name] for name in emotions}
     assert with_unlabeled["invented"] != before["invented"]
@@ -189,12 +197,16 @@ def test_a_subgroup_is_scored_as_if_it_were_alone() -> None:
     assert {name: float(value) for name, (value,) in scores(judge(faces, said), rows).items()} == pytest.approx(alone)
 
 
-def as_two_processes(mine: AUScores | EmotionScores, theirs: AUScores | EmotionScores) -> dict[str, Tensor]:
-    """What `mine` computes when torchmetrics gathers the states of both, in their order."""
+def as_two_processes(mine: AUScores | EmotionScores, theirs: AUScores | EmotionScores, method: str) -> dict[str, float]:
+    """What a method of `mine` gives when torchmetrics gathers the states of both, in their order."""
     states: Iterator[Tensor] = iter([getattr(theirs, name) for name in theirs._reductions])
     mine.dist_sync_fn = lambda state, group: [state, next(states)]
     mine.distributed_available_fn = lambda: True
-    return mine.compute()
+    return numbers_by(mine, method)
+
+
+def numbers_by(metric: AUScores | EmotionScores, method: str) -> dict[str, float]:
+    return {name: float(value) for name, value in getattr(metric, method)().items()}
 
 
 @pytest.mark.parametrize("kind", ["aus", "emotions"])
@@ -204,9 +216,9 @@ def test_two_processes_measure_what_one_does(kind: str) -> None:
     first, second, whole = (AUScores() if kind == "aus" else EmotionScores(BASIC) for _ in range(3))
     for metric, share in ((first, pairs[:30]), (second, pairs[30:]), (whole, pairs)):
         metric.update(*zip(*share, strict=True))
-    alone = {name: float(value) for name, value in whole.compute().items()}
-    assert {name: float(value) for name, value in as_two_processes(first, second).items()} == alone
-    assert {name: float(value) for name, value in second.compute().items()} != alone
+    for method in ("compute", "shares", "per_class"):
+        assert as_two_processes(first, second, method) == numbers_by(whole, method)
+        assert numbers_by(second, method) != numbers_by(whole, method)
 
 
 def test_the_macro_rule_takes_any_list_of_units() -> None:

@@ -80,8 +80,9 @@ def test_the_accepted_analyses_are_known(synthesis: Path) -> None:
 def test_the_card_is_the_same(synthesis: Path) -> None:
     card = (synthesis / "DATACARD.md").read_text()
     (synthesis / "DATACARD.md").unlink()
-    assert write_datacard(synthesis) == card
-    assert (synthesis / "DATACARD.md").read_text().startswith(card)  # a mark follows
+    now = write_datacard(synthesis)
+    assert [line for line in now.splitlines() if not line.startswith("| mean")] == card.splitlines()
+    assert (synthesis / "DATACARD.md").read_text().startswith(now)  # a mark follows
 
 
 def test_the_next_round_learns_from_both_files(synthesis: Path) -> None:

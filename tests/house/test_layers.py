@@ -19,18 +19,18 @@ PLAN = """
     datasets     dataset
     images       signatures opening
     records      missing action_units keys image_path record formats jsonl unknown doubts
-    data         example source table identity mixture image_check prompt loader module leaks strata
-    drawn        pen drawing wording faces module
-    evaluation   scores marks counts looking metrics intervals
+    data         example source table identity mixture shares image_check prompt loader module leaks strata
+    drawn        pen drawing wording world people coders faces module
+    evaluation   scores marks counts marginal classes looking vanished metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
     model        attention norm adapter vision sampling network load
     model        cache recorded decoding fsdp policy frozen archive runs precision checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
-    rollouts     rollout values buffer loader packing replay statistics drift
+    rollouts     rollout values buffer loader packing rarity replay statistics drift
     rewards
-    training     renamed loop optimization objective nonfinite interruption progress validation module folder resume fits
+    training     renamed loop optimization objective terms nonfinite interruption progress validation module folder resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
@@ -133,11 +133,15 @@ LIGHT = [
     "records",
     "data.example",
     "data.image_check",
+    "data.shares",
     "data.source",
     "evaluation.scores",
     "evaluation.marks",
     "evaluation.counts",
+    "evaluation.marginal",
+    "evaluation.classes",
     "evaluation.looking",
+    "evaluation.vanished",
     "evaluation.intervals",
     "reports",
     "system.files",
@@ -168,6 +172,9 @@ LIGHT = [
     "drawn.pen",
     "drawn.drawing",
     "drawn.wording",
+    "drawn.world",
+    "drawn.people",
+    "drawn.coders",
     "drawn.faces",
 ]
 HEAVY = {"torch", "lightning", "transformers", "peft", "datasets", "torchmetrics", "tensorboard"}

@@ -21,6 +21,7 @@ from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
+from fea.rollouts.rarity import Weighing
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe
 from fea.training.objective import Objective
@@ -29,9 +30,11 @@ from fea.training.optimization import Optimization
 ROOT = Path(__file__).parents[2]
 
 CALLBACKS: dict[type, int] = {
-    fea.callbacks.AUReward: 5,
-    fea.callbacks.EmotionReward: 4,
+    fea.callbacks.AUReward: 7,
+    fea.callbacks.EmotionReward: 6,
     fea.callbacks.FormatReward: 4,
+    fea.callbacks.MacroF1Reward: 5,
+    fea.callbacks.OverlongPenalty: 4,
     fea.callbacks.RewardGap: 0,
     fea.callbacks.SampleTable: 2,
     fea.callbacks.AnswerWriter: 1,
@@ -43,10 +46,11 @@ CALLBACKS: dict[type, int] = {
 KNOBS: dict[type, int] = {
     SFTModule: 4,
     GRPOModule: 10,
-    Objective: 10,
+    Objective: 15,
+    Weighing: 2,
     TowerModule: 4,
-    FEADataModule: 14,
-    RenderedFaces: 12,
+    FEADataModule: 15,
+    RenderedFaces: 15,
     Source: 5,
     PolicyConfig: 12,
     LoRA: 3,

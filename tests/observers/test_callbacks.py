@@ -64,9 +64,11 @@ def test_predict_writes_a_row_for_each_face(tmp_path: Path, monkeypatch: pytest.
     assert set(rows[0]) >= {"image", "AUs", "emotion", "reasoning", "valid", "text"}
 
 
-def test_test_measures_each_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_measures_each_unit_and_each_emotion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [a for a in fit_arguments("sft", tmp_path / "run", data__test_faces=8) if "limit_val" not in a]
     assert main(["test", *arguments[1:], "--ckpt_path=start"]) == 0
     shown = capsys.readouterr().out
     assert "test/au_f1" in shown
-    assert "test/f1/AU" in shown
+    for name in ("f1/AU", "recall/AU", "recall/happiness", "claims/AU12", "present/AU12", "labels/happiness"):
+        assert f"test/{name}" in shown
+    assert "test/emotion_uar" in shown

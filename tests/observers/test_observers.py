@@ -138,8 +138,8 @@ def test_what_goes_wrong_is_told_once_until_it_is_over(
     sound, sick = rollout_of(prompts, texts), rollout_of(prompts, **{"texts": texts, **change})
 
     def others(*rollouts: Rollout) -> list[str]:
-        """What is told beside that one answer to all faces does not look at them, and earns no more than one can."""
-        blind = ("do not depend on the face", "no more than one answer to all")
+        """What is told beside that one answer to all does not look at faces, earns what one can, and has lost all others."""
+        blind = ("do not depend on the face", "no more than one answer to all", "has vanished")
         return [message for message in watch(*rollouts) if not any(words in message for words in blind)]
 
     told_of = others(*[sound] * 12, *[sick] * 30)

@@ -1,7 +1,8 @@
-"""Policies that do not look at the face are told of within twenty rollouts; those that do, however poorly, never."""
+"""Policies that do not look at the face, or forget a class, are told of within twenty rollouts; those that do, never."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -192,7 +193,68 @@ def test_the_faces_of_all_processes_are_watched(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("fea.callbacks.watch.gathered", lambda own: [own, *other])
     first.on_rollout(trainer, None, parts[0], {})  # type: ignore[arg-type]
     assert first.state_dict() == whole.state_dict()
-    assert len(first.said[0]) == 21
+    assert len(first.said[0]) == first.vanishing.recent[0]["AU4"][0] == 21
+
+
+# --- what is forgotten ---
+
+
+def forgetful(face: Example, rng: np.random.Generator) -> tuple[Units, str]:
+    """Sees all but AU4, and takes fear for surprise."""
+    return face.present - {4}, "surprise" if face.labels[0] == "fear" else face.labels[0]
+
+
+def watched(watching: Watch, policy: Policy, rollouts: int, rng: np.random.Generator) -> list[str]:
+    """What is told of vanished classes in so many rollouts."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(rollouts):
+            watching.on_rollout(SimpleNamespace(global_step=7), None, rollout_of(policy, rng), {})  # type: ignore[arg-type]
+    return [str(warning.message) for warning in caught if "has vanished" in str(warning.message)]
+
+
+def test_a_class_that_vanishes_is_named_once_until_it_comes_back() -> None:
+    watching, rng = Watch(), np.random.default_rng(0)
+    assert watched(watching, HONEST["always right"], 20, rng) == []
+    assert watching.numbers["watch/vanished"] == 0
+    messages = sorted(watched(watching, forgetful, 20, rng))
+    assert [message.split(" has")[0] for message in messages] == ["step 7: AU4", "step 7: fear"]
+    assert re.fullmatch(
+        r"step 7: fear has vanished: \d+\.\d% of the answers said fear at the start, \d\.\d% since rollout (19|20|21), and "
+        r"\d+\.\d% of the faces are labeled so; go back to an earlier checkpoint, and balance the rewards over classes, set "
+        r"data.balance, or raise model.objective.beta",
+        messages[1],
+    )
+    assert "of the answers claimed AU4 at the start" in messages[0]
+    assert "of the faces show it; go back" in messages[0]
+    assert watching.numbers["watch/vanished"] == 2
+    assert {"vanished fear", "vanished AU4"} <= watching.warned
+    assert watched(watching, forgetful, 10, rng) == []
+    assert watched(watching, HONEST["always right"], 20, rng) == []
+    assert watching.numbers["watch/vanished"] == 0
+    assert len(watched(watching, forgetful, 20, rng)) == 2
+
+
+def test_a_resumed_watch_remembers_what_it_has_named() -> None:
+    watching, rng = Watch(), np.random.default_rng(0)
+    watched(watching, HONEST["always right"], 20, rng)
+    watched(watching, forgetful, 20, rng)
+    resumed = Watch()
+    resumed.load_state_dict(watching.state_dict())
+    assert resumed.state_dict() == watching.state_dict()
+    assert watched(resumed, forgetful, 10, rng) == []
+    assert resumed.numbers["watch/vanished"] == 2
+
+
+def test_a_watch_of_an_earlier_release_takes_the_policy_of_now_for_that_of_the_start() -> None:
+    watching, rng = Watch(), np.random.default_rng(0)
+    watched(watching, HONEST["always right"], 20, rng)
+    before = watching.state_dict()
+    del before["vanishing"]
+    resumed = Watch()
+    resumed.load_state_dict(before)
+    assert resumed.rollouts == 20
+    assert watched(resumed, forgetful, 30, rng) == []
 
 
 # --- the measure ---

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fea.drawn.faces import EMOTIONS
-from fea.losses import policy_loss
+from fea.losses import importance_ratio, policy_loss
 from fea.prompts.answer import parse
 from fea.rollouts import statistics
 from fea.rollouts.rollout import Rollout, Scores
@@ -83,7 +83,7 @@ def numbers_of(packs: list[Any]) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for pack in packs:
-        policy = policy_loss(pack.logps, pack.old_logps, pack.advantages, pack.weights, 0.2, 0.2, 1.5)
+        policy = policy_loss(importance_ratio(pack.logps, pack.old_logps), pack.advantages, pack.weights, 0.2, 0.2, 1.5)
         found = statistics.update_numbers(3 * policy.loss, policy, {"entropy": pack.entropies}, pack, total)
     return {name: float(value) for name, value in found.items()}
 
@@ -105,7 +105,7 @@ def test_two_unequal_packs_make_the_numbers_of_one() -> None:
 
 def test_the_part_of_the_rewards_is_told_beside_the_whole_loss() -> None:
     pack = pack_of(5)
-    expected = policy_loss(pack.logps, pack.old_logps, pack.advantages, pack.weights, 0.2, 0.2, 1.5)
+    expected = policy_loss(importance_ratio(pack.logps, pack.old_logps), pack.advantages, pack.weights, 0.2, 0.2, 1.5)
     numbers = numbers_of([pack])
     assert numbers["train/policy_loss"] == pytest.approx(float(expected.loss), rel=1e-5)
     assert numbers["train/loss"] == pytest.approx(3 * float(expected.loss), rel=1e-5)

@@ -152,6 +152,21 @@ def test_the_card_counts_by_class_unit_and_reason(prompts: list[Prompt], tmp_pat
     same = [outcome for outcome in outcomes if label in outcome.example.labels]
     skipped = outcomes[3] in same  # by the quota, so it was not tried
     assert f"| {label} | {len(same) - skipped} | {len(same) - 1 - skipped} | {len(same) - 1 - skipped} |" in card
+    means = [line for line in card.splitlines() if line.startswith("| mean |")]
+    yields = [
+        [
+            float(line.split("|")[5].strip(" %"))
+            for line in part.splitlines()
+            if re.match(r"\| (?!-|mean|emotion|Action)", line)
+        ]
+        for part in (
+            card.split("| emotion |")[1].split("| Action Unit |")[0],
+            card.split("| Action Unit |")[1].split("##")[0],
+        )
+    ]
+    assert len(means) == 2  # over emotions, and over Action Units
+    for line, shares in zip(means, yields, strict=True):
+        assert float(line.split("|")[5].strip(" %")) == pytest.approx(sum(shares) / len(shares), abs=1)
     assert "| missed | 1 |" in card
     assert "source faces: drawn" in card
     assert "Qwen research license" in card

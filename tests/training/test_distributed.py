@@ -26,6 +26,14 @@ WATCHED = "".join(
     f'{{"class_path": "{name}"}}, '
     for name in ("fea.callbacks.AUReward", "fea.callbacks.EmotionReward", "fea.callbacks.Watch")
 )
+WATCHED += "".join(
+    f'{{"class_path": "fea.callbacks.{name}", "init_args": {own}}}, '
+    for name, own in {
+        "EmotionReward": '{"name": "corrected", "corrected": true, "balance": 0.5}',
+        "MacroF1Reward": '{"of": "au"}',
+        "OverlongPenalty": "{}",
+    }.items()
+)
 ADAPTER = {"model__policy__lora": '{"rank": 4, "alpha": 8}'}
 
 
@@ -74,6 +82,11 @@ def joint(one: dict[str, Any], other: dict[str, Any], began: dict[str, Any] | No
     return float((gap / size) ** 0.5)
 
 
+def counted(checkpoint: dict[str, Any]) -> list[Any]:
+    """What rewards have counted of all answers."""
+    return [state for key, state in checkpoint["callbacks"].items() if key.startswith("MacroF1Reward")]
+
+
 OWN = ("time/", "memory/")  # of a log: a machine's own
 
 
@@ -84,10 +97,21 @@ def logged(folder: Path) -> dict[str, dict[int, float]]:
     return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in tags}
 
 
+# All that an objective can have beside the paper's.
+COMPLETED = {
+    f"model__objective__{name}": value
+    for name, value in {
+        "ratio": "sequence", "surrogate": "cispo", "clip_low": 0.01, "clip_high": 0.01, "entropy": 0.01,
+        "baseline": "leave_one_out",
+        "scale": "none", "balance": {"by": "both", "power": 0.5},
+    }.items()
+}  # fmt: skip
 REPLAYED = {"model": "replay.Replayed", "trainer__callbacks": OURS, "trainer__max_steps": 20, "model__mu": 2}
 
 
-@pytest.mark.parametrize("settings", [{}, ADAPTER | {"model__objective__scale": "batch"}], ids=["full", "adapter"])
+@pytest.mark.parametrize(
+    "settings", [{}, ADAPTER | {"model__objective__scale": "batch"}, COMPLETED], ids=["full", "adapter", "objective"]
+)
 def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, settings: dict[str, Any]) -> None:
     """fp32, SGD, with KL term and clipping, completions of different lengths; and so do the numbers on the way."""
     watched = {**REPLAYED, "trainer__callbacks": f"[{WATCHED}{OURS[1:]}", **settings}
@@ -101,6 +125,7 @@ def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, setting
         assert checkpoint["global_step"] == 20
         assert checkpoint["state_dict"].keys() == found["single"]["state_dict"].keys()
         assert distance(checkpoint, found["single"]) < 1e-5, strategy
+        assert counted(checkpoint) == counted(found["single"]) != [], strategy
         for name, weight in checkpoint["fea"]["reference"].items():
             assert torch.equal(weight, found["single"]["fea"]["reference"][name])
     numbers = {strategy: logged(tmp_path / strategy) for strategy in found}

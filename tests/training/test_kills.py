@@ -21,8 +21,12 @@ FATAL = "FEA_TEST_FATAL_CHECKPOINT"  # the number of the checkpoint after which 
 INTERVALS: dict[str, dict[str, Any]] = {
     "batches": {"trainer__val_check_interval": 7, "trainer__check_val_every_n_epoch": 1},
     "fraction": {"trainer__val_check_interval": 0.3, "trainer__check_val_every_n_epoch": 1},
-    "across": {"trainer__val_check_interval": 9, "trainer__check_val_every_n_epoch": "null"},
-}
+    "across": {
+        "trainer__val_check_interval": 9, "trainer__check_val_every_n_epoch": "null", "model__mu": 2,
+        "model__objective": "{ratio: sequence, clip_low: 0.01, clip_high: 0.01, surrogate: cispo, entropy: 0.01, scale: none, "
+        "baseline: leave_one_out, balance: {by: both, power: 0.5}}",
+    },
+}  # fmt: skip
 
 
 class Kill(Callback):

@@ -53,8 +53,9 @@ def test_a_line_every_few_steps_and_at_every_validation(output: tuple[Path, str,
     lines = spoken(out)
     assert steps(lines, "fit") == ["1/7", "3/7", "6/7"]
     assert steps(lines, "validation") == ["4/7"]
-    told = f"loss={NUMBER} reward={NUMBER} au_f1={NUMBER} accuracy={NUMBER} lr={NUMBER} left=\\d+:\\d\\d:\\d\\d"
-    measured = f"score={NUMBER} au_f1={NUMBER} accuracy={NUMBER} format={NUMBER} reward={NUMBER}"
+    scores = f"au_f1={NUMBER} emotion_f1={NUMBER} accuracy={NUMBER}"  # means over classes, and over faces
+    told = f"loss={NUMBER} reward={NUMBER} {scores} lr={NUMBER} left=\\d+:\\d\\d:\\d\\d"
+    measured = f"score={NUMBER} {scores} format={NUMBER} reward={NUMBER}"
     for line in lines:
         kind = line.split()[2]
         assert re.fullmatch(rf"{TIME} {kind} epoch=\d+ step=\d/7 {told if kind == 'fit' else measured}", line), line

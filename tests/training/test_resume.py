@@ -47,6 +47,15 @@ def test_settings_that_an_earlier_release_did_not_have_are_no_change() -> None:
     assert _compared(then, {"trainer.callbacks": now}) == ["model.lr: 0.1 -> None"]
 
 
+def test_another_draw_of_the_data_is_refused() -> None:
+    then = {"data.init_args.balance": "emotion", "data.init_args.balance_power": 1.0}
+    for changed in ({"data.init_args.balance": "both"}, {"data.init_args.balance_power": 0.5}):
+        with pytest.raises(
+            FEAError, match=r"data.balance\w*: the checkpoint was written with .* stand elsewhere in the data"
+        ):
+            _compared(then, then | changed)
+
+
 def kill_at_random(arguments: list[str], checkpoints: Path, seed: int) -> None:
     """Starts the command as a process of its own and kills it some time after its first checkpoint."""
     process = start(arguments)
@@ -161,3 +170,33 @@ def test_a_checkpoint_at_the_end_of_an_epoch_begins_the_next_one(tmp_path: Path,
         whole.model.policy.named_parameters(), twice.model.policy.parameters(), strict=True
     ):
         assert torch.equal(weight, other), name
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_best_score_of_an_earlier_release_gives_way_to_the_next_validation(
+    tmp_path: Path, earlier: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was the mean of other numbers, and mostly higher."""
+    told: list[str] = []
+    monkeypatch.setattr("fea.training.resume.rank_zero_info", told.append)
+    own = {"trainer__limit_val_batches": 1, "trainer__val_check_interval": 1}
+    fit("sft", tmp_path / "run", **own, trainer__max_steps=1)
+    folder = tmp_path / "run" / "checkpoints"
+    checkpoint, best = torch.load(folder / "last.ckpt", weights_only=True), str(folder / "best.ckpt")
+    (state,) = (state for name, state in checkpoint["callbacks"].items() if "'val/score'" in name)
+    score = torch.tensor(0.9)
+    state |= {"best_model_score": score, "kth_value": score, "best_k_models": {best: score}}
+    if earlier:
+        del checkpoint["scored"]
+    torch.save(checkpoint, folder / "last.ckpt")
+    run = fit("sft", tmp_path / "run", ckpt_path=folder / "last.ckpt", **own, trainer__max_steps=2)
+    (saver,) = (saver for saver in run.trainer.checkpoint_callbacks if getattr(saver, "monitor", "") == "val/score")
+    assert saver.best_model_path == best
+    assert torch.load(best, weights_only=True)["global_step"] == (2 if earlier else 1)
+    assert float(saver.best_model_score) == pytest.approx(
+        float(run.trainer.callback_metrics["val/score"]) if earlier else 0.9
+    )
+    assert [line for line in told if "val/score is the mean of au_f1 and emotion_f1 now" in line and best in line] == (
+        [line for line in told if "val/score" in line]
+    )
+    assert bool([line for line in told if "val/score" in line]) == earlier

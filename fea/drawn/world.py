@@ -1,0 +1,159 @@
+"""The world that faces are drawn from: how often what shows, how many people there are, and how sure their labels are.
+
+Real labels are always skewed: most faces smile or rest, few are afraid, and some units show on one face of a hundred. An even
+world cannot show what training does to what is rare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml  # type: ignore[import-untyped]
+
+from fea.drawn.drawing import DRAWN_AUS
+from fea.errors import FEAError
+from fea.facs import EMOTION_SETS
+
+EMOTIONS = EMOTION_SETS["basic7"]
+# With higher ones units that exclude each other would show together so often that hardly a set of them could be drawn.
+_MOST = 100
+
+
+class Prior(NamedTuple):
+    """How often what shows.
+
+    Attributes:
+        emotions: probabilities, in the order of `EMOTIONS`.
+        units: for each of `DRAWN_AUS` what the odds that it shows are multiplied by, with an emotion that it belongs to and by
+            chance alike. So a rare unit keeps its meaning: a factor of 0.1 makes 0.42 of 0.88, and 0.005 of 0.05.
+    """
+
+    emotions: tuple[float, ...]
+    units: tuple[float, ...]
+
+    @property
+    def chances(self) -> tuple[float, ...] | None:
+        """The probabilities of emotions for `Generator.choice`; None, for which it takes another way, if all are equal."""
+        return None if len(set(self.emotions)) == 1 else self.emotions
+
+    def shows(self, unit: int, rate: float) -> float:
+        """The probability that a unit shows.
+
+        Args:
+            unit: its FACS number.
+            rate: the probability where every unit is as frequent as its emotions.
+        """
+        odds = rate * self.units[DRAWN_AUS.index(unit)]
+        return odds / (odds + (1 - rate))
+
+
+def _prior(emotions: Mapping[str, float], units: Mapping[int, float]) -> Prior:
+    total = sum(emotions.values())
+    return Prior(
+        tuple(emotions.get(word, 0) / total for word in EMOTIONS), tuple(float(units.get(n, 1)) for n in DRAWN_AUS)
+    )
+
+
+EVEN = _prior(dict.fromkeys(EMOTIONS, 1), {})
+# The order of the emotions is that of AffectNet (Mollahosseini et al., 2017; of the faces with one of these, 47 % happiness to
+# 1.5 % disgust) and nearly that of RAF-DB (Li et al., 2017; 39 % happiness to 2.3 % fear). As in CK+ and DISFA, every second or
+# third face parts the lips, and a few of a hundred wrinkle the nose, stretch the mouth or lower the lip. Of 1,000 faces the
+# rarest emotion and the rarest units have some 20: few, and enough to learn from.
+SKEWED = _prior(
+    {
+        "happiness": 0.35, "neutral": 0.25, "sadness": 0.15, "anger": 0.11, "surprise": 0.09, "fear": 0.03, "disgust": 0.02,
+    },
+    {5: 0.7, 9: 0.2, 15: 0.3, 16: 0.3, 17: 0.7, 20: 0.15, 23: 0.3, 24: 0.3, 25: 8},
+)  # fmt: skip
+PRIORS = {"even": EVEN, "skewed": SKEWED}
+
+
+class World(NamedTuple):
+    """What faces are drawn from.
+
+    Attributes:
+        prior: how often what shows.
+        people: how many there are; 0: every face is that of another person.
+        noise: probability that a label is wrong, where it is the rarer one; see `coders.Coder`.
+    """
+
+    prior: Prior = EVEN
+    people: int = 0
+    noise: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """For folders: different for different worlds, and "" for the plain one."""
+        known = {prior: name for name, prior in PRIORS.items()}
+        prior = known.get(self.prior, hashlib.sha256(repr(self.prior).encode()).hexdigest()[:12])
+        parts = [prior] * (self.prior != EVEN)
+        parts += [f"{self.people}-people"] * (self.people > 0) + [f"{self.noise}-noise"] * (self.noise > 0)
+        return "".join(f"-{part}" for part in parts)
+
+
+def world_of(prior: str, people: int, noise: float) -> World:
+    """The world that settings describe.
+
+    Args:
+        prior: "even", "skewed", or a JSON or YAML file with "emotions", words and their weights (one that is not named does not
+            occur), and "units", codes and what the odds of each are multiplied by (1 for those that are not named).
+        people: how many there are; 0: every face is that of another person.
+        noise: probability of a wrong label.
+
+    Raises:
+        FEAError: one of them cannot be.
+    """
+    if people < 0:
+        raise FEAError(f"people: {people}; give their number, or 0 for another person in every face")
+    if not 0 <= noise <= 0.5:
+        raise FEAError(f"noise: {noise}; give a probability from 0 to 0.5, with which labels say nothing anymore")
+    return World(PRIORS[prior] if prior in PRIORS else _read(Path(prior)), people, noise)
+
+
+def _read(file: Path) -> Prior:
+    if not file.is_file():
+        raise FEAError(f"prior: '{file}' is no file, and none of {', '.join(PRIORS)}; check the name")
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))  # which reads JSON, too
+    except (yaml.YAMLError, ValueError) as error:
+        raise FEAError(f"prior: '{file}' is neither JSON nor YAML: {' '.join(str(error).split())}") from error
+    keys = ("emotions", "units")
+    if not isinstance(found, dict) or not found or not set(found) <= set(keys):
+        raise FEAError(
+            f"prior: '{file}': expected an object with the keys 'emotions' and 'units', found {_shown(found)}"
+        )
+    emotions, units = (_numbers(file, key, found.get(key, {})) for key in keys)
+    for word in set(emotions) - set(EMOTIONS):
+        raise FEAError(f"prior: '{file}', key 'emotions': unknown emotion {word!r}; there are {', '.join(EMOTIONS)}")
+    numbers = {f"AU{n}": n for n in DRAWN_AUS}
+    for code, factor in units.items():
+        if code not in numbers:
+            raise FEAError(
+                f"prior: '{file}', key 'units': {code!r} is no unit that is drawn; there are {', '.join(numbers)}"
+            )
+        if factor > _MOST:
+            raise FEAError(f"prior: '{file}', key 'units': {code} is {factor}; give a number from 0 to {_MOST}")
+    if "emotions" in found and not sum(emotions.values()) > 0:
+        raise FEAError(
+            f"prior: '{file}', key 'emotions': no emotion has a weight above 0; give one to those that occur"
+        )
+    weights = emotions if "emotions" in found else dict.fromkeys(EMOTIONS, 1.0)
+    return _prior(weights, {numbers[code]: factor for code, factor in units.items()})
+
+
+def _numbers(file: Path, key: str, found: Any) -> dict[str, float]:
+    if not isinstance(found, dict):
+        raise FEAError(f"prior: '{file}', key '{key}': expected names with numbers, found {_shown(found)}")
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise FEAError(f"prior: '{file}', key '{key}': {name} is {_shown(value)}; give a number from 0 up")
+    return {str(name): float(value) for name, value in found.items()}
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
