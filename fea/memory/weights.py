@@ -38,8 +38,12 @@ def unpacked(network: Network, setting: Setting) -> float:
 
 
 def low_copies(network: Network, setting: Setting) -> float:
-    """Of what is trained, cast once for a rollout, so that no token has to; sharded, it is gathered so."""
-    return trained(network.model) * _LOW / 4 if setting.autocast and not setting.spread.sharded else 0.0
+    """Of what is trained and of the head, cast once for a rollout, so that no token has to; sharded, they are gathered so."""
+    if not setting.autocast or setting.spread.sharded:
+        return 0.0
+    head = network.head.weight
+    apart = not head.requires_grad and head.element_size() > _LOW
+    return trained(network.model) * _LOW / 4 + head.numel() * _LOW * apart
 
 
 def gathered_writing(network: Network, setting: Setting) -> float:
