@@ -18,6 +18,7 @@ from fea.model.sampling import Completions
 from fea.prompts.answer import Answer
 from fea.rewards import RewardCallback
 from fea.rollouts import refill
+from fea.rollouts.loader import RolloutCallback
 from fea.rollouts.refill import Refill
 from fea.rollouts.rollout import Rollout
 
@@ -48,6 +49,17 @@ class Counter(RewardCallback):
         return 0.0
 
 
+class Served(RolloutCallback):
+    """Keeps which faces each pack is about, and what is written about them in it."""
+
+    packs: ClassVar[list[list[tuple[str, list[int]]]]] = []
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
+        ids = [prompt.example.id for prompt in batch.prompts for _ in range(module.group_size)]
+        written = [row[kept].tolist() for row, kept in zip(batch.ids, batch.mask.bool(), strict=True)]
+        Served.packs.append(list(zip(ids, written, strict=True)))
+
+
 def expected(order: list[Draw], ids: list[str], batches: int, tries: int) -> list[list[str]]:
     """The faces of each rollout, in plain Python."""
     names = [ids[draw.number] for draw in order]
@@ -65,7 +77,7 @@ def expected(order: list[Draw], ids: list[str], batches: int, tries: int) -> lis
 
 SETTINGS: dict[str, Any] = {
     "trainer__callbacks": f'[{{"class_path": "test_refill.Choosy"}}, {{"class_path": "test_refill.Counter"}}, '
-    f'{{"class_path": "test_grpo.Recorder"}}, {SAVE_EACH_STEP}]',
+    f'{{"class_path": "test_grpo.Recorder"}}, {{"class_path": "test_refill.Served"}}, {SAVE_EACH_STEP}]',
     "trainer__max_steps": 16, "trainer__accumulate_grad_batches": 2, "model__mu": 2, "model__optimization__lr": 5e-3,
     "data__mirror": "true", "data__train_faces": 13, "model__refill": TRIES, "model__objective__beta": 0.0,
 }  # fmt: skip
@@ -74,15 +86,15 @@ SETTINGS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, list[Any]]:
     """Rollouts of more than one epoch, whose last batches reach beyond its end; two optimizer steps each."""
-    Recorder.rollouts, Counter.answers = [], []
+    Recorder.rollouts, Counter.answers, Served.packs = [], [], []
     folder = tmp_path_factory.mktemp("refill") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["fea"])
-        return folder, fit("grpo", folder, **SETTINGS), Recorder.rollouts
+        return folder, fit("grpo", folder, **SETTINGS), [*Recorder.rollouts, Served.packs]
 
 
 def test_groups_are_filled_up_with_the_next_faces(whole: tuple[Path, Any, list[Any]]) -> None:
-    folder, run, rollouts = whole
+    folder, run, (*rollouts, packs) = whole
     table = run.trainer.datamodule.tables["train"][0]
     ids, wanted, first = [table[number].id for number in range(len(table))], list[list[str]](), list[Draw]()
     for epoch in range(3):
@@ -94,9 +106,15 @@ def test_groups_are_filled_up_with_the_next_faces(whole: tuple[Path, Any, list[A
         flips = {ids[draw.number]: draw.flipped for draw in order}
         for rollout, _ in rollouts[3 * epoch : 3 * epoch + 3]:
             assert all(prompt.example.flipped == flips[prompt.example.id] for prompt in rollout.prompts)
+        assert 0 < sum(flips.values()) < len(flips)
     served = [[prompt.example.id for prompt in rollout.prompts] for rollout, _ in rollouts]
     assert len(served) == 8
     assert served == wanted[:8] == Counter.answers[:8]
+    for number, pack in enumerate(packs):  # four of each rollout
+        completions = rollouts[number // 4][0].completions
+        texts = [row[kept].tolist() for row, kept in zip(completions.ids, completions.mask.bool(), strict=True)]
+        about = [id for id in served[number // 4] for _ in range(8)]
+        assert all(one in zip(about, texts, strict=True) for one in pack)
     shares = scalars(folder)["groups/filled"]
     assert len(set(shares)) > 1
     for number, share in enumerate(shares[:6:2]):  # two steps a rollout
@@ -108,10 +126,12 @@ def test_groups_are_filled_up_with_the_next_faces(whole: tuple[Path, Any, list[A
 def test_a_run_goes_on_inside_and_behind_a_rollout_that_was_filled_up(
     whole: tuple[Path, Any, list[Any]], tmp_path: Path, step: int
 ) -> None:
-    folder, run, _ = whole
+    folder, run, (*_, packs) = whole
+    Served.packs = []
     again = fit("grpo", tmp_path / "again", ckpt_path=folder / "checkpoints" / f"step{step}.ckpt", **SETTINGS)
     for (name, weight), other in zip(run.model.policy.named_parameters(), again.model.policy.parameters(), strict=True):
         assert torch.equal(weight, other), name
+    assert Served.packs == packs[2 * step :]
 
 
 def test_without_refill_nothing_is_asked_for(tmp_path: Path) -> None:
