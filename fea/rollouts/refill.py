@@ -70,7 +70,8 @@ class Refill:
         if not self.tries:
             return rollout, Filled({}, {})
         self._placed, draws, ids = {}, dict[int, Draw](), dealt([prompt.example.id for prompt in rollout.prompts])
-        place, alike = (round % len(self.prompts) + 1) * len(ids), dict(enumerate(same(rollout)))
+        faces, alike = len(ids), dict(enumerate(same(rollout)))
+        place = (round % len(self.prompts) + 1) * faces
         for _ in range(self.tries):
             slots = _in_turn(group for group, is_same in alike.items() if is_same)
             if not slots:
@@ -84,8 +85,7 @@ class Refill:
             alike = dict(zip(own, same(found), strict=False))
             rollout = rollout.with_groups(list(own), found) if own else rollout
             draws |= own
-        share = sum(map(len, gathered(draws))) / len(dealt([prompt.example.id for prompt in rollout.prompts]))
-        return rollout, Filled(draws, {"groups/filled": share})
+        return rollout, Filled(draws, {"groups/filled": sum(map(len, gathered(draws))) / faces})
 
     def shown(self, prompts: list[Prompt], draws: Mapping[int, Draw]) -> list[Prompt]:
         """The prompts of a batch, with those that fill its groups up; all processes call this together."""

@@ -24,17 +24,16 @@ class Objective:
         kl: "k3" is the paper's estimate, whose gradient is not that of the KL; "corrected" multiplies it by the ratio to the
             policy that sampled, for an unbiased one (DeepSeek-V3.2, arXiv 2512.02556): for a large `beta`, or many steps a
             rollout.
-        ratio: what is clipped, the ratio of the policy to the one that sampled: "token", each token's (the paper's);
-            "sequence", the geometric mean over a completion, which is clipped as a whole (GSPO, arXiv 2507.18071). That mean is
-            close to 1: give far narrower ranges with it, 3e-4 for `clip_low` and 4e-4 for `clip_high` in its paper; 0.2 clips
-            nothing. The two differ with several optimizer steps a rollout only.
-        surrogate: what is made of the ratio: "clip" is PPO's (the paper's): a token whose ratio has left the range in the
-            direction of its advantage has no gradient any more; "cispo" multiplies the gradient of each token by its clipped
-            ratio, so that none is dropped (CISPO, arXiv 2506.13585, which bounds it above only: `clip_low` 1). It knows no
-            `clip_dual`.
         entropy: weight of a bonus for the entropy of the distributions that tokens are sampled from, in nats: it keeps a policy
             from becoming certain before it has tried. It is one for uncertainty about every token, layout and tags included;
             0.001 to 0.01 are usual (PPO, arXiv 1707.06347, equation 9). Backward passes then need more memory.
+        surrogate: what is made of the ratio of the policy to the one that sampled; they differ with several optimizer steps a
+            rollout only. "clip" is PPO's (the paper's): a token whose ratio has left the range in the direction of its
+            advantage has no gradient any more. "gspo" clips likewise the geometric mean of the ratios of a completion, which
+            is kept or dropped as a whole (arXiv 2507.18071); that mean is close to 1 and needs far narrower ranges, there
+            3e-4 for `clip_low` and 4e-4 for `clip_high`: 0.2 clips nothing. "cispo" multiplies the gradient of each token by
+            its clipped ratio, so that none is dropped (arXiv 2506.13585, which bounds it above only: `clip_low` 1); it has no
+            use for `clip_dual`.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1; above `clip_low` it lets rare tokens grow (DAPO, arXiv 2503.14476, has 0.28).
         clip_dual: ratio beyond which a token with a negative advantage counts no more (Ye et al., arXiv 1912.09729); it acts
@@ -63,8 +62,7 @@ class Objective:
     beta: float = 0.04
     kl: Literal["k3", "corrected"] = "k3"
     entropy: float = 0.0
-    ratio: Literal["token", "sequence"] = "token"
-    surrogate: Literal["clip", "cispo"] = "clip"
+    surrogate: Literal["clip", "gspo", "cispo"] = "clip"
     clip_low: float = 0.2
     clip_high: float = 0.2
     clip_dual: float | None = 3.0  # verl's, and that of arXiv 1912.09729

@@ -44,8 +44,8 @@ CALLBACKS: dict[type, int] = {
 # How many settings each class has: a new one is a decision, not an accident.
 KNOBS: dict[type, int] = {
     SFTModule: 4,
-    GRPOModule: 10,
-    Objective: 10,
+    GRPOModule: 11,
+    Objective: 15,
     TowerModule: 4,
     FEADataModule: 15,
     RenderedFaces: 12,

@@ -100,21 +100,24 @@ def logged(folder: Path) -> dict[str, dict[int, float]]:
 ADAPTED = ADAPTER | {"model__objective__scale": "batch"}
 # All that an objective can have beside the paper's.
 COMPLETED = {
-    f"model__objective__{name}": value
-    for name, value in {
-        "ratio": "sequence", "surrogate": "cispo", "clip_low": 0.01, "clip_high": 0.01, "entropy": 0.01,
-        "baseline": "leave_one_out",
-        "scale": "none", "balance": "both", "balance_power": 0.5,
-    }.items()
-}  # fmt: skip
-COMPLETED |= {
+    "model__objective": "{clip_low: 0.01, clip_high: 0.01, entropy: 0.01, baseline: leave_one_out, scale: none, balance: both, "
+    "balance_power: 0.5}",
     "model__refill": 2,
     "trainer__callbacks": f"[{WATCHED}{OURS[1:]}".replace("test_grpo.Vowels", "test_refill.Choosy"),
 }
 REPLAYED = {"model": "replay.Replayed", "trainer__callbacks": OURS, "trainer__max_steps": 20, "model__mu": 2}
 
 
-@pytest.mark.parametrize("settings", [{}, ADAPTED, COMPLETED], ids=["full", "adapter", "objective"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        ADAPTED,
+        COMPLETED | {"model__objective__surrogate": "gspo"},
+        COMPLETED | {"model__objective__surrogate": "cispo"},
+    ],
+    ids=["full", "adapter", "gspo", "cispo"],
+)
 def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, settings: dict[str, Any]) -> None:
     """fp32, SGD, with KL term and clipping, completions of different lengths; and so do the numbers on the way."""
     watched = {**REPLAYED, "trainer__callbacks": f"[{WATCHED}{OURS[1:]}", **settings}
