@@ -2,6 +2,7 @@
 
     for each batch of B prompts:
         sample G completions of each from the policy                    -> rollout
+        try other prompts where all of them score the same              -> rollout
         score them with every reward                                    -> scores        (B, G, K)
         compare the completions of a prompt with each other             -> advantages    (N, T)
         drop groups that teach nothing, spread the others over packs    -> packs
@@ -43,8 +44,9 @@ from fea.rollouts.drift import Drift
 from fea.rollouts.loader import RolloutCallback, RolloutLoader, drawn_before
 from fea.rollouts.packing import Packing
 from fea.rollouts.rarity import Rarity
+from fea.rollouts.refill import Refill
 from fea.rollouts.replay import Replay
-from fea.rollouts.rollout import Rollout, Scores, ask
+from fea.rollouts.rollout import Rollout, Scores, ask, logps_of
 from fea.system.processes import total
 from fea.training.module import FEAModule
 from fea.training.objective import Objective
@@ -66,6 +68,8 @@ class GRPOModule(FEAModule):
         generation: how completions are sampled, and answers written in validation and test.
         optimization: optimizer and learning rate.
         group_size: completions of each prompt.
+        refill: where all completions of a prompt score the same, try the next prompts instead, so many times at the most (DAPO,
+            arXiv 2503.14476). Such groups teach nothing; each try takes about the time of the sampling of a rollout.
         mu: epochs over each rollout.
         minibatches: optimizer steps that an epoch over a rollout is split into.
         objective: what an update maximizes.
@@ -81,6 +85,7 @@ class GRPOModule(FEAModule):
         generation: Generation = Generation(),  # noqa: B008
         optimization: Optimization = Optimization(),  # noqa: B008
         group_size: int = 8,
+        refill: int = 0,
         mu: int = 1,
         minibatches: int = 1,
         objective: Objective = Objective(),  # noqa: B008
@@ -90,9 +95,11 @@ class GRPOModule(FEAModule):
         super().__init__(policy, init_from, generation, optimization)
         if group_size < 2:
             raise FEAError(f"model.group_size: {group_size}; to compare completions with each other needs at least 2")
+        if refill < 0:
+            raise FEAError(f"model.refill: {refill}; give the number of tries, 0 for none")
         self.objective, self.sft_weight, self.seed = objective, sft_weight, seed
-        self.group_size, self.mu, self.minibatches = group_size, mu, minibatches
-        self.uses_reference = objective.beta > 0
+        self.group_size, self.tries, self.mu, self.minibatches = group_size, refill, mu, minibatches
+        self.uses_reference, self.uses_entropy = objective.beta > 0, objective.entropy > 0
         self.clock, self.drift, self.begun = statistics.Clock(), Drift(), False
 
     # --- one rollout ---
@@ -101,7 +108,7 @@ class GRPOModule(FEAModule):
     def roll(self, prompts: list[Prompt], round: int) -> Buffer:
         """Samples completions of a batch of prompts and prepares their update."""
         with self.sampling():
-            rollout = self._sample(prompts, round)
+            rollout, filled = self.refill(self._sample(prompts, round), round, self._sample, self._same)
             scores = self._score(rollout)
             advantages_NT = self._advantages(rollout, scores)
             weights_NT = self._weights(rollout)
@@ -118,13 +125,16 @@ class GRPOModule(FEAModule):
             ref_logps=ref_logps,
             packs=packs,
             signal=self.packing.signal(lessons_N, total),
-            metrics=statistics.report(rollout, scores, advantages_NT, self.data.all_emotions, self.clock),
+            metrics=statistics.report(rollout, scores, advantages_NT, self.data.all_emotions, self.clock)
+            | filled.numbers,
+            filled=filled.draws,
         )
 
-    def _sample(self, prompts: Sequence[Prompt], round: int) -> Rollout:
+    def _sample(self, prompts: Sequence[Prompt], round: int, drawn: Sequence[int] | None = None) -> Rollout:
         with self.clock.timed("rollout"):
             ids = [prompt.example.id for prompt in prompts]
-            noise_NT = noise(ids, self.group_size, self.generation.max_tokens, self.seed, round, drawn_before(ids))
+            before = drawn_before(ids) if drawn is None else drawn
+            noise_NT = noise(ids, self.group_size, self.generation.max_tokens, self.seed, round, before)
             return ask(self.policy, prompts, self.group_size, self.generation, noise_NT)
 
     def _score(self, rollout: Rollout) -> Scores:
@@ -141,16 +151,25 @@ class GRPOModule(FEAModule):
                 observer.on_rollout(self.trainer, self, rollout, scores.by_name)
         return scores
 
-    def _advantages(self, rollout: Rollout, scores: Scores) -> Tensor:
-        """(N, T), spread over the tokens that each reward credits."""
-        mask_NT, compared = rollout.completions.mask, (self.objective.scale, self.objective.baseline, total)
+    def _same(self, rollout: Rollout) -> list[bool]:
+        """For each group, whether no reward tells its completions apart."""
+        with self.clock.timed("reward"):
+            scores = scored(rewards_of(self.trainer), rollout, self.device)
+        told = self._compare(rollout, scores, "none")
+        return (~told.flatten(1).any(dim=1)).tolist()
+
+    def _compare(self, rollout: Rollout, scores: Scores, *how: Any) -> Tensor:
+        """(B, G) or (B, G, K)."""
         if self.objective.advantage == "sum_then_normalize":
             check_groups(scores, rollout)
-            advantages_BG = sum_then_normalize(scores.rewards_BGK, scores.weights_K, *compared)
-            advantages_NK, regions = advantages_BG.view(-1, 1), ["all"]
-        else:
-            advantages_BGK = normalize_then_sum(scores.rewards_BGK, scores.weights_K, *compared)
-            advantages_NK, regions = advantages_BGK.view(len(mask_NT), -1), scores.regions
+            return sum_then_normalize(scores.rewards_BGK, scores.weights_K, *how)
+        return normalize_then_sum(scores.rewards_BGK, scores.weights_K, *how)
+
+    def _advantages(self, rollout: Rollout, scores: Scores) -> Tensor:
+        """(N, T), spread over the tokens that each reward credits."""
+        mask_NT, goal = rollout.completions.mask, self.objective
+        advantages_NK = self._compare(rollout, scores, goal.scale, goal.baseline, total).view(len(mask_NT), -1)
+        regions = ["all"] if goal.advantage == "sum_then_normalize" else scores.regions
         spans = rollout.regions(self.policy.tokens_until)
         regions_NK2 = torch.stack([spans[region] for region in regions], dim=1).to(self.device)
         return token_advantages(advantages_NK, regions_NK2, mask_NT)
@@ -181,22 +200,12 @@ class GRPOModule(FEAModule):
         With a single optimizer step a rollout the first of these are the update's own.
         """
         with self.clock.timed("old_and_reference"):
-            old = self._logps(rollout, packs) if self.mu * self.minibatches > 1 else None
+            asked = self.policy, rollout, packs, self.generation.temperature
+            old = logps_of(*asked) if self.mu * self.minibatches > 1 else None
             if not self.objective.beta:
                 return old, None
             with self.policy.reference():
-                return old, self._logps(rollout, packs)
-
-    def _logps(self, rollout: Rollout, packs: list[list[int]]) -> Tensor:
-        ids, mask = rollout.completions.ids, rollout.completions.mask
-        logps_NT = torch.zeros_like(mask, dtype=torch.float32)
-        for groups in (pack or [0] for pack in packs):  # as many passes in every process
-            rows = rollout.rows(groups)
-            used = int(mask[rows].sum(dim=1).max())
-            prompts = [rollout.prompts[group] for group in groups]
-            kept = ids[rows, :used], mask[rows, :used]
-            logps_NT[rows, :used] = self.policy.logps(prompts, *kept, self.generation.temperature)[0]
-        return logps_NT
+                return old, logps_of(*asked)
 
     # --- update ---
 
@@ -204,7 +213,7 @@ class GRPOModule(FEAModule):
         """Loss of one pack; the packs of an optimizer step, on all processes, add up to its mean."""
         self.has_signal = pack.signal or bool(pack.replay)
         asked = pack.prompts, pack.ids, pack.mask, self.generation.temperature
-        logps, entropies = self.policy.logps(*asked, entropy_gradient=self.objective.entropy > 0)
+        logps, entropies = self.policy.logps(*asked, entropy_gradient=self.uses_entropy)
         old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
         self.drift.add(logps, old_logps, pack)
         loss, policy, watched = terms(self.objective, logps, entropies, old_logps, pack)
@@ -239,13 +248,14 @@ class GRPOModule(FEAModule):
         steps, packs, self.examples = self.minibatches, self.trainer.accumulate_grad_batches, prompts.examples
         copies = self.group_size if self.config.layout == "rows" else 1
         self.packing = Packing(prompts.batch_size, self.group_size, steps, packs, copies)
-        weighing, drawn = self.objective.balance, prompts.sampler.weights
-        self.rarity = Rarity(cast(Examples, prompts.examples), drawn, weighing)
+        goal, drawn = self.objective, prompts.sampler.weights
+        self.rarity = Rarity(cast(Examples, prompts.examples), drawn, goal.balance, goal.balance_power)
         longest = self.policy.encoder.most_tokens(prompts.examples[0])
         if advice := self.packing.advice(longest, self.generation.max_tokens, _ROOMY):
             rank_zero_warn(advice)
         replay = self._replay(max(1, prompts.batch_size // (steps * packs)))
-        return RolloutLoader(prompts, self.roll, steps * packs, self.mu, self._place, replay)
+        self.refill = Refill(prompts, self._place, self.tries)
+        return RolloutLoader(prompts, self.roll, steps * packs, self.mu, self._place, replay, self.refill.shown)
 
     def packs(self, accumulate: int) -> int:
         """Into how many packs a rollout is split."""

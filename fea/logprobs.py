@@ -98,8 +98,8 @@ def token_logps(
         temperature: the logits are divided by it, as in sampling.
         chunk: positions at a time. 512 with a vocabulary of 152k are 0.3 GB of fp32 logits; 2,048 at once would be 1.25 GB,
             three times over in the backward pass.
-        entropy_gradient: whether the entropies carry a gradient, too; with it the backward pass of a chunk needs two more
-            tensors of the size of its logits.
+        entropy_gradient: whether the entropies carry a gradient, too; with it the backward pass of a chunk needs three
+            more tensors of the size of its logits.
 
     Returns:
         Log-probabilities and entropies in nats, (N,) each, fp32.

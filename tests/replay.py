@@ -30,8 +30,8 @@ class Replayed(GRPOModule):
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=RATE)
 
-    def _sample(self, prompts: Sequence[Prompt], round: int) -> Rollout:
-        rollout = super()._sample(prompts, round)
+    def _sample(self, prompts: Sequence[Prompt], round: int, drawn: Sequence[int] | None = None) -> Rollout:
+        rollout = super()._sample(prompts, round, drawn)
         group, found = rollout.group, rollout.completions
         kept = []
         for number, prompt in enumerate(prompts):

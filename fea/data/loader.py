@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,14 +91,18 @@ class EpochSampler(Sampler[Draw]):
             place     0 1 2 | 3 4 5 | 6 7          rank 1 serves places 1, 4 and 7; with start = 1 only 4 and 7
             rank      0 1 2   0 1 2   0 1          even: stop = 6, so that nobody has a draw more
         """
+        yield from self.at(range(self.rank + self.start * self.world, self.stop, self.world))
+
+    def at(self, places: Iterable[int]) -> Iterator[Draw]:
+        """What stands at some places of the whole order, behind whose end it begins anew."""
         chance = torch.Generator().manual_seed(self.seed * _EPOCHS + self.epoch)
         if self.weights is not None:
             order = torch.multinomial(self.weights, self.size, replacement=True, generator=chance)
         else:
             order = torch.randperm(self.size, generator=chance) if self.shuffle else torch.arange(self.size)
         flips = torch.rand(self.size, generator=chance) < (0.5 if self.mirror else 0.0)
-        for place in range(self.rank + self.start * self.world, self.stop, self.world):
-            yield Draw(int(order[place]), bool(flips[place]))
+        for place in places:
+            yield Draw(int(order[place % self.size]), bool(flips[place % self.size]))
 
 
 class Encoded(Dataset[tuple[Prompt | None, list[str]]]):
@@ -198,8 +202,9 @@ class Loader:
         self.skipped: dict[str, int] = {}
         self._position = 0  # batches served in this epoch
         self._skip = 0  # batches that the next iteration begins behind
+        self._encoded = Encoded(examples, encode, substitute=training and on_bad == "skip")
         self._loader = DataLoader(
-            Encoded(examples, encode, substitute=training and on_bad == "skip"),
+            self._encoded,
             batch_size=batch_size,
             sampler=sampler,
             num_workers=workers,
@@ -217,17 +222,28 @@ class Loader:
         self.sampler.start = self._position * self.batch_size
         for joined, reasons in self._loader:
             self._position += 1
-            for reason in reasons:
-                if self.on_bad == "raise":
-                    raise FEAError(f"{reason}, or set 'on_bad: skip'")
-                self.skipped[reason] = self.skipped.get(reason, 0) + 1
+            self._take_note(reasons)
             prompts = _split(joined)
             if self.training and len(prompts) < self.batch_size:
-                raise FEAError(f"{_TRIES} images in a row cannot be read; the last reason: {reasons[-1]}")
+                raise FEAError(_unreadable(reasons))
             yield prompts
         while self._position < len(self):  # other processes have one more
             self._position += 1
             yield []
+
+    def encoded(self, draw: Draw) -> Prompt:
+        """The prompt of a draw of training, out of turn and in this process."""
+        prompt, reasons = self._encoded[draw]
+        self._take_note(reasons)
+        if prompt is None:
+            raise FEAError(_unreadable(reasons))
+        return prompt
+
+    def _take_note(self, reasons: Sequence[str]) -> None:
+        for reason in reasons:
+            if self.on_bad == "raise":
+                raise FEAError(f"{reason}, or set 'on_bad: skip'")
+            self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
     def state_dict(self) -> dict[str, int]:
         """Batches already served in this epoch; 0 when it is complete."""
@@ -236,3 +252,7 @@ class Loader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The next iteration goes on from there; the one after it begins an epoch as usual."""
         self._skip = state["position"]
+
+
+def _unreadable(reasons: Sequence[str]) -> str:
+    return f"{_TRIES} images in a row cannot be read; the last reason: {reasons[-1]}"

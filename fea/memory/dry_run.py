@@ -133,8 +133,9 @@ class DryRun:
         head, features = self.network.head.weight, self._features(prompts, shape)
         with self._counted() as counted:
             hidden = self.network.read(layout, features, tree).index_select(0, layout.scored)
-            logps, _ = token_logps(hidden, head, layout.targets, torch.tensor([_IMAGE]))
-            logps.sum().backward()
+            entropy = self.setting.entropy
+            told = token_logps(hidden, head, layout.targets, torch.tensor([_IMAGE]), entropy_gradient=entropy)
+            torch.cat(told[: 1 + entropy]).sum().backward()
         return counted.peak
 
     def reading(self, prompts: int, shape: PromptShape) -> int:

@@ -50,6 +50,7 @@ class Setting:
         analysis: tokens of the longest analysis that is learned from; 0 if there is none, or it is not known.
         eval_batch_size: prompts that a validation answers at a time; 0 if there is none.
         reference: whether a reference policy is compared with.
+        entropy: whether entropies carry a gradient.
         eight_bit: whether the optimizer keeps its moments in 8 bits.
         precision: of the trainer.
         spread: over processes.
@@ -64,6 +65,7 @@ class Setting:
     analysis: int
     eval_batch_size: int
     reference: bool
+    entropy: bool
     eight_bit: bool
     precision: str
     spread: Spread

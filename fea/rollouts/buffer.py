@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from fea.data.loader import Draw
 from fea.data.prompt import Prompt
 from fea.rollouts.rollout import rows_of
 
@@ -28,6 +29,7 @@ class Buffer(NamedTuple):
         packs: for each pack, the numbers of its groups.
         signal: for each pack, whether any token of its optimizer step, on any process, has a weight and something to learn.
         metrics: what the rollout has to report.
+        filled: by number of a group, the draw that fills it up in place of the prompt of the batch.
 
     Example: two prompts with two completions each, in two packs that are one optimizer step. The second prompt's completions
     scored the same, so that they teach nothing, and no group is in its pack.
@@ -45,6 +47,7 @@ class Buffer(NamedTuple):
         ...     packs=[[0], []],
         ...     signal=[True, True],
         ...     metrics={"reward/total": 2.25},
+        ...     filled={},
         ... )
         >>> prompts = ["prompt 0", "prompt 1"]  # in place of two `Prompt`
         >>> buffer.pack(0, prompts).ids
@@ -65,6 +68,7 @@ class Buffer(NamedTuple):
     packs: list[list[int]]
     signal: list[bool]
     metrics: dict[str, float]
+    filled: dict[int, Draw]
 
     def pack(self, number: int, prompts: Sequence[Prompt]) -> Pack:
         """One pack with its prompts, cut to its longest completion.

@@ -6,14 +6,14 @@ advantages need no communication and the prompt can be shared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from fea.data.loader import EpochSampler, Loader
+from fea.data.loader import Draw, EpochSampler, Loader
 from fea.data.prompt import Prompt
 from fea.model.sampling import repeats
 from fea.rollouts.buffer import Buffer, Pack
@@ -51,6 +51,7 @@ class RolloutLoader:
         epochs: times that these are served.
         place: moves prompts to the device of the policy.
         replay: by the number of a pack in the run, analyses that it is to learn from as well.
+        shown: puts what fills groups up in place of the prompts of a batch.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class RolloutLoader:
         epochs: int,
         place: Callable[[list[Prompt]], list[Prompt]],
         replay: Callable[[int], list[Prompt]],
+        shown: Callable[[list[Prompt], Mapping[int, Draw]], list[Prompt]],
     ):
         self.prompts = prompts
         self.roll = roll
@@ -68,6 +70,7 @@ class RolloutLoader:
         self.epochs = epochs
         self.place = place
         self.replay = replay
+        self.shown = shown
         self._position = 0
         self._skip = 0  # packs that the next iteration begins behind
         self._buffer: Buffer | None = None
@@ -92,6 +95,7 @@ class RolloutLoader:
             round = self.sampler.epoch * len(self.prompts) + number
             buffer = self._buffer or self.roll(placed, round)
             self._buffer = buffer
+            placed = self.shown(placed, buffer.filled)
             for pack in range(served, uses):
                 self._position += 1  # before the pack is out: a checkpoint after its step goes on behind it
                 if pack + 1 == uses:
@@ -105,14 +109,23 @@ class RolloutLoader:
 
         In host memory: a process that is handed tensors of another one's GPU would open that one, too, and fill part of it.
         """
-        buffer = None if self._buffer is None else move_data_to_device(self._buffer._asdict(), "cpu")
+        buffer = None if self._buffer is None else move_data_to_device(_plain(self._buffer), "cpu")
         return {"ranks": gathered({"position": self._position % max(1, len(self)), "buffer": buffer})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next iteration goes on from there."""
         own = state["ranks"][rank()]
         self._skip = own["position"]
-        self._buffer = None if own["buffer"] is None else Buffer(**own["buffer"])
+        self._buffer = None if own["buffer"] is None else _buffer(own["buffer"])
+
+
+def _plain(buffer: Buffer) -> dict[str, Any]:
+    return buffer._asdict() | {"filled": {group: tuple(draw) for group, draw in buffer.filled.items()}}
+
+
+def _buffer(plain: dict[str, Any]) -> Buffer:
+    filled = plain.get("filled", {})  # a checkpoint may come from where nothing could be filled up
+    return Buffer(**plain | {"filled": {group: Draw(*draw) for group, draw in filled.items()}})
 
 
 def drawn_before(ids: Sequence[str]) -> list[int]:
@@ -126,5 +139,9 @@ def drawn_before(ids: Sequence[str]) -> list[int]:
     Args:
         ids: of this process's examples, as many as every other process has.
     """
-    dealt = [one for turn in zip(*gathered(ids), strict=True) for one in turn]
-    return repeats(dealt)[rank() :: count()]
+    return repeats(dealt(ids))[rank() :: count()]
+
+
+def dealt(own: Sequence[str]) -> list[str]:
+    """What all processes were dealt, in the order in which it was: as many each, in turn."""
+    return [one for turn in zip(*gathered(own), strict=True) for one in turn]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,29 +10,6 @@ from torch import Tensor
 
 from fea.data.mixture import Balance, Examples
 from fea.data.prompt import Prompt
-from fea.data.shares import check_power
-
-
-@dataclass
-class Weighing:
-    """How much a face weighs in the loss.
-
-    Args:
-        by: its rarest labels count: emotions ("emotion"), Action Units ("au") or both.
-        power: 1 in full, where a label of 1 % of the faces weighs as much as one of 50 % as a whole; 0.5 for the square root of
-            that, which is less noisy.
-    """
-
-    by: Balance
-    power: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuses powers that mean nothing.
-
-        Raises:
-            FEAError: naming the setting.
-        """
-        check_power("model.objective.balance.power", self.power)
 
 
 class Rarity:
@@ -49,13 +25,14 @@ class Rarity:
     Args:
         examples: those that are drawn from.
         drawn: how often each is drawn; None for all alike.
-        weighing: by which labels; None: all faces weigh 1.
+        by: the labels; None: all faces weigh 1.
+        power: of the number of examples of a label, as in `Examples.balance`.
     """
 
-    def __init__(self, examples: Examples, drawn: Tensor | None, weighing: Weighing | None):
+    def __init__(self, examples: Examples, drawn: Tensor | None, by: Balance | None, power: float):
         self.by_place: dict[str, float] | None = None
-        if weighing:
-            weights = examples.balance(weighing.by, weighing.power)
+        if by is not None:
+            weights = examples.balance(by, power)
             mean = np.average(weights, weights=None if drawn is None else drawn.numpy())
             self.by_place = dict(zip(examples.places(), (weights / mean).tolist(), strict=True))
 

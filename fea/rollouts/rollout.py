@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fea.data.prompt import Prompt
@@ -73,6 +74,25 @@ class Rollout(NamedTuple):
     def rows(self, groups: Sequence[int]) -> Tensor:
         """Numbers of the completions that belong to these groups."""
         return rows_of(groups, self.group, self.completions.ids.device)
+
+    def with_groups(self, groups: Sequence[int], others: Rollout) -> Rollout:
+        """The same with what was written about other prompts in place of some groups."""
+        rows, prompts, answers = self.rows(groups), list(self.prompts), list(self.answers)
+        own, other = self.completions, others.completions
+        texts, width = list(own.texts), max(own.ids.shape[1], other.ids.shape[1])
+
+        def joined(whole: Tensor, part: Tensor) -> Tensor:
+            if whole.dim() == 2:
+                whole, part = (F.pad(rows_NT, (0, width - rows_NT.shape[1])) for rows_NT in (whole, part))
+            return whole.index_copy(0, rows, part)
+
+        for group, prompt in zip(groups, others.prompts, strict=True):
+            prompts[group] = prompt
+        for row, answer, text in zip(rows.tolist(), others.answers, other.texts, strict=True):
+            answers[row], texts[row] = answer, text
+        ids, mask, logps = joined(own.ids, other.ids), joined(own.mask, other.mask), joined(own.logps, other.logps)
+        truncated = joined(own.truncated, other.truncated)
+        return Rollout(prompts, self.group, Completions(ids, mask, logps, truncated, texts), answers)
 
     def regions(self, tokens_until: Callable[[Tensor, int], int]) -> dict[str, Tensor]:
         """First token and end of each region of each completion; without a closed think block all of it is thinking.
@@ -145,6 +165,18 @@ def ask(
     """
     completions = policy.rollout(prompts, group, generation, noise_NT, trunk)
     return Rollout(prompts, group, completions, parse_all(completions.texts, prompts))
+
+
+def logps_of(policy: Policy, rollout: Rollout, packs: Sequence[Sequence[int]], temperature: float) -> Tensor:
+    """(N, T) log-probabilities of what a policy wrote, pack by pack, as an update computes them; 0 outside of all packs."""
+    ids, mask = rollout.completions.ids, rollout.completions.mask
+    logps_NT = torch.zeros_like(mask, dtype=torch.float32)
+    for groups in (pack or [0] for pack in packs):  # as many passes in every process
+        rows = rollout.rows(groups)
+        used = int(mask[rows].sum(dim=1).max())
+        prompts = [rollout.prompts[group] for group in groups]
+        logps_NT[rows, :used] = policy.logps(prompts, ids[rows, :used], mask[rows, :used], temperature)[0]
+    return logps_NT
 
 
 def parse_all(texts: Sequence[str], prompts: Sequence[Prompt]) -> list[Answer]:

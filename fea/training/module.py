@@ -43,7 +43,7 @@ class FEAModule(Evaluated):
         optimization: optimizer and learning rate.
     """
 
-    needs_analyses = uses_reference = False
+    needs_analyses = uses_reference = uses_entropy = False
     group_size = minibatches = 1
 
     def __init__(self, policy: PolicyConfig, init_from: str | None, generation: Generation, optimization: Optimization):
@@ -104,6 +104,7 @@ class FEAModule(Evaluated):
             analysis=self._longest_target(data) if self.needs_analyses else 0,
             eval_batch_size=0 if trainer.limit_val_batches == 0 else data.eval_batch_size,
             reference=self.uses_reference,
+            entropy=self.uses_entropy,
             eight_bit=self.optimization.eight_bit,
             precision=str(trainer.precision),
             spread=spread,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fea.advantages import Baseline, Scale
+from fea.data.mixture import Balance
+from fea.data.shares import check_power
 from fea.errors import FEAError
 from fea.losses import Normalizer
-from fea.rollouts.rarity import Weighing
 
 
 @dataclass
@@ -26,14 +27,13 @@ class Objective:
         entropy: weight of a bonus for the entropy of the distributions that tokens are sampled from, in nats: it keeps a policy
             from becoming certain before it has tried. It is one for uncertainty about every token, layout and tags included;
             0.001 to 0.01 are usual (PPO, arXiv 1707.06347, equation 9). Backward passes then need more memory.
-        ratio: what is clipped, the ratio of the policy to the one that sampled: "token", each token's (the paper's);
-            "sequence", the geometric mean over a completion, which is clipped as a whole (GSPO, arXiv 2507.18071). That mean is
-            close to 1: give far narrower ranges with it, 3e-4 for `clip_low` and 4e-4 for `clip_high` in its paper; 0.2 clips
-            nothing. The two differ with several optimizer steps a rollout only.
-        surrogate: what is made of the ratio: "clip" is PPO's (the paper's): a token whose ratio has left the range in the
-            direction of its advantage has no gradient any more; "cispo" multiplies the gradient of each token by its clipped
-            ratio, so that none is dropped (CISPO, arXiv 2506.13585, which bounds it above only: `clip_low` 1). It knows no
-            `clip_dual`.
+        surrogate: what is made of the ratio of the policy to the one that sampled; they differ with several optimizer steps a
+            rollout only. "clip" is PPO's (the paper's): a token whose ratio has left the range in the direction of its
+            advantage has no gradient any more. "gspo" clips likewise the geometric mean of the ratios of a completion, which
+            is kept or dropped as a whole (arXiv 2507.18071); that mean is close to 1 and needs far narrower ranges, there
+            3e-4 for `clip_low` and 4e-4 for `clip_high`: 0.2 clips nothing. "cispo" multiplies the gradient of each token by
+            its clipped ratio, so that none is dropped (arXiv 2506.13585, which bounds it above only: `clip_low` 1); it has no
+            use for `clip_dual`.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above 1; above `clip_low` it lets rare tokens grow (DAPO, arXiv 2503.14476, has 0.28).
         clip_dual: ratio beyond which a token with a negative advantage counts no more (Ye et al., arXiv 1912.09729); it acts
@@ -51,16 +51,18 @@ class Objective:
             (RLOO, arXiv 2402.14740). Beside another `scale` it would be that constant and nothing else.
         normalizer: "grpo" averages over each completion (the paper's), "dapo" over tokens, so that a long completion counts
             by its length, "dr_grpo" divides by a constant, so that no length is preferred.
-        balance: weigh faces in the loss by how rare their labels are, with a mean of 1 over the training draws: `data.balance`
-            without showing few faces again and again. Both at once multiply. null: all alike.
+        balance: weigh faces in the loss by how rare their emotions ("emotion"), Action Units ("au") or both are, with a mean
+            of 1 over the training draws: `data.balance` without showing few faces again and again. Both at once multiply.
+            null: all alike.
+        balance_power: how much: 1 in full, where a label of 1 % of the faces weighs as much as one of 50 % as a whole; 0.5
+            for the square root of that, which is less noisy.
         mask_truncated: leave completions without an end out of the loss: their rewards say little (DAPO).
     """
 
     beta: float = 0.04
     kl: Literal["k3", "corrected"] = "k3"
     entropy: float = 0.0
-    ratio: Literal["token", "sequence"] = "token"
-    surrogate: Literal["clip", "cispo"] = "clip"
+    surrogate: Literal["clip", "gspo", "cispo"] = "clip"
     clip_low: float = 0.2
     clip_high: float = 0.2
     clip_dual: float | None = 3.0  # verl's, and that of arXiv 1912.09729
@@ -69,7 +71,8 @@ class Objective:
     scale: Scale = "group"
     baseline: Baseline = "mean"
     normalizer: Normalizer = "grpo"
-    balance: Weighing | None = None
+    balance: Balance | None = None
+    balance_power: float = 1.0
     mask_truncated: bool = False
 
     @property
@@ -95,6 +98,11 @@ class Objective:
             raise FEAError(
                 f"model.objective.cap: {self.cap}; it bounds a ratio that is 1 where sampling and training agree: give a "
                 "number of at least 1, or null for no correction"
+            )
+        if check_power("model.objective.balance_power", self.balance_power) != 1 and self.balance is None:
+            raise FEAError(
+                f"model.objective.balance_power: {self.balance_power}, but nothing is balanced; set model.objective.balance to "
+                "emotion, au or both"
             )
         if self.baseline == "leave_one_out" and self.scale != "none":
             raise FEAError(

@@ -55,7 +55,7 @@ def _policy_term(goal: Objective, logps: Tensor, old_logps: Tensor, correction: 
     """The part of the rewards."""
     # A positive factor of the advantages is one of the whole policy term: it moves through minimum, maximum and clips.
     advantages = pack.advantages * correction
-    if goal.ratio == "sequence":
+    if goal.surrogate == "gspo":
         ratio = losses.sequence_ratio(logps, old_logps, pack.mask)
     else:
         ratio = losses.importance_ratio(logps, old_logps)

@@ -28,7 +28,7 @@ PLAN = """
     model        cache recorded decoding fsdp policy frozen archive runs precision checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
-    rollouts     rollout values buffer loader packing rarity replay statistics drift
+    rollouts     rollout values buffer loader refill packing rarity replay statistics drift
     rewards
     training     renamed loop optimization objective terms nonfinite interruption progress validation module folder resume fits
     analysis     tables analyzer

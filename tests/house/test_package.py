@@ -21,7 +21,6 @@ from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.sampling import Generation
-from fea.rollouts.rarity import Weighing
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe
 from fea.training.objective import Objective
@@ -45,9 +44,8 @@ CALLBACKS: dict[type, int] = {
 # How many settings each class has: a new one is a decision, not an accident.
 KNOBS: dict[type, int] = {
     SFTModule: 4,
-    GRPOModule: 10,
+    GRPOModule: 11,
     Objective: 15,
-    Weighing: 2,
     TowerModule: 4,
     FEADataModule: 15,
     RenderedFaces: 15,

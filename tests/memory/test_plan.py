@@ -129,7 +129,13 @@ def setting(**changes: Any) -> Setting:
         "max_tokens": 64,
         "analysis": 0,
     }
-    known: dict[str, Any] = {"eval_batch_size": 4, "reference": False, "eight_bit": False, "precision": "32-true"}
+    known: dict[str, Any] = {
+        "eval_batch_size": 4,
+        "reference": False,
+        "entropy": False,
+        "eight_bit": False,
+        "precision": "32-true",
+    }
     return Setting(**{"policy": config, **numbers, **known, "spread": Spread()}).but(**changes)
 
 
@@ -138,6 +144,13 @@ def test_shallow_dry_runs_tell_what_a_deep_one_would() -> None:
     shape = PromptShape(100, 300, 256)
     low, high, deep = (DryRun(setting(), layers).update(2, shape, 16, 64) for layers in (2, 3, 12))
     assert low + (high - low) * 10 == pytest.approx(deep, rel=0.01)
+
+
+def test_a_gradient_through_the_entropies_keeps_more_of_the_logits() -> None:
+    thin, shape = setting(tiny=TinySize(hidden=32, layers=1, heads=2)), PromptShape(10, 30, 16)
+    without, with_gradient = (DryRun(thin.but(entropy=on), 1).update(1, shape, 8, 64) for on in (False, True))
+    words = len(DryRun(thin, 1).network.head.weight)
+    assert with_gradient - without == pytest.approx(3 * 512 * words * 4, rel=0.1)
 
 
 # --- several cards ---

@@ -18,7 +18,7 @@ from fea.data.table import open_jsonl
 from fea.drawn.faces import EMOTIONS
 from fea.records.record import Rules
 from fea.rollouts.loader import RolloutCallback
-from fea.rollouts.rarity import Rarity, Weighing
+from fea.rollouts.rarity import Rarity
 
 
 def examples_of(folder: Path, faces_file: Path, labels: list[dict[str, Any]]) -> Examples:
@@ -53,17 +53,17 @@ def test_weights_by_hand_have_a_mean_of_one_over_the_draws(
 ) -> None:
     examples = examples_of(tmp_path, faces_file, UNITS)
     proportions = None if drawn is None else torch.tensor(drawn, dtype=torch.float64)
-    found = Rarity(examples, proportions, Weighing("au", power))(prompts_of(examples))
+    found = Rarity(examples, proportions, "au", power)(prompts_of(examples))
     assert found.tolist() == pytest.approx(by_hand, abs=1e-6)
     assert np.average(found.numpy(), weights=drawn) == pytest.approx(1, abs=1e-6)
     mirrored = [SimpleNamespace(example=prompt.example.mirror()) for prompt in prompts_of(examples)]
-    assert torch.equal(Rarity(examples, proportions, Weighing("au", power))(mirrored), found)  # type: ignore[arg-type]
-    assert Rarity(examples, proportions, None)(prompts_of(examples)).tolist() == [1.0] * 4
+    assert torch.equal(Rarity(examples, proportions, "au", power)(mirrored), found)  # type: ignore[arg-type]
+    assert Rarity(examples, proportions, None, 1.0)(prompts_of(examples)).tolist() == [1.0] * 4
 
 
 def test_each_emotion_weighs_as_much_as_every_other(faces_file: Path) -> None:
     examples = Examples([open_jsonl(faces_file, faces_file.parent, Rules(EMOTIONS, "raise", True), "raise")])
-    found = Rarity(examples, None, Weighing("emotion"))(prompts_of(examples)).tolist()
+    found = Rarity(examples, None, "emotion", 1.0)(prompts_of(examples)).tolist()
     sums = dict[str, float]()
     for weight, prompt in zip(found, prompts_of(examples), strict=True):
         (label,) = prompt.example.labels
@@ -91,7 +91,7 @@ def test_a_fit_multiplies_the_weights_of_the_tokens(tmp_path: Path, by: Any, pow
     run = fit(
         "grpo", tmp_path / "run", trainer__callbacks=listed,
         trainer__max_steps=4, trainer__accumulate_grad_batches=2, data__mirror="true", data__train_faces=16,
-        model__objective__balance__by=by, model__objective__balance__power=power,
+        model__objective__balance=by, model__objective__balance_power=power,
     )  # fmt: skip
     (table,) = run.trainer.datamodule.tables["train"]
     examples = Examples([table])

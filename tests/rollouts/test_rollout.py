@@ -59,6 +59,7 @@ def buffer_of(prompts: list[str], round: int) -> Buffer:
         [[0, 3], [1, 2]],
         [True, False],
         {"round": round},
+        {},
     )
 
 
@@ -71,7 +72,7 @@ def loader(rounds: list[int] | None = None) -> RolloutLoader:
     def replay(pack: int) -> list[Any]:
         return [pack]
 
-    return RolloutLoader(Batches(), roll, 2, 2, lambda batch: batch, replay)  # type: ignore[arg-type]
+    return RolloutLoader(Batches(), roll, 2, 2, lambda batch: batch, replay, lambda batch, filled: batch)  # type: ignore[arg-type]
 
 
 def test_each_pack_is_joined_by_analyses_of_its_own_after_a_resume_too() -> None:

@@ -97,20 +97,26 @@ def logged(folder: Path) -> dict[str, dict[int, float]]:
     return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in tags}
 
 
+ADAPTED = ADAPTER | {"model__objective__scale": "batch"}
 # All that an objective can have beside the paper's.
 COMPLETED = {
-    f"model__objective__{name}": value
-    for name, value in {
-        "ratio": "sequence", "surrogate": "cispo", "clip_low": 0.01, "clip_high": 0.01, "entropy": 0.01,
-        "baseline": "leave_one_out",
-        "scale": "none", "balance": {"by": "both", "power": 0.5},
-    }.items()
-}  # fmt: skip
+    "model__objective": "{clip_low: 0.01, clip_high: 0.01, entropy: 0.01, baseline: leave_one_out, scale: none, balance: both, "
+    "balance_power: 0.5}",
+    "model__refill": 2,
+    "trainer__callbacks": f"[{WATCHED}{OURS[1:]}".replace("test_grpo.Vowels", "test_refill.Choosy"),
+}
 REPLAYED = {"model": "replay.Replayed", "trainer__callbacks": OURS, "trainer__max_steps": 20, "model__mu": 2}
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, ADAPTER | {"model__objective__scale": "batch"}, COMPLETED], ids=["full", "adapter", "objective"]
+    "settings",
+    [
+        {},
+        ADAPTED,
+        COMPLETED | {"model__objective__surrogate": "gspo"},
+        COMPLETED | {"model__objective__surrogate": "cispo"},
+    ],
+    ids=["full", "adapter", "gspo", "cispo"],
 )
 def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, settings: dict[str, Any]) -> None:
     """fp32, SGD, with KL term and clipping, completions of different lengths; and so do the numbers on the way."""
@@ -118,7 +124,7 @@ def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, setting
     found = {
         strategy: train("grpo", tmp_path / strategy, strategy, **watched)
         for strategy in STRATEGIES
-        if not settings or strategy != "fsdp2, token by token"
+        if settings != ADAPTED or strategy != "fsdp2, token by token"
     }
     assert distance(origin(found["single"]), found["single"]) > 1e-3
     for strategy, checkpoint in found.items():
@@ -136,6 +142,8 @@ def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, setting
         "rollout/uncoded",
         "watch/au_look",
     }
+    assert ("groups/filled" in numbers["single"]) == ("model__refill" in settings)
+    assert max(numbers["single"].get("groups/filled", {0: 1.0}).values()) > 0
     for strategy, curves in numbers.items():
         assert curves.keys() == numbers["single"].keys(), strategy
         for tag, curve in curves.items():
@@ -181,6 +189,8 @@ def test_two_processes_resume_exactly(tmp_path: Path, stage: str, strategy: str)
     }  # fmt: skip
     if stage == "grpo":
         settings["model__mu"] = 2
+    if strategy == "fsdp2":
+        settings |= {"model__refill": 1, "trainer__callbacks": OURS.replace("test_grpo.Vowels", "test_refill.Choosy")}
     whole = train(stage, tmp_path / "whole", strategy, batch_size=8, **settings)
     saved = tmp_path / "whole" / "checkpoints" / "step3.ckpt"
     resumed = train(stage, tmp_path / "resumed", strategy, batch_size=8, ckpt_path=saved, **settings)

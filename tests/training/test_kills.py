@@ -23,8 +23,8 @@ INTERVALS: dict[str, dict[str, Any]] = {
     "fraction": {"trainer__val_check_interval": 0.3, "trainer__check_val_every_n_epoch": 1},
     "across": {
         "trainer__val_check_interval": 9, "trainer__check_val_every_n_epoch": "null", "model__mu": 2,
-        "model__objective": "{ratio: sequence, clip_low: 0.01, clip_high: 0.01, surrogate: cispo, entropy: 0.01, scale: none, "
-        "baseline: leave_one_out, balance: {by: both, power: 0.5}}",
+        "model__objective": "{surrogate: gspo, clip_low: 0.01, clip_high: 0.01, entropy: 0.01, scale: none, "
+        "baseline: leave_one_out, balance: both, balance_power: 0.5}",
     },
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch import Tensor
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
 from fea.rollouts.drift import Drift
-from fea.rollouts.rarity import Weighing
 from fea.training.objective import Objective
 
 # Two completions of 3 and 2 tokens, sampled, as training computed them before the updates, now, and under the reference.
@@ -40,11 +40,11 @@ def plain_step(now: list[list[float]], goal: Objective) -> float:
         sampled, old, reference, a = (TOKENS[name][n][t] for name in ("sampled", "old", "reference", "advantages"))
         correction = min(math.exp(old - sampled), goal.cap) if goal.cap else 1.0
         of_token, d = math.exp(now[n][t] - old), reference - now[n][t]
-        ratio = math.exp(means[n] + now[n][t] - fixed[n][t]) if goal.ratio == "sequence" else of_token
+        ratio = math.exp(means[n] + now[n][t] - fixed[n][t]) if goal.surrogate == "gspo" else of_token
         gain = min(ratio * a, min(max(ratio, 1 - goal.clip_low), 1 + goal.clip_high) * a)
         gain = max(gain, goal.clip_dual * a) if goal.clip_dual and a < 0 else gain
         if goal.surrogate == "cispo":
-            weight = math.exp(means[n] if goal.ratio == "sequence" else fixed[n][t] - old)
+            weight = math.exp(fixed[n][t] - old)
             gain = min(max(weight, 1 - goal.clip_low), 1 + goal.clip_high) * a * now[n][t]
         kl = (math.exp(d) - d - 1) * (of_token * correction if goal.kl == "corrected" else 1.0)
         loss += 0.2 * (goal.beta * kl - correction * gain - goal.entropy * entropy_of(now[n][t]))
@@ -65,7 +65,7 @@ def test_loss_and_gradient_of_a_step_equal_plain_python(cap: float | None, kl: A
 def test_a_step_with_the_ratios_of_completions_equals_plain_python(clip_high: float, clip_dual: float | None) -> None:
     """The completions' are 1.034 with positive advantages and 2.117 with negative ones."""
     goal = Objective(
-        beta=0.5, kl="corrected", ratio="sequence", clip_low=0.01, clip_high=clip_high, clip_dual=clip_dual
+        beta=0.5, kl="corrected", surrogate="gspo", clip_low=0.01, clip_high=clip_high, clip_dual=clip_dual
     )
     logged = compare_step(goal)
     assert float(logged["train/clipped_high"]) == pytest.approx(0.6 if clip_high < 0.034 else 0)
@@ -73,19 +73,18 @@ def test_a_step_with_the_ratios_of_completions_equals_plain_python(clip_high: fl
 
 
 @pytest.mark.parametrize("weight", [0.01, 1.5])
-@pytest.mark.parametrize("surrogate", ["clip", "cispo"])
+@pytest.mark.parametrize("surrogate", ["clip", "gspo", "cispo"])
 def test_a_step_with_a_bonus_for_entropy_equals_plain_python(weight: float, surrogate: Any) -> None:
     logged = compare_step(Objective(beta=0.5, entropy=weight, surrogate=surrogate))
     mean = sum(entropy_of(TOKENS["now"][n][t]) for n, t in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]) / 5
     assert float(logged["train/entropy"]) == pytest.approx(mean, abs=1e-6)
 
 
-@pytest.mark.parametrize("ratio", ["token", "sequence"])
 @pytest.mark.parametrize("clip_low", [0.2, 1.0])
-def test_a_step_of_cispo_equals_plain_python(ratio: Any, clip_low: float) -> None:
-    logged = compare_step(Objective(beta=0.5, surrogate="cispo", ratio=ratio, clip_low=clip_low, clip_high=0.3))
-    assert float(logged["train/clipped_high"]) == pytest.approx(0.4)  # both of one completion; one token of each
-    assert float(logged["train/clipped_low"]) == pytest.approx(0.2 if ratio == "token" and clip_low < 1 else 0.0)
+def test_a_step_of_cispo_equals_plain_python(clip_low: float) -> None:
+    logged = compare_step(Objective(beta=0.5, surrogate="cispo", clip_low=clip_low, clip_high=0.3))
+    assert float(logged["train/clipped_high"]) == pytest.approx(0.4)
+    assert float(logged["train/clipped_low"]) == pytest.approx(0.2 if clip_low < 1 else 0.0)
     assert float(logged["train/clipped_dual"]) == 0
 
 
@@ -131,6 +130,7 @@ def test_the_spread_of_the_batch_is_that_of_all_processes(monkeypatch: pytest.Mo
             objective=Objective(advantage=advantage, scale="batch"),  # type: ignore[arg-type]
             policy=SimpleNamespace(tokens_until=None), device="cpu",
         )  # fmt: skip
+        stage._compare = partial(GRPOModule._compare, stage)
         rollout: Any = SimpleNamespace(
             completions=SimpleNamespace(mask=torch.ones(6, 1, dtype=torch.long)),
             regions=lambda _: {"all": torch.tensor([[0, 1]] * 6)},
@@ -166,10 +166,14 @@ def test_leaving_one_out_of_what_is_made_of_one_size_is_refused(scale: Any) -> N
     Objective(baseline="leave_one_out", scale="none")
 
 
-@pytest.mark.parametrize("power", [-0.1, 1.1, math.nan])
-def test_a_power_out_of_range_is_named(power: float) -> None:
-    with pytest.raises(FEAError, match=rf"^model\.objective\.balance\.power: {power}; give 0 .* 1"):
-        Weighing("au", power)
+def test_a_power_of_no_balance_or_out_of_range_is_named() -> None:
+    with pytest.raises(
+        FEAError, match=r"^model\.objective\.balance_power: 0\.5, but nothing .* set model\.objective\.balance"
+    ):
+        Objective(balance_power=0.5)
+    for power in (-0.1, 1.1, math.nan):
+        with pytest.raises(FEAError, match=rf"^model\.objective\.balance_power: {power}; give 0 .* 1"):
+            Objective(balance="au", balance_power=power)
 
 
 def test_bounds_at_their_edges_and_none_at_all_are_taken() -> None:
