@@ -213,7 +213,7 @@ class GRPOModule(FEAModule):
         """Loss of one pack; the packs of an optimizer step, on all processes, add up to its mean."""
         self.has_signal = pack.signal or bool(pack.replay)
         asked = pack.prompts, pack.ids, pack.mask, self.generation.temperature
-        logps, entropies = self.policy.logps(*asked, entropy_gradient=self.uses_entropy)
+        logps, entropies = self.policy.logps(*asked, entropy_gradient=self.objective.entropy > 0)
         old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
         self.drift.add(logps, old_logps, pack)
         loss, policy, watched = terms(self.objective, logps, entropies, old_logps, pack)
