@@ -16,12 +16,13 @@ from processes import ended, start_together
 from fea.cli import main
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
+from fea.memory import weights
 from fea.memory.advice import table, verdict
 from fea.memory.dry_run import DryRun, PromptShape
 from fea.memory.plan import GIB, SYSTEM, Plan, plan, settled
 from fea.memory.setting import Setting, Spread
-from fea.model.config import PolicyConfig, TinySize
-from fea.model.load import count_tokens
+from fea.model.config import LoRA, PolicyConfig, TinySize
+from fea.model.load import count_tokens, skeleton
 from fea.model.policy import Policy
 
 SIZES = {"small": (128, 3), "large": (512, 5)}  # width and layers
@@ -151,6 +152,18 @@ def test_a_gradient_through_the_entropies_keeps_more_of_the_logits() -> None:
     without, with_gradient = (DryRun(thin.but(entropy=on), 1).update(1, shape, 8, 64) for on in (False, True))
     words = len(DryRun(thin, 1).network.head.weight)
     assert with_gradient - without == pytest.approx(3 * 512 * words * 4, rel=0.1)
+
+
+def test_what_is_in_fp32_is_there_in_bf16_too_while_tokens_are_written() -> None:
+    """Under autocast: what is trained, and a frozen head, which PEFT leaves as it is; nothing where all is in bf16 but the adapter."""
+    for dtype, copied in (("float32", 1), ("bfloat16", 0)):
+        mixed = setting(precision="bf16-mixed", lora=LoRA(rank=8, alpha=16), dtype=dtype)
+        network = skeleton(mixed.policy)
+        adapter, head = weights.trained(network.model) / 4, network.head.weight.numel()
+        assert adapter > 0
+        assert weights.low_copies(network, mixed) == 2 * (adapter + copied * head)
+        assert weights.low_copies(network, mixed.but(precision="32-true")) == 0
+        assert weights.low_copies(network, mixed.but(spread=Spread(2, True))) == 0
 
 
 # --- several cards ---
