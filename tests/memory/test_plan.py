@@ -155,7 +155,7 @@ def test_a_gradient_through_the_entropies_keeps_more_of_the_logits() -> None:
 
 
 def test_what_is_in_fp32_is_there_in_bf16_too_while_tokens_are_written() -> None:
-    """Under autocast: what is trained, and a frozen head, which PEFT leaves as it is; nothing where all is in bf16 but the adapter."""
+    """Under autocast: what is trained, and a frozen head, unless it is in bf16 already."""
     for dtype, copied in (("float32", 1), ("bfloat16", 0)):
         mixed = setting(precision="bf16-mixed", lora=LoRA(rank=8, alpha=16), dtype=dtype)
         network = skeleton(mixed.policy)
