@@ -39,7 +39,7 @@ class Synthesis(Callback):
     (`model.sft_weight`), and faces that were solved are drawn less often. A run that was stopped goes on where it was.
 
     Args:
-        every: epochs between two rounds.
+        every: epochs between two rounds; null: one round, when training is done.
         recipe: how analyses are made, and what they have to pass.
         share: of the faces without an analysis that a round tries.
         minutes: after which a round begins no further batch; null for any time.
@@ -51,7 +51,7 @@ class Synthesis(Callback):
 
     def __init__(
         self,
-        every: int = 1,
+        every: int | None = 1,
         recipe: Recipe = Recipe(),  # noqa: B008 (read, never changed)
         share: float = 1.0,
         minutes: float | None = None,
@@ -61,7 +61,7 @@ class Synthesis(Callback):
         batch_size: int = 16,
     ):
         for name, number in {"every": every, "weight": weight, "rarer": rarer}.items():
-            if number <= 0:
+            if number is not None and number <= 0:
                 raise FEAError(f"Synthesis.{name}: {number}; give a number above 0")
         if not 0 < share <= 1:
             raise FEAError(f"Synthesis.share: {share}; give a share above 0 and up to 1")
@@ -79,7 +79,7 @@ class Synthesis(Callback):
         Raises:
             FEAError: there is a later epoch, and it would not load the training data again, or not know how long it is.
         """
-        if stage != "fit":
+        if stage != "fit" or self.every is None:
             return
         last, reload = trainer.max_epochs or 0, cast(Any, trainer).reload_dataloaders_every_n_epochs
         if (last == -1 or last > self.every) and (not reload or 0 <= last <= reload):
@@ -108,12 +108,16 @@ class Synthesis(Callback):
         self.on_train_epoch_end(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same for a run that had nothing left to train."""
-        self.on_train_epoch_end(trainer, pl_module)
+        """Writes, if a round is due when training is done; also for a run that had nothing left to train."""
+        self._write_due(trainer, pl_module, 1 if self.every is None else whole_epochs(trainer) // self.every)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes, if a round is due: after whole epochs only."""
-        if whole_epochs(trainer) // self.every > self.rounds:
+        if self.every is not None:
+            self._write_due(trainer, pl_module, whole_epochs(trainer) // self.every)
+
+    def _write_due(self, trainer: Trainer, pl_module: LightningModule, due: int) -> None:
+        if due > self.rounds:
             round = self.rounds + 1
             faces = self._faces(_data(trainer), round)
             if faces:

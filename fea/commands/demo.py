@@ -32,7 +32,7 @@ def demo(
         quick: everything in little, to see that it runs.
         controls: also what the gain has to be compared with: SFT continued for as long as all later stages take, SFT on as many
             analyses of the annotator as the last SFT has seen, SFT on true analyses, and the annotator.
-        skew: draw faces whose labels are as skewed as real ones, of 120 people, with some wrong labels among those to learn
+        skew: draw faces whose labels are as skewed as real ones, of 100 people, with some wrong labels among those to learn
             from; the held-out faces are of other people, from the same world, and rightly labeled.
 
     Returns:

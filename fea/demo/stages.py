@@ -26,6 +26,7 @@ class Budget(NamedTuple):
         caption_steps: optimizer steps for its captions.
         analyses: faces with analyses, for stage 1.
         sft_steps: optimizer steps of stage 1.
+        labels: faces with labels, for stage 2.
         rollouts: optimizer steps of stage 2, each with a rollout of 16 faces.
         validation: faces for the choice of the best checkpoint.
         held_out: faces that all stages are judged on.
@@ -36,18 +37,20 @@ class Budget(NamedTuple):
     caption_steps: int
     analyses: int
     sft_steps: int
+    labels: int
     rollouts: int
     validation: int
     held_out: int
 
 
-FULL = Budget(6000, 500, 750, 300, 320, 200, 200, 1500)
+# With labels for one epoch.
+FULL = Budget(6000, 500, 750, 300, 320, 16 * 200, 200, 200, 1500)
 
 # Of each of several rounds: less, so that a second one can show a gain.
-LOOP = FULL._replace(analyses=150, sft_steps=240, rollouts=120)
-QUICK = Budget(640, 40, 30, 150, 60, 16, 20, 60)
-# Settings of `RenderedFaces`. 1,000 faces are eight of each person; one in twenty labels that are the rarer ones errs.
-SKEWED: dict[str, Any] = {"prior": "skewed", "people": 120, "noise": 0.05}
+LOOP = FULL._replace(analyses=150, sft_steps=240, labels=16 * 120, rollouts=120)
+QUICK = Budget(640, 40, 30, 150, 60, 16 * 16, 16, 20, 60)
+# Settings of `RenderedFaces`. 800 faces are eight of each person; of the labels that are the rarer ones one in ten errs.
+SKEWED: dict[str, Any] = {"prior": "skewed", "people": 100, "noise": 0.1}
 
 
 def budget_of(rounds: int, quick: bool, skew: bool) -> Budget:
@@ -56,17 +59,15 @@ def budget_of(rounds: int, quick: bool, skew: bool) -> Budget:
     Args:
         rounds: of the loop.
         quick: everything in little.
-        skew: with more faces where classes are rare: of the 300 analyses of `FULL` the rarest emotion would have six.
+        skew: with more analyses, of which the rarest emotion would have four among the 300 of `FULL`; stage 2 learns from the
+            same faces, for several epochs, as with the few labels that there are for real ones.
     """
     if quick:
         return QUICK
     budget = FULL if rounds == 1 else LOOP
-    more = {
-        "analyses": budget.analyses * 10 // 3,
-        "sft_steps": budget.sft_steps * 3 // 2,
-        "validation": budget.validation * 2,
-    }
-    return budget._replace(**more) if skew else budget
+    analyses = budget.analyses * 8 // 3
+    more = {"sft_steps": budget.sft_steps * 3 // 2, "validation": budget.validation * 2}
+    return budget._replace(analyses=analyses, labels=analyses, **more) if skew else budget
 
 
 def title_of(run: str) -> str:
@@ -133,7 +134,7 @@ class Demo:
         settings = {
             **self._common(),
             "data.text": "none",
-            "data.train_faces": 16 * rollouts,
+            "data.train_faces": self.budget.labels,
             "model.optimization.lr": 3e-4,
             "model.optimization.warmup": max(1, rollouts // 20),
             "model.optimization.decay": "linear",

@@ -21,7 +21,7 @@ from fea.drawn.coders import Coder
 from fea.drawn.drawing import DRAWN_AUS, draw_face, possible
 from fea.drawn.people import sample_look, sample_picture
 from fea.drawn.wording import analysis, annotate, caption
-from fea.drawn.world import EMOTIONS, EVEN, Prior, World, world_of
+from fea.drawn.world import EMOTIONS, EVEN, GRADES, Prior, World, world_of
 from fea.errors import FEAError
 from fea.facs import PROTOTYPES
 from fea.system.lines import write_jsonl
@@ -36,7 +36,6 @@ DESCRIBE = "Describe the face."  # the question that captions answer
 _MISSING = 0.12
 _EXTRA = 0.05
 _MOVING = 0.35  # probability that a unit shows in a face without an emotion: each is seen often, in any company
-_GRADES = (0.12, 0.2, 0.28, 0.24, 0.16)  # probabilities of the grades 1 to 5: the extremes are rarer
 
 
 class Expression(NamedTuple):
@@ -59,7 +58,7 @@ def sample_expression(rng: np.random.Generator, prior: Prior = EVEN) -> Expressi
     while True:
         shown = [n for n, rate in zip(DRAWN_AUS, rates, strict=True) if rng.random() < rate]
         if possible(set(shown)):
-            return Expression(emotion, _graded(shown, rng))
+            return Expression(emotion, _graded(shown, prior, rng))
 
 
 def sample_movement(rng: np.random.Generator) -> Expression:
@@ -67,11 +66,11 @@ def sample_movement(rng: np.random.Generator) -> Expression:
     while True:
         shown = [n for n in DRAWN_AUS if rng.random() < _MOVING]
         if possible(set(shown)):
-            return Expression("", _graded(shown, rng))
+            return Expression("", _graded(shown, EVEN, rng))
 
 
-def _graded(shown: Collection[int], rng: np.random.Generator) -> dict[int, int]:
-    return {n: int(rng.choice(5, p=_GRADES)) + 1 for n in shown}
+def _graded(shown: Collection[int], prior: Prior, rng: np.random.Generator) -> dict[int, int]:
+    return {n: int(rng.choice(GRADES, p=prior.grades)) for n in shown}
 
 
 def write_faces(
@@ -93,9 +92,9 @@ def write_faces(
         text: what goes into `description`: "analysis" (of all that is labeled), "annotator" (biased), "caption" (the signs in
             plain words, of faces that move without an emotion) or "none".
         size: width and height in pixels.
-        prior: how often emotions and Action Units show: "even", "skewed" (as real ones do: emotions from 2 % to 35 % of all
-            faces, units from 2 % to 48 %), or a JSON or YAML file with "emotions", words and their weights, and "units", codes
-            and what the odds that they show are multiplied by.
+        prior: how often emotions and Action Units show: "even", "skewed" (as real ones do: emotions from 1.5 % to 36 % of
+            all faces, units from 1.5 % to 46 %, most of them faint), or a JSON or YAML file with "emotions", words and their
+            weights, "units", codes and what the odds that they show are multiplied by, and "grades", 1 to 5 and their weights.
         people: how many there are, each with several faces and named in `meta_info`; other seeds show other people. 0: every
             face is that of another person.
         noise: probability that the rarer of two things that are taken for each other is mislabeled: an Action Unit is
@@ -179,7 +178,7 @@ def _labeled(expression: Expression, world: World, rng: np.random.Generator) -> 
     coder = _coder(world)
     seen = coder.aus(expression.grades, rng)
     known = {n: grade for n, grade in expression.grades.items() if n in seen}
-    return Expression(coder.emotion(expression.emotion, rng), _graded(seen, rng) | known)
+    return Expression(coder.emotion(expression.emotion, rng), _graded(seen, world.prior, rng) | known)
 
 
 @cache

@@ -1,14 +1,14 @@
-"""The world that faces are drawn from: how often what shows, how many people there are, and how sure their labels are.
+"""The world that faces are drawn from: what shows how often and how clearly, how many people there are, how sure labels are.
 
-Real labels are always skewed: most faces smile or rest, few are afraid, and some units show on one face of a hundred. An even
-world cannot show what training does to what is rare.
+Real labels are always skewed: most faces smile or rest, few are afraid, and some units show on one face of a hundred, faintly.
+An even world cannot show what training does to what is rare.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +30,12 @@ class Prior(NamedTuple):
         emotions: probabilities, in the order of `EMOTIONS`.
         units: for each of `DRAWN_AUS` what the odds that it shows are multiplied by, with an emotion that it belongs to and by
             chance alike. So a rare unit keeps its meaning: a factor of 0.1 makes 0.42 of 0.88, and 0.005 of 0.05.
+        grades: probabilities of the grades 1 to 5 of a unit that shows.
     """
 
     emotions: tuple[float, ...]
     units: tuple[float, ...]
+    grades: tuple[float, ...]
 
     @property
     def chances(self) -> tuple[float, ...] | None:
@@ -51,23 +53,29 @@ class Prior(NamedTuple):
         return odds / (odds + (1 - rate))
 
 
-def _prior(emotions: Mapping[str, float], units: Mapping[int, float]) -> Prior:
-    total = sum(emotions.values())
-    return Prior(
-        tuple(emotions.get(word, 0) / total for word in EMOTIONS), tuple(float(units.get(n, 1)) for n in DRAWN_AUS)
-    )
+def _prior(emotions: Mapping[str, float], units: Mapping[int, float], grades: Mapping[int, float]) -> Prior:
+    return Prior(_shares(emotions, EMOTIONS), tuple(float(units.get(n, 1)) for n in DRAWN_AUS), _shares(grades, GRADES))
 
 
-EVEN = _prior(dict.fromkeys(EMOTIONS, 1), {})
+def _shares(weights: Mapping[Any, float], keys: Iterable[Any]) -> tuple[float, ...]:
+    total = sum(weights.values())
+    return tuple(weights.get(key, 0) / total for key in keys)
+
+
+GRADES = (1, 2, 3, 4, 5)
+_CLEAR = dict(zip(GRADES, (0.12, 0.2, 0.28, 0.24, 0.16), strict=True))  # the extremes are rarer
+EVEN = _prior(dict.fromkeys(EMOTIONS, 1), {}, _CLEAR)
 # The order of the emotions is that of AffectNet (Mollahosseini et al., 2017; of the faces with one of these, 47 % happiness to
-# 1.5 % disgust) and nearly that of RAF-DB (Li et al., 2017; 39 % happiness to 2.3 % fear). As in CK+ and DISFA, every second or
-# third face parts the lips, and a few of a hundred wrinkle the nose, stretch the mouth or lower the lip. Of 1,000 faces the
-# rarest emotion and the rarest units have some 20: few, and enough to learn from.
+# 1.5 % disgust) and nearly that of RAF-DB (Li et al., 2017; 39 % happiness to 2.3 % fear). As in CK+ and DISFA, every second
+# face parts the lips, and one or two of a hundred wrinkle the nose, stretch, press or lower the lips. Of 800 faces the rarest
+# emotion and the rarest units have twelve: few, and enough to learn from. Spontaneous faces are faint: in DISFA most units
+# that show have grade 1 or 2, and 5 is seen now and then.
 SKEWED = _prior(
     {
-        "happiness": 0.35, "neutral": 0.25, "sadness": 0.15, "anger": 0.11, "surprise": 0.09, "fear": 0.03, "disgust": 0.02,
+        "happiness": 0.36, "neutral": 0.30, "sadness": 0.14, "anger": 0.09, "surprise": 0.07, "fear": 0.025, "disgust": 0.015,
     },
-    {5: 0.7, 9: 0.2, 15: 0.3, 16: 0.3, 17: 0.7, 20: 0.15, 23: 0.3, 24: 0.3, 25: 8},
+    {5: 0.5, 9: 0.15, 15: 0.2, 16: 0.2, 17: 0.5, 20: 0.1, 23: 0.2, 24: 0.2, 25: 8},
+    {1: 0.4, 2: 0.3, 3: 0.18, 4: 0.09, 5: 0.03},
 )  # fmt: skip
 PRIORS = {"even": EVEN, "skewed": SKEWED}
 
@@ -100,7 +108,8 @@ def world_of(prior: str, people: int, noise: float) -> World:
 
     Args:
         prior: "even", "skewed", or a JSON or YAML file with "emotions", words and their weights (one that is not named does not
-            occur), and "units", codes and what the odds of each are multiplied by (1 for those that are not named).
+            occur), "units", codes and what the odds of each are multiplied by (1 for those that are not named), and "grades",
+            1 to 5 and their weights (one that is not named does not occur).
         people: how many there are; 0: every face is that of another person.
         noise: probability of a wrong label.
 
@@ -121,12 +130,12 @@ def _read(file: Path) -> Prior:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))  # which reads JSON, too
     except (yaml.YAMLError, ValueError) as error:
         raise FEAError(f"prior: '{file}' is neither JSON nor YAML: {' '.join(str(error).split())}") from error
-    keys = ("emotions", "units")
+    keys = ("emotions", "units", "grades")
     if not isinstance(found, dict) or not found or not set(found) <= set(keys):
         raise FEAError(
-            f"prior: '{file}': expected an object with the keys 'emotions' and 'units', found {_shown(found)}"
+            f"prior: '{file}': expected an object with the keys 'emotions', 'units' and 'grades', found {_shown(found)}"
         )
-    emotions, units = (_numbers(file, key, found.get(key, {})) for key in keys)
+    emotions, units, grades = (_numbers(file, key, found.get(key, {})) for key in keys)
     for word in set(emotions) - set(EMOTIONS):
         raise FEAError(f"prior: '{file}', key 'emotions': unknown emotion {word!r}; there are {', '.join(EMOTIONS)}")
     numbers = {f"AU{n}": n for n in DRAWN_AUS}
@@ -137,12 +146,19 @@ def _read(file: Path) -> Prior:
             )
         if factor > _MOST:
             raise FEAError(f"prior: '{file}', key 'units': {code} is {factor}; give a number from 0 to {_MOST}")
-    if "emotions" in found and not sum(emotions.values()) > 0:
-        raise FEAError(
-            f"prior: '{file}', key 'emotions': no emotion has a weight above 0; give one to those that occur"
-        )
-    weights = emotions if "emotions" in found else dict.fromkeys(EMOTIONS, 1.0)
-    return _prior(weights, {numbers[code]: factor for code, factor in units.items()})
+    known = {str(grade): grade for grade in GRADES}
+    for grade in set(grades) - set(known):
+        raise FEAError(f"prior: '{file}', key 'grades': unknown grade {grade!r}; there are {', '.join(known)}")
+    for key, weights in (("emotions", emotions), ("grades", grades)):
+        if key in found and not sum(weights.values()) > 0:
+            raise FEAError(
+                f"prior: '{file}', key '{key}': none of the {key} has a weight above 0; give one to those that occur"
+            )
+    return _prior(
+        emotions or dict.fromkeys(EMOTIONS, 1.0),
+        {numbers[code]: factor for code, factor in units.items()},
+        {known[grade]: weight for grade, weight in grades.items()} or _CLEAR,
+    )
 
 
 def _numbers(file: Path, key: str, found: Any) -> dict[str, float]:

@@ -91,16 +91,17 @@ def test_the_skewed_demo_trains_and_judges_on_faces_of_its_world(
             main(["fit", *arguments, "--print_config"])
         settings = yaml.safe_load(capsys.readouterr().out)
         data = settings["data"]["init_args"]
-        noise = 0.0 if name == "skew-0/sft-true" else 0.05
-        assert (data["prior"], data["people"], data["noise"]) == ("skewed", 120, noise)
-        assert data["train_faces"] == (16 * QUICK.rollouts if "grpo" in name else 500)
+        noise = 0.0 if name == "skew-0/sft-true" else 0.1
+        assert (data["prior"], data["people"], data["noise"]) == ("skewed", 100, noise)
+        assert data["train_faces"] == 400
     labels = [face.labels[0] for face in judged[0]]
     assert labels.count("happiness") + labels.count("neutral") > 30 > 6 > labels.count("fear") + labels.count("disgust")
     assert {json.loads(face.meta)["subject"].split("-")[0] for face in judged[0]} == {"1000002"}
 
 
-def test_rare_classes_get_more_analyses_but_not_in_little() -> None:
+def test_rare_classes_get_more_analyses_and_no_other_faces_but_not_in_little() -> None:
     assert budget_of(1, quick=False, skew=False) == FULL
-    assert budget_of(1, quick=False, skew=True).analyses == 1000
-    assert budget_of(2, quick=False, skew=True).analyses == 500
+    assert budget_of(1, quick=False, skew=True).analyses == 800
+    assert budget_of(1, quick=False, skew=True).labels == 800
+    assert budget_of(2, quick=False, skew=True).analyses == 400
     assert budget_of(2, quick=True, skew=True) == budget_of(1, quick=True, skew=False) == QUICK

@@ -235,8 +235,17 @@ def test_a_run_that_is_asked_to_stop_in_a_synthesis_saves_and_goes_on(tmp_path: 
     assert same(weights(resumed), weights(whole))
 
 
-def test_a_round_after_the_last_epoch_is_made_up_for(tmp_path: Path) -> None:
-    own = settings(tmp_path, synthesis(**SLOW), trainer__max_epochs=1)
+def test_one_round_follows_when_training_is_done_wherever_that_is(tmp_path: Path) -> None:
+    own = settings(tmp_path, synthesis(every=None), trainer__max_steps=3, trainer__reload_dataloaders_every_n_epochs=0)
+    trained = fit("sft", tmp_path / "run", **own)
+    assert trained.trainer.global_step == 3  # within the second epoch
+    assert written(tmp_path / "run").keys() == {"round-1.jsonl", "round-1.jsonl.tried"}
+    assert same(weights(trained), weights(fit("sft", tmp_path / "other", **own)))
+
+
+@pytest.mark.parametrize("settled", [{"every": 1}, {"every": None}], ids=["after the epoch", "at the end"])
+def test_a_round_after_the_last_epoch_is_made_up_for(tmp_path: Path, settled: dict[str, Any]) -> None:
+    own = settings(tmp_path, synthesis(**SLOW, **settled), trainer__max_epochs=1)
     fit("sft", tmp_path / "whole", **own)
     run = tmp_path / "run"
     process = start(fit_arguments("sft", run, **own))
