@@ -47,8 +47,8 @@ class MacroF1Reward(RewardCallback):
 
     Args:
         of: "emotion" or "au".
-        half_life: rollouts after which an answer counts half. By 20 of 16 faces the counts hold about 460 faces, five of a
-            class of 1 %, and the policy of then is not far from that of now.
+        half_life: labeled faces after which an answer counts half. By 320, 20 rollouts of 16 faces, the counts hold about 460
+            faces, five of a class of 1 %, and the policy of then is not far from that of now.
         weight: factor in the total reward.
         name: name in the logs; by default EmotionMacroF1 or AUMacroF1.
         region: the tokens that it credits; by default those up to the end of the think block for units, and all for emotions.
@@ -60,7 +60,7 @@ class MacroF1Reward(RewardCallback):
     def __init__(
         self,
         of: Kind,
-        half_life: float = 20.0,
+        half_life: float = 320.0,
         weight: float = 1.0,
         name: str | None = None,
         region: Region | None = None,
@@ -68,7 +68,7 @@ class MacroF1Reward(RewardCallback):
         if of not in ("emotion", "au"):
             raise FEAError(f"MacroF1Reward.of: there is no kind '{of}'; use emotion or au")
         if not 0 < half_life < float("inf"):
-            raise FEAError(f"MacroF1Reward.half_life: {half_life}; give a number of rollouts above 0")
+            raise FEAError(f"MacroF1Reward.half_life: {half_life}; give a number of faces above 0")
         names: dict[str, tuple[str, Region]] = {"emotion": ("EmotionMacroF1", "all"), "au": ("AUMacroF1", "think")}
         super().__init__(weight, name or names[of][0], region or names[of][1])
         self.of, self.half_life = of, half_life
@@ -91,7 +91,8 @@ class MacroF1Reward(RewardCallback):
         """Adds the answers of a rollout, of all processes, and lets older ones fade."""
         first, *others = gathered(self._rows(rollout).sum())
         sums = reduce(ClassCounts.plus, others, first)
-        self.sums = sums if self.sums is None else sums.plus(self.sums, 0.5 ** (1 / self.half_life))
+        faces = float(sums.answers) / rollout.group
+        self.sums = sums if self.sums is None else sums.plus(self.sums, 0.5 ** (faces / self.half_life))
         self.latest = rollout.answers
 
     def rewards(self, rollout: Rollout) -> Tensor:

@@ -43,6 +43,7 @@ def demo(
     """
     from fea.demo.board import Entry, annotator_entry, answered, faces_of, write_board
     from fea.demo.stages import SKEWED, Demo, budget_of, title_of
+    from fea.drawn.world import WorldSettings
     from fea.iterate import PAGE, check_places
     from fea.model.runs import RESULT
     from fea.system.files import write_atomically
@@ -51,7 +52,7 @@ def demo(
         raise FEAError(f"rounds: {rounds}; give at least 1")
     name = f"{'skew' if skew else 'seed'}-{seed}" if rounds == 1 else f"{'skew-' * skew}loop-{seed}"
     folder, budget = out / "quick" if quick else out, budget_of(rounds, quick, skew)
-    stages = Demo(folder, name, seed, budget, SKEWED if skew else {})
+    stages = Demo(folder, name, seed, budget, SKEWED if skew else WorldSettings())
     check_places(stages.out / RESULT, stages.loop.out / PAGE)
     stages.base()
     runs = [run for number in range(1, rounds + 1) for run in stages.loop.round(number)]

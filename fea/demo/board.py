@@ -13,7 +13,7 @@ from fea.data.example import Example
 from fea.data.table import Table, open_jsonl
 from fea.drawn.faces import best_guesses, ceiling, shares
 from fea.drawn.wording import analysis, annotate
-from fea.drawn.world import EMOTIONS, Prior, World
+from fea.drawn.world import EMOTIONS, GRADES, Prior, World
 from fea.evaluation.counts import f1, macro
 from fea.evaluation.intervals import Interval, Tally, differences, judge, scores
 from fea.iterate import PAGE
@@ -54,7 +54,7 @@ _NOTES = (
 # By stage, what the page shows of its training.
 _CURVES = {
     "sft": ("train/loss", "val/au_f1", "val/accuracy"),
-    "grpo": ("reward/total", "reward/AUReward", "reward/EmotionReward", "val/au_f1", "val/accuracy", "train/entropy"),
+    "grpo": ("rollout/au_f1", "rollout/emotion_f1", "val/au_f1", "val/emotion_f1", "val/accuracy", "train/entropy"),
 }
 
 
@@ -169,14 +169,15 @@ def _described(world: World) -> list[str]:
         return []
     emotions = dict(zip(EMOTIONS, world.prior.emotions, strict=True))
     units = {f"AU{n}": share for n, share in shares(world.prior).items()}
+    grades = ", ".join(f"{n} {share:.0%}" for n, share in zip(GRADES, world.prior.grades, strict=True) if share)
     shown, moved = (
         ", ".join(f"{name} {share:.1%}" for name, share in sorted(found.items(), key=lambda entry: -entry[1]))
         for found in (emotions, units)
     )
     return [
-        f"The faces come from a world of its own. Emotions: {shown}. Action Units: {moved}. People in each set, and in no "
-        f"other: {world.people or 'as many as faces'}. Of two things that are taken for each other the rarer one is mislabeled "
-        f"with probability {world.noise}, in faces to learn from alone."
+        f"The faces come from a world of its own. Emotions: {shown}. Action Units: {moved}. Grades of these: "
+        f"{grades}. People in each set, and in no other: {world.people or 'as many as faces'}. Of two things that are taken "
+        f"for each other the rarer one is mislabeled with probability {world.noise}, in faces to learn from alone."
     ]
 
 

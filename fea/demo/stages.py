@@ -6,12 +6,13 @@ Each is a `fea fit` with the shipped configs and the overlay `demo.yaml`, so tha
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fea.drawn.module import RenderedFaces
+from fea.drawn.world import WorldSettings
 from fea.iterate import Loop, Stage
 from fea.model.checkpoints import load_policy
 from fea.training.fits import Fits
@@ -49,8 +50,8 @@ FULL = Budget(6000, 500, 750, 300, 320, 16 * 200, 200, 200, 1500)
 # Of each of several rounds: less, so that a second one can show a gain.
 LOOP = FULL._replace(analyses=150, sft_steps=240, labels=16 * 120, rollouts=120)
 QUICK = Budget(640, 40, 30, 150, 60, 16 * 16, 16, 20, 60)
-# Settings of `RenderedFaces`. 800 faces are eight of each person; of the labels that are the rarer ones one in ten errs.
-SKEWED: dict[str, Any] = {"prior": "skewed", "people": 100, "noise": 0.1}
+# 800 faces are eight of each person; of the labels that are the rarer ones one in ten errs.
+SKEWED = WorldSettings(prior="skewed", people=100, noise=0.1)
 
 
 def budget_of(rounds: int, quick: bool, skew: bool) -> Budget:
@@ -84,10 +85,10 @@ class Demo:
         name: of the folder of the runs in it.
         seed: of faces, order and sampling.
         budget: how much of everything.
-        world: settings of `RenderedFaces` that say which faces are drawn, but for the base, which knows no emotions.
+        world: which faces are drawn, but for the base, which knows no emotions.
     """
 
-    def __init__(self, out: Path, name: str, seed: int, budget: Budget, world: Mapping[str, Any]):
+    def __init__(self, out: Path, name: str, seed: int, budget: Budget, world: WorldSettings):
         self.out, self.seed, self.budget, self.world = out, seed, budget, world
         self.loop = Loop(out / name, self._sft(), self._grpo())
 
@@ -139,7 +140,6 @@ class Demo:
             "model.optimization.warmup": max(1, rollouts // 20),
             "model.optimization.decay": "linear",
             "model.objective.beta": 0,
-            "model.objective.advantage": "normalize_then_sum",
             "model.seed": self.seed,
             "trainer.max_steps": rollouts,
             "trainer.val_check_interval": max(1, rollouts // 4),
@@ -153,13 +153,13 @@ class Demo:
             "data.test_faces": self.budget.held_out,
             "data.folder": self.out / "faces",
             "data.seed": self.seed,
-            **{f"data.{name}": value for name, value in self.world.items()},
+            **({} if self.world == WorldSettings() else {"data.world": asdict(self.world)}),
             "seed_everything": self.seed,
         }
 
     def faces(self) -> RenderedFaces:
         """The data module that the held-out faces come from."""
-        return RenderedFaces(str(self.out / "faces"), test_faces=self.budget.held_out, **self.world)
+        return RenderedFaces(str(self.out / "faces"), test_faces=self.budget.held_out, world=self.world)
 
     def controls(self, runs: list[str]) -> dict[str, str]:
         """Fits that the gain has to be compared with, by their title in the table.
@@ -169,7 +169,7 @@ class Demo:
         """
         sft, seconds = self.loop.stages["sft"].settings, self.loop.seconds
         later = sum(seconds[run] for run in runs[1:]) / seconds[runs[0]]
-        exact = {"data.noise": 0.0} if self.world.get("noise") else {}
+        exact = {"data.world": asdict(replace(self.world, noise=0.0))} if self.world.noise else {}
         longer: dict[str, Any] = {
             "model.init_from": self.loop.out / runs[0],
             **_sft_steps(round(self.budget.sft_steps * later)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fea.data.mixture import Balance
 from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.faces import Text, write_faces
-from fea.drawn.world import EMOTIONS, world_of
+from fea.drawn.world import EMOTIONS, WorldSettings, world_of
 
 # Above any training seed that one would choose: faces to be judged on are never among those to learn from.
 _VAL_SEED = 1_000_001
@@ -31,9 +32,10 @@ class RenderedFaces(FEADataModule):
         seed: of the training faces and of their order.
         train: files to train on beside the drawn faces.
         predict: files of `fea predict`.
-        prior: how often emotions and Action Units show: "even", "skewed", or a file; see `fea data faces --help`.
-        people: how many there are in each set, none in two of them; 0: every face is that of another person.
-        noise: probability that the rarer of two things that are taken for each other is mislabeled, in training faces alone.
+        world: how often what shows, how many people there are, and how sure the labels are.
+        balance: draw training faces so that emotions ("emotion"), Action Units ("au") or, in half of the draws each, "both" are
+            even; null: as they come.
+        balance_power: how even: 1 in full; 0.5 draws a label of 100 times as many faces 10 times as often.
     """
 
     def __init__(
@@ -50,17 +52,17 @@ class RenderedFaces(FEADataModule):
         seed: int = 0,
         train: list[str | Source] | None = None,
         predict: list[str | Source] | None = None,
-        prior: str = "even",
-        people: int = 0,
-        noise: float = 0.0,
+        world: WorldSettings = WorldSettings(),  # noqa: B008 (read, never changed)
+        balance: Balance | None = None,
+        balance_power: float = 1.0,
     ):
-        self.world = world_of(prior, people, noise)
+        self.world = world_of(world.prior, world.people, world.noise)
         learned, judged = self.world.name, self.world._replace(noise=0.0).name
-        like: dict[str, Any] = {"prior": prior, "people": people}
+        like: dict[str, Any] = {"prior": world.prior, "people": world.people}
         self.drawn = {
             "train": (
                 Path(folder) / f"{text}-{seed}-{train_faces}{learned}",
-                {"n": train_faces, "seed": seed, "text": text, "noise": noise, **like},
+                {"n": train_faces, "seed": seed, "text": text, "noise": world.noise, **like},
             ),
             "val": (
                 Path(folder) / f"val-{val_faces}{judged}",
@@ -83,6 +85,8 @@ class RenderedFaces(FEADataModule):
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
             emotions=list(EMOTIONS),
+            balance=balance,
+            balance_power=balance_power,
             mirror=mirror,
             seed=seed,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,14 +69,14 @@ EVEN = _prior(dict.fromkeys(EMOTIONS, 1), {}, _CLEAR)
 # The order of the emotions is that of AffectNet (Mollahosseini et al., 2017; of the faces with one of these, 47 % happiness to
 # 1.5 % disgust) and nearly that of RAF-DB (Li et al., 2017; 39 % happiness to 2.3 % fear). As in CK+ and DISFA, every second
 # face parts the lips, and one or two of a hundred wrinkle the nose, stretch, press or lower the lips. Of 800 faces the rarest
-# emotion and the rarest units have twelve: few, and enough to learn from. Spontaneous faces are faint: in DISFA most units
-# that show have grade 1 or 2, and 5 is seen now and then.
+# emotion and the rarest units have twelve: few, and enough to learn from. Each unit is a trace, so that the drawn faces are
+# about as hard to read as photographs are.
 SKEWED = _prior(
     {
         "happiness": 0.36, "neutral": 0.30, "sadness": 0.14, "anger": 0.09, "surprise": 0.07, "fear": 0.025, "disgust": 0.015,
     },
     {5: 0.5, 9: 0.15, 15: 0.2, 16: 0.2, 17: 0.5, 20: 0.1, 23: 0.2, 24: 0.2, 25: 8},
-    {1: 0.4, 2: 0.3, 3: 0.18, 4: 0.09, 5: 0.03},
+    {1: 1.0},
 )  # fmt: skip
 PRIORS = {"even": EVEN, "skewed": SKEWED}
 
@@ -101,6 +102,21 @@ class World(NamedTuple):
         parts = [prior] * (self.prior != EVEN)
         parts += [f"{self.people}-people"] * (self.people > 0) + [f"{self.noise}-noise"] * (self.noise > 0)
         return "".join(f"-{part}" for part in parts)
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    """What faces are drawn from, as settings of a data module; see `fea data faces --help`.
+
+    Args:
+        prior: how often emotions and Action Units show: "even", "skewed", or a file.
+        people: how many there are in each set, none in two of them; 0: every face is that of another person.
+        noise: probability that the rarer of two things that are taken for each other is mislabeled, in training faces alone.
+    """
+
+    prior: str = "even"
+    people: int = 0
+    noise: float = 0.0
 
 
 def world_of(prior: str, people: int, noise: float) -> World:

@@ -18,7 +18,7 @@ from fea.drawn.drawing import DRAWN_AUS, possible
 from fea.drawn.faces import best_guess, best_guesses, ceiling, sample_expression, shares, write_faces
 from fea.drawn.module import RenderedFaces
 from fea.drawn.people import sample_look, sample_picture
-from fea.drawn.world import EMOTIONS, EVEN, SKEWED, World, world_of
+from fea.drawn.world import EMOTIONS, EVEN, SKEWED, World, WorldSettings, world_of
 from fea.errors import FEAError
 from fea.prompts.answer import parse
 
@@ -257,7 +257,10 @@ def test_sets_of_a_world_have_folders_of_their_own_and_only_training_faces_err(t
     sizes: dict[str, Any] = {"train_faces": 6, "val_faces": 4, "test_faces": 5}
 
     def names(**world: Any) -> list[str]:
-        return [where.name for where, _ in RenderedFaces(str(tmp_path), **sizes, **world).drawn.values()]
+        return [
+            where.name
+            for where, _ in RenderedFaces(str(tmp_path), **sizes, world=WorldSettings(**world)).drawn.values()
+        ]
 
     assert names() == ["none-0-6", "val-4", "test-5"]
     assert names(prior="skewed", people=2, noise=0.5) == [
@@ -266,7 +269,7 @@ def test_sets_of_a_world_have_folders_of_their_own_and_only_training_faces_err(t
     first = names(prior=str(tmp_path / "p.yaml"))
     (tmp_path / "p.yaml").write_text("units: {AU9: 0.2}\n")
     assert not set(first) & set(names(prior=str(tmp_path / "p.yaml"))) | set(first) & set(names())
-    data = RenderedFaces(str(tmp_path), **sizes, prior="skewed", people=2, noise=0.5)
+    data = RenderedFaces(str(tmp_path), **sizes, world=WorldSettings("skewed", 2, 0.5))
     drawn = {name: rows(data.draw(name)) for name in ("train", "val", "test")}
     assert isinstance(data, FEADataModule)
     clean = rows(write_faces(tmp_path / "clean", 4, 1_000_001, "none", prior="skewed", people=2))

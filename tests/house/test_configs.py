@@ -60,11 +60,14 @@ def test_stages_keep_their_best_and_their_last_checkpoint(stage: str, capsys: py
     assert (newest["monitor"], newest["mode"], newest["save_top_k"]) == ("step", "max", 2)
 
 
-def test_stage_2_starts_from_stage_1_with_three_equal_rewards(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stage_2_starts_from_stage_1_and_is_paid_by_the_means_over_classes(capsys: pytest.CaptureFixture[str]) -> None:
     settings = printed(capsys, "grpo")
     rewards = [c for c in settings[".trainer.callbacks"] if c["class_path"].endswith("Reward")]
-    assert [c["class_path"] for c in rewards] == [f"fea.callbacks.{n}Reward" for n in ("AU", "Emotion", "Format")]
+    assert [c["class_path"].rpartition(".")[2] for c in rewards] == 2 * ["MacroF1Reward"] + ["FormatReward"]
+    assert [c["init_args"].get("of") for c in rewards] == ["au", "emotion", None]
     assert {c["init_args"]["weight"] for c in rewards} == {1.0}
+    goal = {name: settings[f".model.init_args.objective.{name}"] for name in ("advantage", "scale")}
+    assert goal == {"advantage": "normalize_then_sum", "scale": "batch"}  # "group" would make all faces count alike
     first = printed(capsys, "sft")
     name = "{.trainer.logger.init_args.save_dir}/{.trainer.logger.init_args.name}"
     assert settings[".model.init_args.init_from"] == re.sub(r"\{(.*?)\}", lambda m: str(first[m[1]]), name)

@@ -34,7 +34,7 @@ def test_ten_lines_in_an_empty_folder_make_a_reward(tmp_path: Path, monkeypatch:
     arguments = fit_arguments("grpo", Path("runs/demo/grpo"), trainer__max_steps=1, data__folder="runs/demo/faces")
     assert main([*arguments, "--trainer.callbacks+=my_rewards.SmileReward"]) == 0
     tags = EventAccumulator("runs/demo/grpo").Reload().Tags()["scalars"]
-    assert {"reward/SmileReward", "reward/AUReward", "reward/EmotionReward", "reward/FormatReward"} <= set(tags)
+    assert {"reward/SmileReward", "reward/AUMacroF1", "reward/EmotionMacroF1", "reward/FormatReward"} <= set(tags)
 
 
 def test_samples_are_shown_with_picture_text_and_rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

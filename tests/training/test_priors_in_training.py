@@ -35,7 +35,7 @@ CALLBACKS = listed(
     ("EmotionReward", {"corrected": True, "balance": 0.5}),
     ("AUReward", {"corrected": True, "balance": 0.5}),
     ("AUReward", {"name": "balanced", "balance": 1.0}),
-    ("MacroF1Reward", {"of": "emotion", "half_life": 3}),
+    ("MacroF1Reward", {"of": "emotion", "half_life": 12}),
     ("MacroF1Reward", {"of": "au"}),
     ("OverlongPenalty", {}),
     ("RewardGap", {}),
