@@ -92,7 +92,8 @@ def test_a_share_of_the_faces_and_a_weight_for_what_is_accepted(tmp_path: Path) 
 
 
 def test_stage_2_draws_solved_faces_less_often_and_replays_their_analyses(tmp_path: Path) -> None:
-    done = fit("grpo", tmp_path / "run", **settings(tmp_path, synthesis(rarer=0.25), model__sft_weight=0.5))
+    changes = {"model__sft_weight": 0.5, "data__balance": "null", "data__balance_power": 1.0}
+    done = fit("grpo", tmp_path / "run", **settings(tmp_path, synthesis(rarer=0.25), **changes))
     solved = {f"face-3-{line['id'].rpartition('-')[2]}" for line in lines(tmp_path / "run", "round-1.jsonl")}
     solved |= {line["id"] for line in lines(tmp_path / "run", "round-2.jsonl")}
     examples = done.trainer.train_dataloader.prompts.examples
