@@ -25,6 +25,17 @@ sys.path.append(str(BEFORE))
 from make import COMMON, STAGES  # noqa: E402
 
 
+SHIPPED: dict[str, dict[str, Any]] = {
+    "sft": {},
+    "grpo": {
+        "model.objective.advantage": "sum_then_normalize",
+        "model.objective.scale": "group",
+        "data.balance": "null",
+        "data.balance_power": 1.0,
+    },
+}
+
+
 @pytest.fixture(autouse=True)
 def four_forbidden_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """That release forbade no more tokens than would break the next pass: another distribution, and so other weights."""
@@ -48,9 +59,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def go_on(stage: str) -> str:
-    """The command of then, with the names of now, from the third step."""
+    """The command of then, with the names of now and what the shipped config was then, from the third step."""
     Path(f"{stage}/checkpoints/last.ckpt").unlink()
-    options = {**STAGES[stage], "trainer.logger.init_args.name": stage}
+    options = {**STAGES[stage], **SHIPPED[stage], "trainer.logger.init_args.name": stage}
     if "model.beta" in options:
         options["model.objective.beta"] = options.pop("model.beta")
     words = [f"--{name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in options.items()]

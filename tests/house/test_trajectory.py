@@ -33,7 +33,10 @@ STAGES: dict[str, dict[str, Any]] = {
         "model__minibatches": 2,
         "model__objective__beta": 0.1,
         "model__objective__advantage": "normalize_then_sum",
+        "model__objective__scale": "group",
         "model__sft_weight": 0.2,
+        "data__balance": "null",
+        "data__balance_power": 1.0,
     },
 }  # fmt: skip
 REWARDS = '{"class_path": "test_grpo.Vowels"}, {"class_path": "fea.callbacks.AUReward"}'

@@ -91,6 +91,7 @@ def test_a_fit_multiplies_the_weights_of_the_tokens(tmp_path: Path, by: Any, pow
     run = fit(
         "grpo", tmp_path / "run", trainer__callbacks=listed,
         trainer__max_steps=4, trainer__accumulate_grad_batches=2, data__mirror="true", data__train_faces=16,
+        data__balance="null", data__balance_power=1.0,
         model__objective__balance=by, model__objective__balance_power=power,
     )  # fmt: skip
     (table,) = run.trainer.datamodule.tables["train"]

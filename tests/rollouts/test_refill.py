@@ -80,6 +80,7 @@ SETTINGS: dict[str, Any] = {
     f'{{"class_path": "test_grpo.Recorder"}}, {{"class_path": "test_refill.Served"}}, {SAVE_EACH_STEP}]',
     "trainer__max_steps": 16, "trainer__accumulate_grad_batches": 2, "model__mu": 2, "model__optimization__lr": 5e-3,
     "data__mirror": "true", "data__train_faces": 13, "model__refill": TRIES, "model__objective__beta": 0.0,
+    "data__balance": "null", "data__balance_power": 1.0,
 }  # fmt: skip
 
 
