@@ -175,6 +175,7 @@ def test_the_first_update_is_that_of_the_policy_gradient(tmp_path: Path) -> None
     run = fit(
         "grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels", "Recorder", "Gradients"), trainer__max_steps=1,
         model__objective__beta=0.0, trainer__gradient_clip_val="null", model__group_size=3, model__objective__normalizer="dapo",
+        model__objective__scale="group",
     )  # fmt: skip
     start = fit("grpo", tmp_path / "start", trainer__callbacks=callbacks("Vowels"), trainer__max_steps=0)
     rollout, rewards = Recorder.rollouts[0]
@@ -278,7 +279,7 @@ def test_everything_worth_watching_is_logged(tmp_path: Path) -> None:
     )
     parts = [
         f"reward/{name}{part}"
-        for name in ("AUReward", "EmotionReward", "FormatReward", "total")
+        for name in ("AUMacroF1", "EmotionMacroF1", "FormatReward", "total")
         for part in ("", "_std", "_group_std")
     ]
     assert logged >= {
@@ -408,8 +409,11 @@ class Partly(RewardCallback):
 def test_a_reward_that_forgets_some_or_all_is_refused_at_the_first_rollout(
     tmp_path: Path, name: str, told: str
 ) -> None:
+    summed = {
+        "model__objective__advantage": "sum_then_normalize"
+    }  # by itself a reward may judge some answers of a face
     with pytest.raises(FEAError, match=told):
-        fit("grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels", name))
+        fit("grpo", tmp_path / "run", trainer__callbacks=callbacks("Vowels", name), **summed)
 
 
 class Hangs(RewardCallback):
@@ -428,6 +432,7 @@ class Hangs(RewardCallback):
 def test_a_reward_with_a_time_limit_does_not_hold_up_the_fit(tmp_path: Path) -> None:
     reward = '[{"class_path": "test_grpo.Hangs", "init_args": {"timeout": 0.5}}]'
     began = time.monotonic()
-    fit("grpo", tmp_path / "run", trainer__callbacks=reward, trainer__max_steps=2, data__train_faces=4)
+    each_face_once = {"data__train_faces": 4, "data__balance": "null", "data__balance_power": 1.0}
+    fit("grpo", tmp_path / "run", trainer__callbacks=reward, trainer__max_steps=2, **each_face_once)
     assert time.monotonic() - began < 50
     assert scalars(tmp_path / "run")["reward/Hangs_late"] == [1.0, 1.0]
