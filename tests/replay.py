@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fea.data.prompt import Prompt
 from fea.grpo import GRPOModule
 from fea.model.sampling import Completions
+from fea.rollouts.loader import drawn_before
 from fea.rollouts.rollout import Rollout, parse_all
 
 PLACE = "FEA_TEST_REPLAY"  # folder of the completions; they are written if they are not there yet
@@ -33,10 +34,10 @@ class Replayed(GRPOModule):
     def _sample(self, prompts: Sequence[Prompt], round: int, drawn: Sequence[int] | None = None) -> Rollout:
         rollout = super()._sample(prompts, round, drawn)
         group, found = rollout.group, rollout.completions
-        kept = []
-        for number, prompt in enumerate(prompts):
+        kept, ids = [], [prompt.example.id for prompt in prompts]
+        for number, (id, times) in enumerate(zip(ids, drawn_before(ids) if drawn is None else drawn, strict=True)):
             rows = slice(number * group, (number + 1) * group)
-            file = Path(os.environ[PLACE]) / f"{round}-{blake2b(prompt.example.id.encode()).hexdigest()[:16]}.pt"
+            file = Path(os.environ[PLACE]) / f"{round}-{blake2b(id.encode()).hexdigest()[:16]}-{times}.pt"
             if not file.exists():
                 torch.save([part[rows] for part in found], file)
             kept.append(torch.load(file, weights_only=True))

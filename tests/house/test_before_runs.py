@@ -24,7 +24,6 @@ sys.path.append(str(BEFORE))
 
 from make import COMMON, STAGES  # noqa: E402
 
-
 SHIPPED: dict[str, dict[str, Any]] = {
     "sft": {},
     "grpo": {

@@ -45,7 +45,7 @@ CALLBACKS = listed(
 SETTINGS: dict[str, Any] = {
     "trainer__callbacks": CALLBACKS, "trainer__limit_val_batches": 1, "trainer__val_check_interval": 2,
     "trainer__num_sanity_val_steps": 1, "data__mirror": "true", "model__optimization__lr": 5e-3, "model__mu": 2,
-    "trainer__max_steps": 6,
+    "trainer__max_steps": 6, "data__balance": "null", "data__balance_power": 1.0,
 }  # fmt: skip
 
 
