@@ -67,7 +67,7 @@ def begin(folder: Path, count: int, callback: dict[str, str], **settings: Any) -
         "sft", folder / "run", trainer__devices=count, trainer__strategy="fsdp2" if count > 1 else "auto",
         trainer__callbacks=json.dumps([callback]), trainer__max_steps=1, data__batch_size=2, overwrite=True, **settings
     )  # fmt: skip
-    return [ended(process, timeout=200) for process in start_together(words, count, **{FOLDER: str(folder)})]
+    return [ended(process, timeout=120) for process in start_together(words, count, **{FOLDER: str(folder)})]
 
 
 def check(folder: Path, **settings: Any) -> tuple[dict[str, torch.Tensor], list[Any]]:
