@@ -67,6 +67,15 @@ class Measured(Callback):
 
     def on_fit_end(self, trainer: Trainer, module: Any) -> None:
         """Writes the most that was there in each phase, and the plan."""
+        peaks = self.peaks()
+        needs = plan(module.own_setting())
+        state = needs.peak - max(needs.phases.values())
+        planned = {phase: state + size for phase, size in needs.phases.items()}
+        told = {"measured": {phase: peaks[phase] for phase in planned}, "planned": planned, "plan": needs._asdict()}
+        (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(told))
+
+    def peaks(self) -> dict[str, int]:
+        """Ends, with the most that was there in each phase."""
         self.profiler.stop()
         peaks = dict.fromkeys(("rollout", "validation", "update"), 0)
         marks, phase, alive = [*self.marks, (1 << 63, "")], "", Alive()
@@ -75,11 +84,7 @@ class Measured(Callback):
                 phase = marks.pop(0)[1]
             alive.change(address, size)
             peaks[phase] = max(peaks.get(phase, 0), alive.bytes)
-        needs = plan(module.own_setting())
-        state = needs.peak - max(needs.phases.values())
-        planned = {phase: state + size for phase, size in needs.phases.items()}
-        told = {"measured": {phase: peaks[phase] for phase in planned}, "planned": planned, "plan": needs._asdict()}
-        (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(told))
+        return peaks
 
 
 def _let_gloo_forget_first() -> None:

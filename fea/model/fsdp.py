@@ -21,6 +21,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from fea.errors import FEAError
+from fea.system import processes
 
 Gather = Literal["auto", "always", "never"]
 
@@ -67,7 +68,9 @@ def check(mesh: DeviceMesh, processes: int) -> None:
 def shard(
     root: nn.Module, blocks: Iterable[nn.Module], entries: Iterable[str], mesh: DeviceMesh, low_precision: bool
 ) -> None:
-    """Shards a module block by block.
+    """Shards a module block by block. Processes that hold it empty, on the device "meta", are given the weights of the first.
+
+    So a process whose module is empty never holds more than its shards and the whole of one block.
 
     Args:
         root: the module; what lies outside the blocks is sharded as one.
@@ -79,11 +82,42 @@ def shard(
     # Inputs are not cast: the uniform numbers that choose tokens would lose all but 8 bits.
     low = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     precision = low if low_precision else MixedPrecisionPolicy()
-    for block in blocks:
-        fully_shard(block, mesh=mesh, mp_policy=precision)
-    fully_shard(root, mesh=mesh, mp_policy=precision)
+    some_empty = any(processes.gathered(next(root.parameters()).is_meta))
+    if some_empty:
+        _tie_as_first(root)
+    for part in (*blocks, root):
+        if some_empty:
+            _spread(part, mesh.device_type)
+        fully_shard(part, mesh=mesh, mp_policy=precision)
     for entry in entries:
         register_fsdp_forward_method(root, entry)
+
+
+def _tie_as_first(root: nn.Module) -> None:
+    """Ties the weights that are tied in the first process: to read whether two in a file are equal takes their values."""
+    first: dict[Tensor, str] = {}
+    names = {name: first.setdefault(weight, name) for name, weight in root.named_parameters(remove_duplicate=False)}
+    for name, source in processes.gathered(names)[0].items():
+        if name != source:
+            owner, _, own = name.rpartition(".")
+            setattr(root.get_submodule(owner), own, root.get_parameter(source))
+
+
+def _spread(part: nn.Module, device: str) -> None:
+    """Gives what is not sharded of a part the values that it has in the first process, buffers included."""
+    for tensor in (*part.parameters(), *part.buffers()):
+        if isinstance(tensor, DTensor):
+            continue
+        empty = tensor.is_meta
+        whole = torch.empty_like(tensor, device=device) if empty else tensor.detach().to(device).contiguous()
+        dist.broadcast(whole, 0)
+        if (
+            empty
+        ):  # stays one object for all modules that share it; `whole` itself may still be held by what received it
+            new = nn.Parameter(whole, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else whole.detach()
+            torch.utils.swap_tensors(tensor, new)
+        else:
+            tensor.data = whole
 
 
 @contextmanager

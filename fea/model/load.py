@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -30,23 +31,26 @@ from fea.model.tiny import build_image_processor, build_model, build_tokenizer
 _LETTERS_A_TOKEN = 3.75
 
 
-def load(config: PolicyConfig, start: Mapping[str, Tensor]) -> Network:
+def load(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool = False) -> Network:
     """Builds the network with frozen and trainable parts marked.
 
     Args:
         config: what to build.
         start: weights to begin from instead of the base's; adapter weights among them go into the adapter.
+        empty: all weights and buffers are on the device "meta", for a process that is given their values by another one.
 
     Raises:
         FEAError: the base cannot be found, or `start` does not fit it.
     """
     family = _family_of(config.base)
     tokenizer, image_processor = _processors(family, config)
-    if config.base == "tiny":
-        model = build_model(family, tokenizer, config.tiny).to(getattr(torch, config.dtype))
-    else:
-        model = _pretrained(family, config, tokenizer)
-    return Network(family, _prepared(family, model, config, start), tokenizer, image_processor)
+    with torch.device("meta") if empty else nullcontext():
+        if config.base == "tiny":
+            model = build_model(family, tokenizer, config.tiny).to(getattr(torch, config.dtype))
+        else:
+            model = _pretrained(family, config, tokenizer, empty)
+        model = _prepared(family, model, config, start)
+    return Network(family, model, tokenizer, image_processor)
 
 
 def skeleton(config: PolicyConfig, layers: int | None = None) -> Network:
@@ -192,11 +196,13 @@ def _family_of(base: str) -> Family:
     raise FEAError(f"policy.base: '{base}' is a {kind} model; name one of the {titles} family")
 
 
-def _pretrained(family: Family, config: PolicyConfig, tokenizer: Any) -> Any:
+def _pretrained(family: Family, config: PolicyConfig, tokenizer: Any, empty: bool) -> Any:
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     options: dict[str, Any] = {"dtype": getattr(torch, config.dtype)}
+    if empty:
+        options |= {"device_map": {"": "meta"}}
     if config.four_bit:
         options |= {"quantization_config": _four_bit(family)}
         if torch.cuda.is_available():  # straight to the card: a copy in host memory may not fit

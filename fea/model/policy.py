@@ -38,15 +38,16 @@ class Policy(nn.Module):
     Args:
         config: what to build.
         start: weights to begin from, by name; empty for the base's own.
+        empty: all weights are on the device "meta", until `shard` gives them the values that the first process has.
 
     Raises:
         FEAError: the config contradicts itself, or the base or the weights do not fit.
     """
 
-    def __init__(self, config: PolicyConfig, start: Mapping[str, Tensor]):
+    def __init__(self, config: PolicyConfig, start: Mapping[str, Tensor], empty: bool = False):
         super().__init__()
         self.config, self.gathers = config, True
-        self.network = load(config, _without("model.", start))
+        self.network = load(config, _without("model.", start), empty)
         self.model = self.network.model  # where parameters have their names
         self._reference: dict[str, Tensor] = {}
         network = self.network

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch.distributed as dist
 from torch import Tensor
+
+from fea.errors import FEAError
 
 T = TypeVar("T")
 
@@ -27,6 +31,26 @@ def gathered(value: T) -> list[T]:
     values: list[T | None] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values  # type: ignore[return-value]
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What fails inside in one process fails in all of them, at its end: none goes on to wait for one that has ended.
+
+    Raises:
+        FEAError: it failed in another process; with what was said there.
+    """
+    failed: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failed = error
+    reasons = gathered(None if failed is None else str(failed) if isinstance(failed, FEAError) else repr(failed))
+    if failed:
+        raise failed
+    for number, reason in enumerate(reasons):
+        if reason is not None:
+            raise FEAError(f"process {number}: {reason}")
 
 
 def total(value: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from fea.model.load import count_tokens
 from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
+from fea.system import processes
 from fea.system.machine import total_memory
 from fea.training import loop
 from fea.training.nonfinite import FiniteGuard
@@ -66,18 +67,29 @@ class FEAModule(Evaluated):
 
     def configure_model(self) -> None:
         """Builds the policy, once all mistakes in the config have been reported."""
-        if not hasattr(self, "policy"):
-            checkpoints.check_adapter(self.init_from, self.config)
-            start = checkpoints.weights(self.init_from)
-            self.policy = Policy(self.config, start)
-            self.inherits = not start.keys() <= self.policy.trainable().keys()
-            self.frozen = frozen.digest(self.policy)
-            self.seen_before = checkpoints.stored(self.init_from).datasets if self.init_from else frozenset[str]()
-            if self.device_mesh is not None:
-                self._shard(self.device_mesh)
+        if hasattr(self, "policy"):
+            return
+        mesh = self.device_mesh
+        if mesh is not None:
+            fsdp.check(mesh, self.trainer.world_size)
+        with processes.together():
+            # Weights that are sharded are spread from the first process; in 4 bits each needs what they are unpacked with.
+            self._build(empty=mesh is not None and processes.rank() > 0 and not self.config.four_bit)
+        if mesh is not None:
+            self._shard(mesh)
+
+    def _build(self, empty: bool) -> None:
+        checkpoints.check_adapter(self.init_from, self.config)
+        start = checkpoints.weights(self.init_from)
+        self.policy = Policy(self.config, start, empty)
+        self.inherits = not start.keys() <= self.policy.trainable().keys()
+        self.frozen = "" if empty else frozen.digest(self.policy)
+        self.seen_before = checkpoints.stored(self.init_from).datasets if self.init_from else frozenset[str]()
 
     def _shard(self, mesh: DeviceMesh) -> None:
-        fsdp.check(mesh, self.trainer.world_size)
+        # The first process alone has all values, and has drawn those that are random.
+        self.frozen, drawn = processes.gathered((self.frozen, torch.get_rng_state()))[0]
+        torch.set_rng_state(drawn)
         low_precision = self.trainer.precision == "bf16-mixed"
         self.policy.shard(mesh["data_parallel"], low_precision, self.own_setting().gathers)
 
