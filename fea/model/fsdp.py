@@ -111,9 +111,8 @@ def _spread(part: nn.Module, device: str) -> None:
         empty = tensor.is_meta
         whole = torch.empty_like(tensor, device=device) if empty else tensor.detach().to(device).contiguous()
         dist.broadcast(whole, 0)
-        if (
-            empty
-        ):  # stays one object for all modules that share it; `whole` itself may still be held by what received it
+        if empty:
+            # Stays one object for all modules that share it; `whole` itself may still be held by what received it.
             new = nn.Parameter(whole, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else whole.detach()
             torch.utils.swap_tensors(tensor, new)
         else:
