@@ -221,8 +221,8 @@ def test_a_class_that_vanishes_is_named_once_until_it_comes_back() -> None:
     assert [message.split(" has")[0] for message in messages] == ["step 7: AU4", "step 7: fear"]
     assert re.fullmatch(
         r"step 7: fear has vanished: \d+\.\d% of the answers said fear at the start, \d\.\d% since rollout (19|20|21), and "
-        r"\d+\.\d% of the faces are labeled so; go back to an earlier checkpoint, and balance the rewards over classes, set "
-        r"data.balance, or raise model.objective.beta",
+        r"\d+\.\d% of the faces are labeled so; go back to an earlier checkpoint, and show it "
+        r"more often: data.balance: both, with a higher data.balance_power; fea.callbacks.MacroF1Reward helps, too",
         messages[1],
     )
     assert "of the answers claimed AU4 at the start" in messages[0]
