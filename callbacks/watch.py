@@ -115,7 +115,8 @@ class Watch(RolloutCallback):
                 f"vanished {name}",
                 f"{name} has vanished: {lost.start:.1%} of the answers {told} {name} at the start, {lost.now:.1%} since "
                 f"rollout {lost.since}, and {lost.labels:.1%} of the faces {labeled}; go back to an earlier checkpoint, and "
-                "show it more often: data.balance: both, with a higher data.balance_power; fea.callbacks.MacroF1Reward helps, too",
+                "show it more often: data.balance: both, with a higher data.balance_power; fea.callbacks.MacroF1Reward helps, "
+                "too",
             )
 
     def _found(self, mean: dict[str, float]) -> Iterable[tuple[str, str]]:
