@@ -25,17 +25,26 @@ _IMPOSSIBLE = -1e30
 _AGAIN: Any = {"use_reentrant": False, "preserve_rng_state": False}  # nothing that is computed again is random
 
 
-def product(left_BXY: Tensor, right_BYZ: Tensor) -> Tensor:
-    """Matrix products in fp32, (B, X, Z), whatever the type of the factors; inside of autocast too. Without a gradient."""
+def product(left_BXY: Tensor, right_BYZ: Tensor, scale: float = 1.0) -> Tensor:
+    """Matrix products in fp32, (B, X, Z), whatever the type of the factors; inside of autocast too. Without a gradient.
+
+    Args:
+        left_BXY: factors.
+        right_BYZ: likewise.
+        scale: of the products.
+    """
     kind = left_BXY.device.type
     if torch.is_autocast_enabled(kind):
         with torch.autocast(kind, enabled=False):  # takes as long as a small product, so only where it is needed
-            return product(left_BXY, right_BYZ)
+            return product(left_BXY, right_BYZ, scale)
     if left_BXY.dtype == right_BYZ.dtype == torch.float32:
-        return torch.bmm(left_BXY, right_BYZ)
+        # The scale is part of the product, which saves a pass over what comes of it; nothing is added: beta is 0.
+        return torch.baddbmm(left_BXY.new_empty(1), left_BXY, right_BYZ, beta=0, alpha=scale)
     if left_BXY.is_cuda:
-        return torch.bmm(left_BXY, right_BYZ, out_dtype=torch.float32)
-    return torch.bmm(left_BXY.float(), right_BYZ.float())
+        products = torch.bmm(left_BXY, right_BYZ, out_dtype=torch.float32)
+    else:
+        products = torch.bmm(left_BXY.float(), right_BYZ.float())
+    return products if scale == 1.0 else products.mul_(scale)
 
 
 def as_computed(factor: Tensor) -> Tensor:

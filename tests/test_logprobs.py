@@ -159,9 +159,11 @@ def test_a_gradient_that_nobody_asks_for_is_not_computed() -> None:
     assert head.grad is None
 
 
+@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("autocast", [False, True])
-def test_products_are_exact_in_autocast_too(autocast: bool) -> None:
-    one, other = (random(2, 3, 64, seed=seed).bfloat16() * 16 for seed in (0, 1))
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_products_are_exact_in_autocast_too(kept: torch.dtype, autocast: bool, scale: float) -> None:
+    one, other = (random(2, 3, 64, seed=seed).to(kept) * 16 for seed in (0, 1))
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        found = product(one, other.mT)
-    torch.testing.assert_close(found.double(), one.double() @ other.double().mT, rtol=0, atol=1e-2)
+        found = product(one, other.mT, scale)
+    torch.testing.assert_close(found.double(), scale * one.double() @ other.double().mT, rtol=0, atol=1e-2)

@@ -122,7 +122,7 @@ class StepAttention:
         # Scores of all levels stand side by side under one softmax; each level sums its values by its part of the shares.
         levels = [*self.shared, self.own]
         scores = [level.scores(layer, query_KRSE) for level in levels]
-        scores_KRSn = torch.cat(scores, dim=-1).mul_(query_KRSE.shape[-1] ** -0.5)
+        scores_KRSn = torch.cat(scores, dim=-1)
         if self.unseen_R1n is not None:
             scores_KRSn += self.unseen_R1n
         parts = scores_KRSn.softmax(dim=-1).to(value_RKE.dtype).split([part.shape[-1] for part in scores], dim=-1)
@@ -212,21 +212,22 @@ class Level:
         self.values_KMnE[layer].index_copy_(2, place_1, value_MKE.transpose(0, 1)[:, :, None])
 
     def scores(self, layer: int, query_KRSE: Tensor) -> Tensor:
-        """(K, R, S, n) products of queries with the keys; S heads of queries share each head of keys."""
-        return self._times(query_KRSE, self.keys_KMEn[layer].flatten(0, 1)[..., : self.tokens])
+        """(K, R, S, n) products of queries with the keys, over sqrt(E); S heads of queries share each head of keys."""
+        keys_ZEn = self.keys_KMEn[layer].flatten(0, 1)[..., : self.tokens]
+        return self._times(query_KRSE, keys_ZEn, scale=query_KRSE.shape[-1] ** -0.5)
 
     def read(self, layer: int, shares_KRSn: Tensor) -> Tensor:
         """(K, R, S, E) sums of the values, weighted by the shares."""
         return self._times(shares_KRSn, self.values_KMnE[layer].flatten(0, 1)[:, : self.tokens])
 
-    def _times(self, rows_KRSx: Tensor, nodes_Zxy: Tensor) -> Tensor:
-        """In fp32, each row times the matrix of its node, (K, R, S, y); Z = K * M.
+    def _times(self, rows_KRSx: Tensor, nodes_Zxy: Tensor, scale: float = 1.0) -> Tensor:
+        """In fp32, each row times the matrix of its node and the scale, (K, R, S, y); Z = K * M.
 
         rows (K, R, S, x)  ->  seats (K, M * W, S, x)  =  (Z, W * S, x)
                                             times nodes   (Z, x, y)
         rows (K, R, S, y)  <-  seats (K, M * W, S, y)  =  (Z, W * S, y)
         """
         seats = rows_KRSx if self.even else rows_KRSx[:, self.row_MW]
-        products = product(seats.reshape(len(nodes_Zxy), -1, rows_KRSx.shape[-1]), nodes_Zxy)
+        products = product(seats.reshape(len(nodes_Zxy), -1, rows_KRSx.shape[-1]), nodes_Zxy, scale)
         products = products.view(self.heads, -1, rows_KRSx.shape[2], nodes_Zxy.shape[-1])
         return products if self.even else products[:, self.slot_R]
