@@ -30,7 +30,15 @@ from fea.model.sampling import Generation, noise
 from fea.model.tiny import build_image_processor, build_model, build_tokenizer
 
 # Parameters in all, the tower included.
-PARAMETERS = {"Qwen/Qwen2.5-VL-3B-Instruct": 3_754_622_976, "Qwen/Qwen2.5-VL-7B-Instruct": 8_292_166_656}
+PARAMETERS = {
+    "Qwen/Qwen2-VL-2B-Instruct": 2_208_985_600,
+    "Qwen/Qwen2-VL-7B-Instruct": 8_291_375_616,
+    "Qwen/Qwen2.5-VL-3B-Instruct": 3_754_622_976,
+    "Qwen/Qwen2.5-VL-7B-Instruct": 8_292_166_656,
+    "Qwen/Qwen3-VL-2B-Instruct": 2_127_532_032,
+    "Qwen/Qwen3-VL-4B-Instruct": 4_437_815_808,
+    "Qwen/Qwen3-VL-8B-Instruct": 8_767_123_696,
+}
 ROUGH = replace(SMALL, spread=0.3)
 IDS = torch.randint(1, 580, (4, 6), generator=torch.Generator().manual_seed(3))
 MASK = (torch.arange(6) < torch.tensor([6, 2, 1, 5])[:, None]).long()
@@ -84,7 +92,7 @@ def test_positions_are_those_of_the_familys_own_network(
         prompt.ids[None], images.int()[None], image_grid_thw=prompt.grid[None]
     )
     assert torch.equal(prompt.positions, expected[:, 0])
-    assert int(images.sum()) == len(policy.network.features([prompt])[0])
+    assert int(images.sum()) == len(policy.network.features([prompt])[0].tokens)
 
 
 def test_all_layouts_equal_plain_rows(make: MakePolicy, examples: list[Example], tmp_path: Path) -> None:
@@ -108,10 +116,11 @@ def test_all_layouts_equal_plain_rows(make: MakePolicy, examples: list[Example],
 
 
 def test_tokens_that_would_break_the_next_pass_are_never_sampled(
-    make: MakePolicy, family: Family, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+    make: MakePolicy, family: Family, examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are made the most probable ones: without the ban nothing else would be written."""
     policy = make()
+    prompts = [policy.encoder(example) for example in examples[:4]]
     network, names = policy.network, family.never_sampled.values()
     assert family.image_token in names
     told = {name for name in vars(network.model.config) if re.fullmatch(r"(image|video|vision)\w*_token_id", name)}
