@@ -10,7 +10,7 @@ To add one:
 3. Write `tiny`: the dimensions of a network for a laptop. The tests build their models of the family from it.
 4. Enter the record in `FAMILIES` of `known.py`, and the new file in the order of `tests/house/test_layers.py`.
 5. Pin the number of parameters of each published model in `tests/model/test_families.py` and run that file and
-   `test_conformance.py`. They ask of every family: positions as its own network makes them, all layouts equal to its own
+   `tests/memory/test_plan.py`. They ask of every family: positions as its own network makes them, all layouts equal to its own
    forward pass over plain rows in values and gradients, greedy answers equal to its own `generate`, samples as probable as
    training says, no image token ever sampled, adapters on the language model alone, 4 bits everywhere but in what is kept
    whole, a resumed run equal to one that was never stopped, a memory plan that holds, and published sizes that add up.
