@@ -12,6 +12,18 @@ from torch.nn.utils.rnn import pad_sequence
 from fea.data.example import Example
 
 
+class Seen(NamedTuple):
+    """What a vision tower makes of one image.
+
+    Attributes:
+        tokens: (visual tokens, width), in the places of the image's tokens.
+        layers: of the same shape each, which the first layers of the language model add there; none in most families.
+    """
+
+    tokens: Tensor
+    layers: tuple[Tensor, ...] = ()
+
+
 class Prompt(NamedTuple):
     """One prompt, unpadded. P tokens, S image patches of C values.
 
@@ -33,7 +45,7 @@ class Prompt(NamedTuple):
         pixels: (S, C) normalized patches.
         grid: (3,) frames, rows and columns of patches.
         target: (T,) ids of the analysis with its end token; empty where none is needed.
-        features: (visual tokens, width) of the image, where a frozen vision tower has seen it already.
+        features: of the image, where a frozen vision tower has seen it already.
     """
 
     example: Example
@@ -42,7 +54,7 @@ class Prompt(NamedTuple):
     pixels: Tensor
     grid: Tensor
     target: Tensor
-    features: Tensor | None = None
+    features: Seen | None = None
 
 
 def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,7 @@ class TowerModule(FEAModule):
             [[float(n in prompt.example.present) for n in DRAWN_AUS] for prompt in batch], device=self.device
         )
         loss = F.binary_cross_entropy_with_logits(
-            self.head(torch.stack(self.policy.network.features(batch)).flatten(1)), shown
+            self.head(torch.stack([seen.tokens for seen in self.policy.network.features(batch)]).flatten(1)), shown
         )
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch))
         return loss

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from fea.data.prompt import Prompt
+from fea.data.prompt import Prompt, Seen
 from fea.logprobs import log_distribution, logits, token_logps
 from fea.memory.setting import Setting
 from fea.model.attention import TreeAttention
@@ -178,10 +178,11 @@ class DryRun:
             choose(log_p, torch.empty(rows, dtype=torch.float64) if sampled else None)
         return counted.peak
 
-    def _features(self, prompts: int, shape: PromptShape) -> list[Tensor]:
+    def _features(self, prompts: int, shape: PromptShape) -> list[Seen]:
         kind = torch.bfloat16 if self.setting.autocast else getattr(torch, self.setting.policy.dtype)
         with self.fake:
-            return [torch.empty(shape.visual, self.network.width, dtype=kind) for _ in range(prompts)]
+            tokens = [torch.empty(shape.visual, self.network.width, dtype=kind) for _ in range(prompts)]
+            return [Seen(part, (part,) * self.network.deepstack) for part in tokens]
 
     @contextmanager
     def _counted(self) -> Iterator[TensorBytes]:

@@ -20,7 +20,7 @@ from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt
 
 GIB = 2**30  # bytes; cards are sold by it, under the name of GB
 _FRAME = 10  # tokens of the chat format around a text
-_DEPTHS = (2, 3)  # layers of the dry runs; every further one costs the same
+_DEPTHS = (2, 3)  # layers of the dry runs beyond those that add features of the image; every further one costs the same
 SYSTEM = 1.0 * GIB  # what the driver and the gaps between tensors take on a GPU
 Measure = Callable[..., int]
 
@@ -122,7 +122,7 @@ def prompt_shape(setting: Setting, network: Network) -> PromptShape:
 def _update(s: Setting, network: Network, shape: PromptShape) -> float:
     """The passes over a pack, and in a rollout's update the images of all its prompts."""
     passes = _measured(s, DryRun.update, s.pack, shape, s.pack * s.group_size, s.learned)
-    seen, images = s.pack * shape.visual, s.batch_size * shape.visual * weights.pixels(network)
+    seen, images = s.pack * shape.visual, s.batch_size * shape.visual * _image(s, network)
     if s.policy.train_vision:
         passes += seen * weights.tower_update(network, s)
     elif not s.samples:  # each pass begins with the tower; a rollout has looked before
@@ -145,9 +145,14 @@ def _writing(s: Setting, network: Network, shape: PromptShape, prompts: int, gro
     low = weights.low_copies(network, s)
     if s.policy.lora:
         reading += low
-    images = prompts * shape.visual * weights.pixels(network)
+    images = prompts * shape.visual * _image(s, network)
     working = max(looking, reading, writing + low) + weights.unpacked(network, s)
     return images + working + weights.gathered_writing(network, s)
+
+
+def _image(s: Setting, network: Network) -> float:
+    """Of a visual token's pixels, and of what a frozen tower has made of them."""
+    return weights.pixels(network) + (0.0 if s.policy.train_vision else weights.features(network, s))
 
 
 def _dropping(s: Setting, network: Network, rows: int, kept: float) -> float:
@@ -181,5 +186,6 @@ def _by_depth(setting: Setting, measure: Measure, sizes: tuple[Any, ...]) -> flo
 @functools.lru_cache(maxsize=2)
 def _dry_runs(setting: Setting) -> tuple[int, list[DryRun]]:
     """The depth of the model, and dry runs of two depths."""
-    layers = int(skeleton(setting.policy).model.config.text_config.num_hidden_layers)
-    return layers, [DryRun(setting, depth) for depth in _DEPTHS]
+    network = skeleton(setting.policy)
+    layers = int(network.model.config.text_config.num_hidden_layers)
+    return layers, [DryRun(setting, network.deepstack + depth) for depth in _DEPTHS]

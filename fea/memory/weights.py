@@ -107,21 +107,33 @@ def pixels(network: Network) -> float:
     return float(4 * numbers * network.family.merge**2)
 
 
+def features(network: Network, setting: Setting) -> float:
+    """Of a visual token's features: those in its place, and those that layers of the language model add."""
+    return float(network.width * _width(setting) * (1 + network.deepstack))
+
+
 def looking(network: Network, setting: Setting) -> float:
     """Of a visual token while a frozen tower sees its image: its pixels, joined with others and cast, and a block at work."""
     width = _width(setting)
-    vision = network.model.config.vision_config
-    turning = _TURNING[width] * vision.hidden_size * network.family.merge**2
+    turning = _TURNING[width] * _tower(network)[0] * network.family.merge**2
     return pixels(network) * (1.5 if width == _LOW else 1.0) + float(turning)
 
 
 def tower_update(network: Network, setting: Setting) -> float:
     """Of a visual token in the passes through a tower that is trained: all blocks at once."""
-    vision, width = network.model.config.vision_config, _width(setting)
-    block = (_BLOCK_WIDTHS * vision.hidden_size + _BLOCK_INNER * vision.intermediate_size) * width
+    width, (own, inner) = _width(setting), _tower(network)
+    block = (_BLOCK_WIDTHS * own + _BLOCK_INNER * inner) * width
     checkpointing = setting.policy.checkpointing
-    stored = vision.hidden_size * width if checkpointing else block
-    return pixels(network) + float((vision.depth * stored + block * checkpointing) * network.family.merge**2)
+    stored = own * width if checkpointing else block
+    depth = network.model.config.vision_config.depth
+    return pixels(network) + float((depth * stored + block * checkpointing) * network.family.merge**2)
+
+
+def _tower(network: Network) -> tuple[int, int]:
+    """Width of the tower and inner width of its blocks, which every family's config calls otherwise."""
+    block = getattr(network.vision_tower, network.family.vision_blocks)[0]
+    inputs = [layer.in_features for layer in block.modules() if isinstance(layer, nn.Linear)]
+    return min(inputs), max(inputs)
 
 
 def _width(setting: Setting) -> int:

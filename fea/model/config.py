@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fea.errors import FEAError
-from fea.model.families.known import FAMILIES
-from fea.model.families.qwen_vl import QWEN2_5_VL
+from fea.model.families.known import FAMILIES, TINY, of_type
 from fea.prompts.prompt import Knowledge
 
 LayoutName = Literal["tree", "group", "rows"]
@@ -32,6 +31,7 @@ class TinySize:
         vision_layers: its depth.
         spread: standard deviation of the random weights; wider than a large model's, so that a narrow one starts to learn.
         seed: of the random weights.
+        family: whose architecture it has: "qwen2_5_vl", "qwen2_vl" or "qwen3_vl".
     """
 
     hidden: int = 128
@@ -41,8 +41,12 @@ class TinySize:
     vision_layers: int = 2
     spread: float = 0.05
     seed: int = 0
+    family: str = TINY.model_type
 
     def __post_init__(self) -> None:
+        if of_type(self.family) is None:
+            known = ", ".join(family.model_type for family in FAMILIES)
+            raise FEAError(f"policy.tiny.family: '{self.family}' is none that is known here; name one of {known}")
         if self.heads < 2 or self.heads % 2 or self.hidden < 1 or self.hidden % (16 * self.heads):
             raise FEAError(
                 f"policy.tiny.hidden: {self.hidden} with heads {self.heads}; the number of heads is even, and hidden a "
@@ -68,7 +72,7 @@ class LoRA:
 
     rank: int = 16
     alpha: int = 32
-    targets: str = QWEN2_5_VL.lora_targets
+    targets: str = TINY.lora_targets  # the same in all families that are known
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -80,7 +84,7 @@ class PolicyConfig:
     """What the model is and what it is shown; stored with every checkpoint.
 
     Args:
-        base: hub name or folder of a Qwen2.5-VL model, or "tiny" for a small one with random weights.
+        base: hub name or folder of a Qwen3-VL, Qwen2.5-VL or Qwen2-VL model, or "tiny" for a small one with random weights.
         tiny: dimensions of that one.
         lora: adapter to train; null trains the whole language model.
         four_bit: load the base in 4 bits (bitsandbytes nf4, double quantization; QLoRA, arXiv 2305.14314); needs an adapter.
@@ -90,8 +94,9 @@ class PolicyConfig:
             completions, "rows" a copy of the prompt for every completion. All give the same numbers.
         vision_attention: attention of the vision tower; "flash_attention_2" needs a GPU and the package flash-attn.
         checkpointing: recompute activations in the backward pass, to save memory.
-        min_pixels: smaller images are enlarged to this many pixels; 224 * 224 are 64 visual tokens.
-        max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens.
+        min_pixels: smaller images are enlarged to this many pixels; a visual token is 32 * 32 of them in Qwen3-VL, and 28 * 28
+            in Qwen2.5-VL and Qwen2-VL, where 224 * 224 are 64 visual tokens.
+        max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens in the latter.
         knowledge: "full" explains the Action Units in the prompt, "brief" does not.
     """
 

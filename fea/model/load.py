@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from fea.errors import FEAError
-from fea.model import adapter, attention, norm, vision
+from fea.model import adapter, attention, deepstack, norm, vision
 from fea.model.config import LoRA, PolicyConfig
 from fea.model.families.family import Family
-from fea.model.families.known import FAMILIES, TINY, publisher
+from fea.model.families.known import FAMILIES, TINY, of_type, publisher
 from fea.model.network import Network
-from fea.model.tiny import build_image_processor, build_model, build_tokenizer
+from fea.model.tiny import build_config, build_image_processor, build_model, build_tokenizer
 
 # Of the prompts, with the tokenizers of large models, at least: the knowledge of Action Units has 3.79, as each digit is a
 # token and rare words ("nasolabial") are several.
@@ -42,7 +41,7 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool = False)
     Raises:
         FEAError: the base cannot be found, or `start` does not fit it.
     """
-    family = _family_of(config.base)
+    family = _family_of(config)
     tokenizer, image_processor = _processors(family, config)
     with torch.device("meta") if empty else nullcontext():
         if config.base == "tiny":
@@ -63,7 +62,7 @@ def skeleton(config: PolicyConfig, layers: int | None = None) -> Network:
     Raises:
         FEAError: the dimensions of the base are not known.
     """
-    family = publisher(config.base) or _family_of(config.base)
+    family = publisher(config.base) or _family_of(config)
     with torch.device("meta"):
         model = _of_dimensions(family, config, layers).to(getattr(torch, config.dtype))
         model = _prepared(family, model, config, {})
@@ -74,22 +73,26 @@ def _of_dimensions(family: Family, config: PolicyConfig, layers: int | None) -> 
     import transformers
 
     if config.base == "tiny":
-        size = replace(config.tiny, layers=layers or config.tiny.layers)
-        return build_model(family, build_tokenizer(family), size)
-    if known := family.published.get(config.base):
+        sizes = build_config(family, build_tokenizer(family), config.tiny)
+    elif known := family.published.get(config.base):
         parts = {"text_config": deepcopy(known.text), "vision_config": deepcopy(known.vision)}  # it writes into them
         sizes = getattr(transformers, family.config_class)(**parts, tie_word_embeddings=known.tied)
     else:
         sizes = _from(transformers.AutoConfig.from_pretrained, config.base)
     sizes.text_config.num_hidden_layers = layers or sizes.text_config.num_hidden_layers
-    sizes.text_config.layer_types = None  # one for each layer, made again from the number
+    if getattr(sizes.text_config, "layer_types", None):
+        sizes.text_config.layer_types = None  # one for each layer, made again from the number
     return getattr(transformers, family.model_class)(type(sizes).from_dict(sizes.to_dict()))
 
 
 def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> Any:
     """With its attention, its adapter and its weights to start from; frozen but for what is trained."""
     _choose_attention(model, family, config)
-    norm.install(model.get_submodule(family.language_model))
+    language_model = model.get_submodule(family.language_model)
+    norm.install(language_model)
+    if family.deepstack:
+        given = getattr(model.get_submodule(family.vision_tower).config, family.deepstack)
+        deepstack.install(language_model.layers[: len(given)])
     vision.multiply_patches(model.get_submodule(family.vision_tower))
     model.requires_grad_(False)
     whole = {name: weight for name, weight in start.items() if "lora_" not in name}
@@ -180,20 +183,19 @@ def count_tokens(config: PolicyConfig, text: str) -> int:
     """Tokens of a text; estimated if the tokenizer of the base is not here."""
     if config.base != "tiny" and not Path(config.base).is_dir():
         return math.ceil(len(text) / _LETTERS_A_TOKEN)
-    return len(_processors(_family_of(config.base), config)[0](text)["input_ids"])
+    return len(_processors(_family_of(config), config)[0](text)["input_ids"])
 
 
-def _family_of(base: str) -> Family:
-    if base == "tiny":
-        return TINY
+def _family_of(config: PolicyConfig) -> Family:
+    if config.base == "tiny":
+        return of_type(config.tiny.family) or TINY
     from transformers import AutoConfig
 
-    kind = _from(AutoConfig.from_pretrained, base).model_type
-    for family in FAMILIES:
-        if family.model_type == kind:
-            return family
-    titles = " or ".join(family.title for family in FAMILIES)
-    raise FEAError(f"policy.base: '{base}' is a {kind} model; name one of the {titles} family")
+    kind = _from(AutoConfig.from_pretrained, config.base).model_type
+    if family := of_type(kind):
+        return family
+    titles = ", ".join(family.title for family in FAMILIES)
+    raise FEAError(f"policy.base: '{config.base}' is a {kind} model; name one of these families: {titles}")
 
 
 def _pretrained(family: Family, config: PolicyConfig, tokenizer: Any, empty: bool) -> Any:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fea.data.prompt import Prompt
+from fea.data.prompt import Prompt, Seen
 from fea.model.attention import Visibility
+from fea.model.deepstack import Deep
 from fea.model.encoding import TAGS
 from fea.model.families.family import Family
 from fea.model.layout import Layout
@@ -97,22 +98,30 @@ class Network:
         """Width of the language model, and of a visual token."""
         return int(self.language_model.config.hidden_size)
 
+    @property
+    def deepstack(self) -> int:
+        """How many of its first layers are given features of the image."""
+        name = self.family.deepstack
+        return len(getattr(self.vision_tower.config, name)) if name else 0
+
     # --- what it does ---
 
-    def features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """Features of each prompt's image, (visual tokens, width); no image goes through the tower twice."""
+    def features(self, prompts: Sequence[Prompt]) -> list[Seen]:
+        """Features of each prompt's image; no image goes through the tower twice."""
         seen = [prompt.features for prompt in prompts if prompt.features is not None]
         if len(seen) == len(prompts):
             return seen
         pixels, grids = torch.cat([p.pixels for p in prompts]), torch.stack([p.grid for p in prompts])
-        return list(self.model.model.get_image_features(pixels, grids, return_dict=True).pooler_output)
+        seen_by_tower = self.model.model.get_image_features(pixels, grids, return_dict=True)
+        layers = seen_by_tower.deepstack_features if self.family.deepstack else []
+        return [Seen(tokens, tuple(deep)) for tokens, *deep in zip(seen_by_tower.pooler_output, *layers, strict=True)]
 
     def embed(self, ids: Tensor) -> Tensor:
         """(R, L, width) embeddings of (R, L) token ids."""
         embeddings: Tensor = self.language_model.embed_tokens(ids)
         return embeddings
 
-    def read(self, layout: Layout, features: Sequence[Tensor], visibility: Visibility | None) -> Tensor:
+    def read(self, layout: Layout, features: Sequence[Seen], visibility: Visibility | None) -> Tensor:
         """Puts rows with their images through the language model.
 
         Args:
@@ -123,19 +132,32 @@ class Network:
         Returns:
             Last hidden states, (R * L, width).
         """
-        embeddings = self.embed(layout.ids)
-        shown = torch.cat([features[image] for image in layout.images]).to(embeddings.dtype)
-        embeddings = embeddings.masked_scatter((layout.ids == self.image_token)[..., None], shown)
-        return self.attend(embeddings, layout.positions, visibility).flatten(0, 1)
+        embeddings, where = self.embed(layout.ids), (layout.ids == self.image_token)[..., None]
+        shown = [features[image] for image in layout.images]
+        tokens = torch.cat([seen.tokens for seen in shown]).to(embeddings.dtype)
+        embeddings = embeddings.masked_scatter(where, tokens)
+        layers = [torch.cat(layer) for layer in zip(*(seen.layers for seen in shown), strict=True)]
+        deep = Deep(where, layers) if layers else None
+        return self.attend(embeddings, layout.positions, visibility, deep).flatten(0, 1)
 
-    def attend(self, embeddings: Tensor, positions: Tensor, visibility: Visibility | None) -> Tensor:
-        """Last hidden states, (R, L, width), of (R, L, width) embeddings at (3, R, L) positions."""
+    def attend(
+        self, embeddings: Tensor, positions: Tensor, visibility: Visibility | None, deep: Deep | None = None
+    ) -> Tensor:
+        """Last hidden states, (R, L, width), of (R, L, width) embeddings at (3, R, L) positions.
+
+        Args:
+            embeddings: of the tokens, visual ones included.
+            positions: of the tokens.
+            visibility: as in `read`.
+            deep: features that the first layers add; none where no image is read.
+        """
         output = self.language_model(
             inputs_embeds=embeddings,
             position_ids=positions,
-            attention_mask=None if visibility is None else {"full_attention": None},  # who sees whom is decided there
+            attention_mask=None,  # rows are causal, or who sees whom is decided by the visibility
             use_cache=False,
             visibility=visibility,
+            **({} if deep is None else {"deep": deep}),
         )
         hidden: Tensor = output.last_hidden_state
         return hidden

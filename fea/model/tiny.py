@@ -63,26 +63,34 @@ def build_tokenizer(family: Family) -> Any:
     )
 
 
-def build_model(family: Family, tokenizer: Any, size: TinySize) -> Any:
-    """The network with random weights, a function of `size` alone."""
+def build_config(family: Family, tokenizer: Any, size: TinySize) -> Any:
+    """The config of the network."""
     import transformers
 
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in family.tiny.special_tokens}
     end, padding = ids[family.end_token], ids[family.tiny.special_tokens[0]]
     dimensions = family.tiny.dimensions(size.hidden, size.layers, size.heads, size.vision_hidden, size.vision_layers)
     words = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": end, "pad_token_id": padding}
-    config = getattr(transformers, family.config_class)(
+    return getattr(transformers, family.config_class)(
         text_config={**dimensions.text, **words, "initializer_range": size.spread},
         vision_config={**dimensions.vision, "initializer_range": size.spread},
         tie_word_embeddings=dimensions.tied,
         initializer_range=size.spread,
         **{attribute: ids[token] for attribute, token in family.never_sampled.items()},
     )
+
+
+def build_model(family: Family, tokenizer: Any, size: TinySize) -> Any:
+    """The network with random weights, a function of `size` alone."""
+    import transformers
+
+    config = build_config(family, tokenizer, size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(size.seed)
         model = getattr(transformers, family.model_class)(config)
-    model.generation_config.eos_token_id = [end, padding]
-    model.generation_config.pad_token_id = padding
+    words = config.text_config
+    model.generation_config.eos_token_id = [words.eos_token_id, words.pad_token_id]
+    model.generation_config.pad_token_id = words.pad_token_id
     return model
 
 
@@ -90,4 +98,4 @@ def build_image_processor(family: Family) -> Any:
     """The family's image processor, in the version that needs no torchvision."""
     import transformers
 
-    return getattr(transformers, family.tiny.image_processor_class)()
+    return getattr(transformers, family.tiny.image_processor_class)(**family.tiny.image_processor)

@@ -16,7 +16,7 @@ import transformers
 from score_offsets import offset_scores
 from tokenizers import Tokenizer
 
-from fea.model.families.qwen_vl import QWEN2_5_VL as FAMILY
+from fea.model.families.qwen2_5_vl import QWEN2_5_VL as FAMILY
 from fea.model.tiny import build_image_processor, build_tokenizer
 
 from .setting import DEVICE, SIZES, TOKENIZER, release

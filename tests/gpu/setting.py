@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from fea.model.families.family import Dimensions
-from fea.model.families.qwen_vl import QWEN2_5_VL
+from fea.model.families.qwen2_5_vl import QWEN2_5_VL
 
 CARD = torch.cuda.is_available()
 REHEARSAL = os.environ.get("FEA_GPU_REHEARSAL") == "1"

@@ -26,7 +26,7 @@ def test_the_tower(build: Callable[..., Policy], examples: list[Example], figure
     prompts = move_data_to_device(prompts, DEVICE)
     with torch.no_grad(), autocast():
         took = milliseconds(lambda: policy.network.features(prompts))
-        tokens = len(policy.network.features(prompts)[0])
+        tokens = len(policy.network.features(prompts)[0].tokens)
     figures("vision tower, 8 faces", f"{took:.1f} ms, {len(prompts)} faces of {tokens} visual tokens")
 
 

@@ -23,8 +23,9 @@ PLAN = """
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     reports      tables curves page
-    model        families.family families.qwen_vl families.known config tiny encoding layout
-    model        attention norm adapter vision sampling network load
+    model        families.family families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
+    model        config tiny encoding layout
+    model        attention norm adapter vision deepstack sampling network load
     model        cache recorded decoding fsdp policy frozen archive runs precision checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice

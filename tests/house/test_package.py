@@ -52,7 +52,7 @@ KNOBS: dict[type, int] = {
     Source: 5,
     PolicyConfig: 12,
     LoRA: 3,
-    TinySize: 7,
+    TinySize: 8,
     Generation: 2,
     Optimization: 6,
     Recipe: 9,

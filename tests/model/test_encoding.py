@@ -45,7 +45,7 @@ def test_positions_equal_get_rope_index(
         image_grid_thw=prompt.grid[None],
     )
     assert torch.equal(prompt.positions, expected[:, 0])
-    assert int((prompt.ids == policy.network.image_token).sum()) == len(policy.network.features([prompt])[0])
+    assert int((prompt.ids == policy.network.image_token).sum()) == len(policy.network.features([prompt])[0].tokens)
 
 
 def test_tokens_and_pixels_are_those_of_the_template_and_the_image_processor(

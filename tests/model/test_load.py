@@ -396,7 +396,7 @@ def no_image_processor(folder: Path) -> None:
 
 def another_family(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "qwen2_vl"}))
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def another_family(folder: Path) -> None:
         (damaged_template, "chat_template.json' holds no chat template"),
         (no_end, "lacks its own tokenizer"),
         (no_image_processor, "cannot load"),
-        (another_family, "is a qwen2_vl model; name one of the Qwen2.5-VL family"),
+        (another_family, "is a bert model; name one of these families: Qwen3-VL, Qwen2.5-VL, Qwen2-VL"),
         (shutil.rmtree, "cannot load"),
     ],
 )

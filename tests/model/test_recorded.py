@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from fea.data.example import Example
-from fea.data.prompt import Prompt
+from fea.data.prompt import Prompt, Seen
 from fea.memory.dry_run import PromptShape, blank_prompts
 from fea.model import cache, norm, recorded
 from fea.model.adapter import held
@@ -230,7 +230,7 @@ def launches(layers: int, dropped: int) -> int:
     network = skeleton(PolicyConfig(base="Qwen/Qwen2.5-VL-3B-Instruct", lora=LoRA(), dtype="bfloat16"), layers)
     network.image_token, network.ends = 1, [5]
     network.model.to_empty(device="cpu").eval()
-    network.features = lambda prompts: [torch.zeros(4, network.width) for _ in prompts]  # type: ignore[method-assign]
+    network.features = lambda prompts: [Seen(torch.zeros(4, network.width)) for _ in prompts]  # type: ignore[method-assign]
     with (
         torch.no_grad(),
         held(network.model, torch.bfloat16),

@@ -127,7 +127,7 @@ def test_a_policy_sees_what_the_stock_network_sees(
         expected = stock.model.get_image_features(patches, grid, return_dict=True).pooler_output
         found = policy.network.features(prompts)
     for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.tokens, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

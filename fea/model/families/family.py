@@ -31,12 +31,14 @@ class Tiny:
         special_tokens: of the tokenizer; the first one is padding.
         chat_template: Jinja, how the family writes turns.
         image_processor_class: in transformers, in the version that needs no torchvision.
+        image_processor: its settings, where they are not its own.
         dimensions: of hidden, layers, heads, vision_hidden and vision_layers of `TinySize`, in this order.
     """
 
     special_tokens: tuple[str, ...]
     chat_template: str
     image_processor_class: str
+    image_processor: Mapping[str, Any]
     dimensions: Callable[[int, int, int, int, int], Dimensions]
 
 
@@ -59,6 +61,8 @@ class Family:
         head: dotted path of what maps hidden states to the vocabulary.
         patch: pixels along each side of what the tower takes in as one.
         merge: patches along each side that become one visual token.
+        deepstack: attribute of the vision config that lists those layers of the tower whose features the first layers of the
+            language model are given as well (DeepStack, arXiv 2406.04334); "" where there are none.
         longest_side: of an image that its image processor takes, times the shorter side.
         kept_whole: dotted paths of what is not quantized.
         lora_targets: regular expression of the linear layers of the language model.
@@ -82,6 +86,7 @@ class Family:
     head: str
     patch: int
     merge: int
+    deepstack: str
     longest_side: int
     kept_whole: tuple[str, ...]
     lora_targets: str

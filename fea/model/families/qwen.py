@@ -1,10 +1,8 @@
-"""Qwen2.5-VL (arXiv 2502.13923). The dimensions are those of the published `config.json` files."""
+"""What the vision-language families of Qwen have in common."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-from fea.model.families.family import Dimensions, Family, Tiny
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +36,8 @@ def rope_positions(ids: Tensor, grid: Tensor, image_token: int, merge: int) -> T
     return torch.cat([before, image, rest], dim=1)
 
 
-def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int) -> dict[str, Any]:
+def text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int) -> dict[str, Any]:
+    """Of the language model of Qwen2-VL and Qwen2.5-VL, in the words of its config; both give positions the same sections."""
     return {
         "hidden_size": hidden,
         "intermediate_size": inner,
@@ -51,23 +50,10 @@ def _text(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocab
     }
 
 
-def _vision(out: int) -> dict[str, Any]:
-    """The tower, which is the same in all sizes, and the width of the language model that it feeds."""
-    return {
-        "depth": 32,
-        "hidden_size": 1280,
-        "intermediate_size": 3420,
-        "num_heads": 16,
-        "fullatt_block_indexes": [7, 15, 23, 31],
-        "window_size": 112,
-        "tokens_per_second": 2,
-        "out_hidden_size": out,
-    }
-
-
-def _tiny(hidden: int, layers: int, heads: int, vision_hidden: int, vision_layers: int) -> Dimensions:
+def tiny_text(hidden: int, layers: int, heads: int) -> dict[str, Any]:
+    """Of a small one, whose vocabulary is that of its own tokenizer."""
     eighth = hidden // heads // 8  # rotary dimensions are split 2 : 3 : 3 over time, height and width
-    text = {
+    return {
         "hidden_size": hidden,
         "intermediate_size": 8 * hidden // 3,
         "num_hidden_layers": layers,
@@ -80,61 +66,38 @@ def _tiny(hidden: int, layers: int, heads: int, vision_hidden: int, vision_layer
             "mrope_section": [eighth, 3 * eighth // 2, 3 * eighth // 2],
         },
     }
-    vision = {
-        "depth": vision_layers,
-        "hidden_size": vision_hidden,
-        "intermediate_size": 3 * vision_hidden,
-        "num_heads": 4,
-        "out_hidden_size": hidden,
-        "fullatt_block_indexes": [vision_layers - 1],
-        "window_size": 112,
-    }
-    return Dimensions(text, vision, tied=True)
 
 
-_SPECIAL_TOKENS = (
+SPECIAL_TOKENS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>"),
     *("<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"),
     *("<|image_pad|>", "<|video_pad|>"),
 )
-_CHAT_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
-QWEN2_5_VL = Family(
-    model_type="qwen2_5_vl",
-    title="Qwen2.5-VL",
-    config_class="Qwen2_5_VLConfig",
-    model_class="Qwen2_5_VLForConditionalGeneration",
-    image_token="<|image_pad|>",
-    end_token="<|im_end|>",
-    never_sampled={
+# Fields of `Family` that are the same in all of them.
+COMMON: dict[str, Any] = {
+    "image_token": "<|image_pad|>",
+    "end_token": "<|im_end|>",
+    "never_sampled": {
         "image_token_id": "<|image_pad|>",
         "video_token_id": "<|video_pad|>",
         "vision_start_token_id": "<|vision_start|>",
         "vision_end_token_id": "<|vision_end|>",
     },
-    language_model="model.language_model",
-    vision_tower="model.visual",
-    vision_blocks="blocks",
-    head="lm_head",
-    patch=14,
-    merge=2,
-    longest_side=200,  # `smart_resize` of its image processor refuses longer strips
-    kept_whole=("model.visual", "lm_head"),  # faces are in the one, log-probabilities in the other
-    # The vision tower has layers of the same names, so the path is part of it.
-    lora_targets=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
-    positions=rope_positions,
-    published={
-        "Qwen/Qwen2.5-VL-3B-Instruct": Dimensions(_text(2048, 11008, 36, 16, 2, 151936), _vision(2048), tied=True),
-        "Qwen/Qwen2.5-VL-7B-Instruct": Dimensions(_text(3584, 18944, 28, 28, 4, 152064), _vision(3584), tied=False),
-    },
-    licenses={
-        "Qwen/Qwen2.5-VL-3B-Instruct": "Qwen research license",
-        "Qwen/Qwen2.5-VL-7B-Instruct": "Apache-2.0",
-    },
-    tiny=Tiny(_SPECIAL_TOKENS, _CHAT_TEMPLATE, "Qwen2VLImageProcessorPil", _tiny),
-)
+    "language_model": "model.language_model",
+    "vision_tower": "model.visual",
+    "vision_blocks": "blocks",
+    "head": "lm_head",
+    "merge": 2,
+    "longest_side": 200,  # `smart_resize` of their image processor refuses longer strips
+    "kept_whole": ("model.visual", "lm_head"),  # faces are in the one, log-probabilities in the other
+    # Some of the towers have layers of the same names, so the path is part of it.
+    "lora_targets": r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+    "positions": rope_positions,
+}
