@@ -25,7 +25,7 @@ PLAN = """
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
     model        attention norm adapter vision sampling network belonging load
-    model        cache recorded decoding fsdp policy frozen archive runs precision checkpoints
+    model        cache recorded decoding fsdp policy frozen archive runs precision elsewhere checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
