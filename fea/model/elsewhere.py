@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -178,11 +178,11 @@ def _lora(folder: Path) -> LoRA:
         raise FEAError(
             f"'{folder / ADAPTER}': only a plain LoRA is read, and this one has {kind}; merge it with PEFT first"
         )
-    layers, alpha = _layers(folder), told.get("lora_alpha")
+    layers, alpha = _layers(folder), float(told.get("lora_alpha") or 0)
     ranks = {len(parts["A"]) for parts in layers.values() if "A" in parts}
-    if len(ranks) != 1 or alpha != int(alpha):
+    if len(ranks) != 1 or not alpha or not alpha.is_integer():
         raise FEAError(
-            f"'{folder}': its layers have ranks {sorted(ranks)} and alpha {alpha}; one rank and a whole alpha are read"
+            f"'{folder}': its layers have ranks {sorted(ranks)} and alpha {alpha:g}; one rank and a whole alpha are read"
         )
     return LoRA(ranks.pop(), int(alpha), _targets(folder, layers))
 
@@ -212,9 +212,9 @@ def _base_of(folder: Path) -> str:
     return next((absolute(str(place)) for place in places if place.is_dir()), named)
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise FEAError(f"'{file}' is no JSON ({error}); copy that file again") from error
     if not isinstance(content, dict):
