@@ -147,12 +147,13 @@ class Analyzer:
 
 
 def load(model: str | Path, device: Device = "auto", base: str | Path | None = None) -> Analyzer:
-    """A trained model, ready to be asked.
+    """A model, ready to be asked.
 
     Args:
-        model: run (folder or checkpoint) that `fea fit` wrote.
+        model: run (folder or checkpoint) that `fea fit` wrote; or folder or hub name of a base, which is asked as it is, of an
+            exported model or of an adapter of PEFT.
         device: "cpu", "cuda" or "auto".
-        base: folder or hub name of the model that it was trained on, if that is no longer where it was.
+        base: folder or hub name of the model that a run or an adapter was trained on, if that is no longer where it was.
 
     Raises:
         FEAError: the run or its base cannot be read, or there is no such device.

@@ -1,14 +1,18 @@
-"""Whose weights `fea validate | test | predict` use: what `--run` and `--ckpt_path` stand for, and what is said of it."""
+"""Whose weights `fea validate | test | predict` use: what `--run`, `--model` and `--ckpt_path` stand for, and what is said."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml  # type: ignore[import-untyped]
 
 from fea.errors import FEAError
+from fea.model import elsewhere
 from fea.model.archive import opened
 from fea.model.checkpoints import base_of, stored
 from fea.model.runs import CHECKPOINTS, belongs, find, folder_of
@@ -20,22 +24,28 @@ START = "start"  # in place of a checkpoint: the weights that a fit would start 
 WORDS = ("best", "last")  # in place of a checkpoint: one of the run's own
 _SECTIONS = ("seed_everything", "trainer", "model", "data")  # of a config; the rest is what its command was asked to do
 _IN_FOLDERS = ("TensorBoardLogger", "CSVLogger")  # loggers whose folder is that of the run
+_MEASURED = "runs/measured"  # folder of what is written about models that no run stands behind
 
 
 def expanded(arguments: Sequence[str], folder: Path) -> list[str]:
-    """The words of a command with what `--run RUN` and `--base NAME` stand for: the run's settings, and its best checkpoint.
+    """The words of a command with what `--run RUN`, `--model NAME` and `--base NAME` stand for.
 
-    Options that are given beside win over the settings, and `--ckpt_path` over the checkpoint.
+    A run stands for its settings and its best checkpoint; a model from elsewhere for the settings of the shipped first stage,
+    and itself. Options that are given beside win over the settings, and `--ckpt_path` over the checkpoint.
 
     Args:
         arguments: the command and its options.
         folder: where a config with these settings may be written.
 
     Raises:
-        FEAError: there is no such run, it holds no settings, or its base is not where it was.
+        FEAError: there is no such run or model, it holds no settings, its base is not where it was, or both are named.
     """
     command, *words = arguments
-    run, base = _taken(words, "run"), _taken(words, "base")
+    model, run, base = _taken_model(words), _taken(words, "run"), _taken(words, "base")
+    if model is not None:
+        if run is not None:
+            raise FEAError(f"model: '{model}' beside --run '{run}'; measure one of them at a time")
+        return [command, *_of_elsewhere(model, base, words, folder)]
     if run is None:
         if base is not None:
             raise FEAError("base: it belongs to --run; for the settings of a --config there is --model.policy.base")
@@ -46,6 +56,47 @@ def expanded(arguments: Sequence[str], folder: Path) -> list[str]:
     settings = {k: v for k, v in _settings(run, base, checkpoint).items() if k.replace(".init_args", "") not in given}
     (folder / CONFIG).write_text(yaml.safe_dump(nested(settings)), encoding="utf-8")
     return [command, "--config", str(folder / CONFIG), *words, "--ckpt_path", checkpoint or str(find(run))]
+
+
+def _taken_model(words: list[str]) -> str | None:
+    """The model that `--model` names, which is taken out; the option may stand for a class and its settings instead."""
+    given = [*words]
+    name = _taken(given, "model")
+    if name is None or name.startswith("{") or name.endswith((".yaml", ".yml")):
+        return None
+    if not ("/" in name or name.endswith(".gguf") or Path(name).exists()):  # a class
+        return None
+    if not elsewhere.names_one(name):
+        known = "is no base, exported model or adapter" if Path(name).exists() else "is not there"
+        raise FEAError(
+            f"model: '{name}' {known}; name a folder with config.json or adapter_config.json in it, or give --run RUN"
+        )
+    words[:] = given
+    return name
+
+
+def _of_elsewhere(name: str, base: str | None, words: Sequence[str], folder: Path) -> list[str]:
+    """What a model from elsewhere stands for, with further words."""
+    if checkpoint := _taken([*words], "ckpt_path"):
+        raise FEAError(
+            f"ckpt_path: '{checkpoint}' beside --model '{name}', which is measured as it is; give one of them"
+        )
+    on_cpu = _taken([*words], "trainer.accelerator") == "cpu" or not torch.cuda.is_available()
+    told = elsewhere.described(name, torch.device("cpu" if on_cpu else "cuda"), base)
+    settings = yaml.safe_load((files("fea") / "configs" / "sft.yaml").read_bytes())
+    settings["model"]["init_args"]["policy"] = asdict(told.policy)
+    settings["data"]["init_args"]["emotions"] = list(told.emotions)
+    trainer = settings["trainer"]
+    trainer["precision"] = told.precision
+    trainer["logger"]["init_args"] |= {"save_dir": _MEASURED, "name": Path(name).resolve().name}
+    trainer["callbacks"] = [callback for callback in trainer["callbacks"] if "AnswerWriter" in callback["class_path"]]
+    (folder / CONFIG).write_text(yaml.safe_dump(settings), encoding="utf-8")
+    chosen: dict[str, Any] = {"policy": {"base": told.policy.base}}
+    if elsewhere.is_adapter(name):
+        chosen = {"policy": {"base": told.policy.base, "lora": asdict(told.policy)["lora"]}, "init_from": name}
+    last = folder / "chosen.yaml"  # after the words, among which may be a config with another model
+    last.write_text(yaml.safe_dump({"model": {"init_args": chosen}}), encoding="utf-8")
+    return ["--config", str(folder / CONFIG), *words, "--config", str(last), "--ckpt_path", START]
 
 
 def _taken(words: list[str], name: str) -> str | None:
@@ -115,8 +166,9 @@ def refusal(command: str, init_from: str | None) -> FEAError:
     """What is said when a command names no weights."""
     start = f"those of model.init_from '{init_from}'" if init_from else "the untrained base"
     return FEAError(
-        f"ckpt_path: which weights? 'fea {command} --run RUN' takes settings and best checkpoint of a run, --ckpt_path FILE "
-        f"takes a checkpoint, and --ckpt_path {START} the weights that a fit would start with ({start})"
+        f"ckpt_path: which weights? 'fea {command} --run RUN' takes settings and best checkpoint of a run, --model NAME "
+        f"a base as it is, --ckpt_path FILE takes a checkpoint, and --ckpt_path {START} the weights that a fit would start "
+        f"with ({start})"
     )
 
 
@@ -129,6 +181,10 @@ def told(checkpoint: Path | None, module: FEAModule) -> str:
     """
     if checkpoint:
         return f"weights: {_described(checkpoint)}"
+    if module.init_from and elsewhere.is_adapter(module.init_from):
+        return f"weights: the adapter '{module.init_from}' on '{module.config.base}'"
+    if not module.init_from and elsewhere.is_export(module.config.base):
+        return f"weights: the exported model '{module.config.base}'"
     if module.init_from:
         return f"start weights: model.init_from '{module.init_from}', which is {_described(find(module.init_from))}"
     return f"start weights: the untrained base '{module.config.base}' (model.init_from is null)"

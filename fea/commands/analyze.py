@@ -1,4 +1,4 @@
-"""`fea analyze`: Action Units, emotion and reasoning of images, from a trained run."""
+"""`fea analyze`: Action Units, emotion and reasoning of images, from a trained run or any other model."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def analyze(
 
     Args:
         images: image files, or folders of them; what is left out of a folder is told.
-        model: run (folder or checkpoint) that `fea fit` wrote.
-        base: folder or hub name of the model that it was trained on, if that is no longer where it was.
+        model: run (folder or checkpoint) that `fea fit` wrote; or folder or hub name of a base, which is asked as it is, of an
+            exported model or of an adapter of PEFT.
+        base: folder or hub name of the model that a run or an adapter was trained on, if that is no longer where it was.
         out: file for the answers, .csv or .jsonl, which grows with them; by default they are printed as CSV.
         question: asked instead of the default question.
         emotions: allowed emotions; by default those the model was trained with.

@@ -46,7 +46,9 @@ _FITTING = """
   --overwrite           if there is a run in the folder, give that another name, and start"""
 _MEASURING = """
   --run RUN             settings and best checkpoint of a run; --config and further options win over its settings
-  --base NAME           with --run: folder or hub name of the model that it was trained on, if that is elsewhere now"""
+  --base NAME           with --run: folder or hub name of the model that it was trained on, if that is elsewhere now
+  --model NAME          in place of a run: folder or hub name of a base, which is measured as it is (zero-shot), of an exported
+                        model or of an adapter of PEFT, with the data of --data.{files}"""
 
 
 def fit(arguments: Sequence[str]) -> int:
@@ -95,6 +97,7 @@ def test(arguments: Sequence[str]) -> int:
     """Measures a checkpoint on the test files.
 
         fea test --run runs/grpo
+        fea test --model Qwen/Qwen2.5-VL-3B-Instruct --data.test '[mine.jsonl]'
         fea test --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/step50.ckpt
 
     Args:
@@ -115,6 +118,7 @@ def predict(arguments: Sequence[str]) -> int:
     """Answers the files under data.predict, as JSONL in the folder of the run.
 
         fea predict --run runs/grpo --data.predict '[mine.jsonl]'
+        fea predict --model Qwen/Qwen2.5-VL-3B-Instruct --data.predict '[mine.jsonl]'
 
     For image files without a list of them there is `fea analyze`.
 
@@ -164,7 +168,8 @@ def opening(command: Callable[..., Any]) -> str:
 def _command(command: Callable[..., Any], checkpoint: str, arguments: Sequence[str]) -> int:
     name = command.__name__
     if asks_for_help(arguments):
-        options = _OPTIONS.format(checkpoint=checkpoint) + (_FITTING if command is fit else _MEASURING)
+        measuring = _MEASURING.format(files="val" if command is validate else name)
+        options = _OPTIONS.format(checkpoint=checkpoint) + (_FITTING if command is fit else measuring)
         print(f"usage: fea {name} --config FILE [--config FILE ...] [--SETTING VALUE ...]\n")
         print(opening(command), options, SETTINGS.format(command=name), sep="\n\n")
     else:

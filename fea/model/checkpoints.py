@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fea.errors import FEAError
-from fea.model import frozen, fsdp
+from fea.model import elsewhere, frozen, fsdp
 from fea.model.archive import read
 from fea.model.config import GONE, Device, LoRA, PolicyConfig, TinySize
 from fea.model.policy import Policy
@@ -132,8 +132,16 @@ def stored(run: str) -> Stored:
     Raises:
         FEAError: there is none, it cannot be read, or it was trained with another version of the prompt.
     """
+    if elsewhere.is_adapter(run):
+        return _of_elsewhere(run, torch.device("cpu"), None)
     file = find(run)
     return Stored.of(read(file), file).seen_from(folder_of(file))
+
+
+def _of_elsewhere(name: str, device: torch.device, base: str | None) -> Stored:
+    """The like of a model that no run stands behind."""
+    told = elsewhere.described(name, device, base)
+    return Stored(told.policy, told.emotions, told.datasets, stage="", precision=told.precision)
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
@@ -147,12 +155,14 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 
 
 def weights(run: str | None) -> dict[str, Tensor]:
-    """All weights that training changed up to a run's checkpoint, by their names in the policy.
+    """All weights that training changed up to a run's checkpoint, or those of an adapter of PEFT, by their names in the policy.
 
     An adapter that was trained on top of an earlier run's whole weights brings these along.
     """
     if run is None:
         return {}
+    if elsewhere.is_adapter(run):
+        return elsewhere.weights(run)
     file = find(run)
     checkpoint = read(file)
     told, named = Stored.of(checkpoint, file).seen_from(folder_of(file)), checkpoint["state_dict"].items()
@@ -220,7 +230,8 @@ def load_policy(run: str, device: Device = "auto", base: str | None = None) -> t
     """The trained policy of a run, ready to answer, and what its checkpoint says about it.
 
     Args:
-        run: folder or checkpoint of a run.
+        run: folder or checkpoint of a run; or a folder or name on the hub of a base, an exported model or an adapter of PEFT,
+            which are asked as they are.
         device: "cpu", "cuda", or "auto".
         base: folder or hub name of the model that it was trained on, if that is no longer where it was.
 
@@ -231,6 +242,10 @@ def load_policy(run: str, device: Device = "auto", base: str | None = None) -> t
     if device == "cuda" and not torch.cuda.is_available():
         raise FEAError("device: 'cuda' is not available here; choose cpu")
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if elsewhere.names_one(run):
+        told = _of_elsewhere(run, chosen, base)
+        start = weights(run) if elsewhere.is_adapter(run) else {}
+        return Policy(told.policy, start).eval().to(chosen), told
     told = stored(run)
     if card := without_bf16(told.precision, chosen):
         raise FEAError(f"device: '{run}' computes in bf16, which {card} does not; choose cpu")

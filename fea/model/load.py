@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fea.errors import FEAError
-from fea.model import adapter, attention, deepstack, norm, vision
+from fea.model import adapter, attention, belonging, deepstack, norm, vision
 from fea.model.config import LoRA, PolicyConfig
 from fea.model.families.family import Family
 from fea.model.families.known import FAMILIES, TINY, of_type, publisher
@@ -42,12 +42,15 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool = False)
         FEAError: the base cannot be found, or `start` does not fit it.
     """
     family = _family_of(config)
+    if config.base != "tiny":
+        belonging.check_files(config.base)
     tokenizer, image_processor = _processors(family, config)
     with torch.device("meta") if empty else nullcontext():
         if config.base == "tiny":
             model = build_model(family, tokenizer, config.tiny).to(getattr(torch, config.dtype))
         else:
-            model = _pretrained(family, config, tokenizer, empty)
+            belonging.check_parts(config.base, family, _config_of(config.base), tokenizer, image_processor)
+            model = _pretrained(family, config, empty)
         model = _prepared(family, model, config, start)
     return Network(family, model, tokenizer, image_processor)
 
@@ -78,7 +81,7 @@ def _of_dimensions(family: Family, config: PolicyConfig, layers: int | None) -> 
         parts = {"text_config": deepcopy(known.text), "vision_config": deepcopy(known.vision)}  # it writes into them
         sizes = getattr(transformers, family.config_class)(**parts, tie_word_embeddings=known.tied)
     else:
-        sizes = _from(transformers.AutoConfig.from_pretrained, config.base)
+        sizes = _config_of(config.base)
     sizes.text_config.num_hidden_layers = layers or sizes.text_config.num_hidden_layers
     if getattr(sizes.text_config, "layer_types", None):
         sizes.text_config.layer_types = None  # one for each layer, made again from the number
@@ -189,20 +192,27 @@ def count_tokens(config: PolicyConfig, text: str) -> int:
 def _family_of(config: PolicyConfig) -> Family:
     if config.base == "tiny":
         return of_type(config.tiny.family) or TINY
-    from transformers import AutoConfig
-
-    kind = _from(AutoConfig.from_pretrained, config.base).model_type
-    if family := of_type(kind):
+    sizes = _config_of(config.base)
+    belonging.check_sees(config.base, sizes)
+    if family := of_type(sizes.model_type):
         return family
     titles = ", ".join(family.title for family in FAMILIES)
-    raise FEAError(f"policy.base: '{config.base}' is a {kind} model; name one of these families: {titles}")
+    raise FEAError(f"policy.base: '{config.base}' is a {sizes.model_type} model; name one of these families: {titles}")
 
 
-def _pretrained(family: Family, config: PolicyConfig, tokenizer: Any, empty: bool) -> Any:
+def _config_of(base: str) -> Any:
+    from transformers import AutoConfig
+
+    belonging.check_place(base)
+    return _from(AutoConfig.from_pretrained, base)
+
+
+def _pretrained(family: Family, config: PolicyConfig, empty: bool) -> Any:
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
-    options: dict[str, Any] = {"dtype": getattr(torch, config.dtype)}
+    options: dict[str, Any] = {"dtype": getattr(torch, config.dtype), "output_loading_info": True}
+    options |= {"ignore_mismatched_sizes": True}  # it would raise a table of them; here they are one sentence
     if empty:
         options |= {"device_map": {"": "meta"}}
     if config.four_bit:
@@ -211,18 +221,14 @@ def _pretrained(family: Family, config: PolicyConfig, tokenizer: Any, empty: boo
             options |= {"device_map": {"": torch.cuda.current_device()}}
     if Path(config.base).is_dir():  # a bar is for what takes long
         logging.disable_progress_bar()
-    model = _from(AutoModelForImageTextToText.from_pretrained, config.base, **options)
-    logging.enable_progress_bar()
-    known = tokenizer.get_vocab()
-    if (
-        known.get(family.image_token) != model.config.image_token_id
-        or family.end_token not in known
-        or not tokenizer.chat_template
-    ):
-        raise FEAError(
-            f"policy.base: '{config.base}' lacks its own tokenizer or chat template; copy these files from the model it was "
-            "made from"
-        )
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # of weights that do not fit it would print a table
+    try:
+        model, found = _from(AutoModelForImageTextToText.from_pretrained, config.base, **options)
+    finally:
+        logging.enable_progress_bar()
+        logging.set_verbosity(level)
+    belonging.check_loaded(config.base, found)
     for module in model.modules():
         # On a CPU with AVX512-BF16, bitsandbytes repacks 4-bit weights for inference and then gives no gradient.
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -247,8 +253,6 @@ def _from(load: Any, base: str, **options: Any) -> Any:
     """Loads from a folder or the hub, with one sentence if there is nothing."""
     from safetensors import SafetensorError
 
-    if Path(base).exists() and not (Path(base) / "config.json").exists():
-        raise FEAError(f"policy.base: '{base}' holds no model (no config.json in it)")
     try:
         return load(base, **options)
     except (OSError, ValueError, SafetensorError) as error:

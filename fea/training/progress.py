@@ -121,9 +121,9 @@ class ProgressLines(Callback):
 
     def _say(self, kind: str, trainer: L.Trainer, numbers: dict[str, float], more: Mapping[str, str] = _NONE) -> None:
         if self.speaks:
-            last = _last(trainer)
-            step = f"{trainer.global_step}/{last:.0f}" if math.isfinite(last) else f"{trainer.global_step}"
-            place = {"epoch": f"{trainer.current_epoch}", "step": step} if trainer.state.fn == "fit" else {}
+            place = (
+                _place(trainer) if trainer.state.fn == "fit" else {}
+            )  # outside of a fit the trainer counts no batches
             words = {**place, **{name: f"{number:.4g}" for name, number in numbers.items()}, **more}
             print(now(), kind, *(f"{name}={word}" for name, word in words.items()), flush=True)
             self.said = time.monotonic()
@@ -133,6 +133,12 @@ def _found(trainer: L.Trainer, names: Mapping[str, str]) -> dict[str, float]:
     """Of some numbers those that were logged, by the name that a line has for them."""
     logged = trainer.callback_metrics
     return {name: float(logged[tag]) for name, tag in names.items() if tag in logged}
+
+
+def _place(trainer: L.Trainer) -> dict[str, str]:
+    last = _last(trainer)
+    step = f"{trainer.global_step}/{last:.0f}" if math.isfinite(last) else f"{trainer.global_step}"
+    return {"epoch": f"{trainer.current_epoch}", "step": step}
 
 
 def _last(trainer: L.Trainer) -> float:

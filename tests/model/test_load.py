@@ -404,13 +404,13 @@ def another_family(folder: Path) -> None:
     [
         (no_config, "no config.json in it"),
         (no_weights, "model.safetensors"),
-        (damaged_weights, "cannot load"),
+        (damaged_weights, "model.safetensors is damaged"),
         (no_tokenizer, "tokenizer"),
         (no_template, "chat template"),
         (damaged_template, "chat_template.json' holds no chat template"),
         (no_end, "lacks its own tokenizer"),
-        (no_image_processor, "cannot load"),
-        (another_family, "is a bert model; name one of these families: Qwen3-VL, Qwen2.5-VL, Qwen2-VL"),
+        (no_image_processor, "holds no image processor"),
+        (another_family, "is a bert model, which reads text and sees no image"),
         (shutil.rmtree, "cannot load"),
     ],
 )

@@ -1,0 +1,222 @@
+"""Models that no run stands behind: a base as it is, a model that was exported whole, an adapter in a folder of PEFT.
+
+`fea.json` in such a folder says how the model was trained to be asked. A base has none, and is asked as a new fit would ask it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fea.errors import FEAError
+from fea.facs import emotion_set
+from fea.model import belonging
+from fea.model.config import LoRA, PolicyConfig
+from fea.model.precision import without_bf16
+from fea.model.runs import absolute
+from fea.prompts.prompt import PROMPT_VERSION
+
+SETTINGS = "fea.json"  # how a model was trained to be asked
+ADAPTER = "adapter_config.json"  # of a folder of PEFT
+_ADAPTED = "adapter_model.safetensors"
+_HUB = re.compile(r"\w[\w.-]*/[\w.-]+")  # owner and name
+_RUNS = "runs/"  # where fits write, so that a run which is not there is not looked for on the hub
+# What `fea.json` says of the policy.
+_ASKED = ("knowledge", "min_pixels", "max_pixels")
+# What an adapter may have that ours has not.
+_OTHER_KINDS = ("use_dora", "use_rslora", "alpha_pattern", "modules_to_save", "lora_bias", "fan_in_fan_out")
+# Names of layers in adapters that were trained with releases of transformers before 4.52, where the parts of the Qwen families
+# lay beside each other.
+_EARLIER = (
+    (re.compile(r"^visual\."), "model.visual."),
+    (re.compile(r"^model\.layers\."), "model.language_model.layers."),
+)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """How such a model is built and asked.
+
+    Attributes:
+        policy: how it is built.
+        emotions: that it may answer.
+        datasets: names of the data sets that it was trained on, as far as is known.
+        precision: that it computes in.
+    """
+
+    policy: PolicyConfig
+    emotions: tuple[str, ...]
+    datasets: frozenset[str]
+    precision: str
+
+
+def names_one(name: str) -> bool:
+    """Whether a name is that of a base, an exported model or an adapter, and not of a run or a checkpoint."""
+    folder = Path(name)
+    if folder.exists():
+        return any((folder / file).is_file() for file in ("config.json", ADAPTER)) or folder.suffix == ".gguf"
+    return bool(_HUB.fullmatch(name)) and not name.startswith(_RUNS)
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a name is that of a folder of PEFT."""
+    return (Path(name) / ADAPTER).is_file()
+
+
+def is_export(name: str) -> bool:
+    """Whether a name is that of a folder that says how its model was trained."""
+    return (Path(name) / SETTINGS).is_file()
+
+
+def described(name: str, device: torch.device, base: str | None = None) -> Elsewhere:
+    """How a model is built and asked: in fp32 on a CPU; on a GPU in bf16, unless its weights are kept in more.
+
+    Args:
+        name: folder, or name on the hub.
+        device: that it will compute on.
+        base: of an adapter, if it is not where it was.
+
+    Raises:
+        FEAError: there is no such model, or it cannot be read here.
+    """
+    told = _settings(Path(name))
+    lora = _lora(Path(name)) if is_adapter(name) else None
+    if lora:
+        base = base or _base_of(Path(name))
+    elif base:
+        raise FEAError(f"base: '{name}' is a whole model and needs none; leave --base out")
+    config = PolicyConfig(base=base or name, lora=lora, **{key: told[key] for key in _ASKED if key in told})
+    emotions = told.get("emotions", "basic7")
+    known = frozenset(map(str, told.get("datasets", ())))
+    low = device.type == "cuda" and _is_low(config.base) and not without_bf16("bf16-mixed", device)
+    if low:  # weights in bf16 stand beside an adapter; a fresh one changes nothing
+        config = replace(config, lora=lora or LoRA(), dtype="bfloat16")
+    return Elsewhere(config, emotion_set(emotions), known, "bf16-mixed" if low else "32-true")
+
+
+def _is_low(base: str) -> bool:
+    """Whether the weights of a base are kept in 16 bits."""
+    from transformers import AutoConfig
+
+    belonging.check_place(base)
+    try:
+        kept = AutoConfig.from_pretrained(base).dtype
+    except (OSError, ValueError):
+        return False  # it is told when the model is loaded
+    return kept in (torch.bfloat16, torch.float16)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """What `fea.json` says; nothing without one."""
+    file = folder / SETTINGS
+    if not file.is_file():
+        return {}
+    told = _read(file)
+    if told.get("prompt") != PROMPT_VERSION:
+        raise FEAError(
+            f"'{file}' is of prompt version {told.get('prompt')}, this is version {PROMPT_VERSION}; use the release of fea "
+            "that wrote it"
+        )
+    if told.get("crop") is not None:
+        raise FEAError(f"'{file}' asks for cropped images ({told['crop']}), of which this release knows nothing")
+    return told
+
+
+# --- adapters of PEFT ---
+
+
+def weights(folder: str) -> dict[str, Tensor]:
+    """The weights of an adapter, by their names in the policy.
+
+    Raises:
+        FEAError: they cannot be read.
+    """
+    layers = _layers(Path(folder))
+    return {
+        f"model.{layer}.lora_{part}.default.weight": weight
+        for layer, parts in layers.items()
+        for part, weight in parts.items()
+    }
+
+
+def _layers(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """A and B of each layer."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        stored = load_file(folder / _ADAPTED)
+    except (OSError, SafetensorError) as error:
+        raise FEAError(
+            f"'{folder}' holds no weights that can be read in {_ADAPTED} ({error}); copy that file again"
+        ) from error
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, weight in stored.items():
+        parts = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
+        if not parts:
+            raise FEAError(f"'{folder / _ADAPTED}' holds '{name}', which is no part of a plain LoRA; read it with PEFT")
+        layer = parts[1]
+        for pattern, new in _EARLIER:
+            layer = pattern.sub(new, layer)
+        found.setdefault(layer, {})[parts[2]] = weight.float()
+    return found
+
+
+def _lora(folder: Path) -> LoRA:
+    """The adapter as a setting."""
+    told = _read(folder / ADAPTER)
+    other = [name for name in _OTHER_KINDS if told.get(name)]
+    if told.get("peft_type") != "LORA" or other or told.get("bias", "none") != "none":
+        kind = ", ".join(other) or ("bias" if told.get("peft_type") == "LORA" else told.get("peft_type"))
+        raise FEAError(
+            f"'{folder / ADAPTER}': only a plain LoRA is read, and this one has {kind}; merge it with PEFT first"
+        )
+    layers, alpha = _layers(folder), float(told.get("lora_alpha") or 0)
+    ranks = {len(parts["A"]) for parts in layers.values() if "A" in parts}
+    if len(ranks) != 1 or not alpha or not alpha.is_integer():
+        raise FEAError(
+            f"'{folder}': its layers have ranks {sorted(ranks)} and alpha {alpha:g}; one rank and a whole alpha are read"
+        )
+    return LoRA(ranks.pop(), int(alpha), _targets(folder, layers))
+
+
+def _targets(folder: Path, layers: Iterable[str]) -> str:
+    """Pattern of the layers that have an adapter; what it matches beside them gets one that changes nothing."""
+    usual = LoRA().targets
+    if outside := [layer for layer in layers if not re.fullmatch(usual, layer)]:
+        raise FEAError(
+            f"'{folder}' has an adapter on '{outside[0]}', outside of the linear layers of the language model; merge it with "
+            "PEFT first"
+        )
+    names = {layer.rpartition(".")[2] for layer in layers}
+    if names == set(re.findall(r"\w+_proj", usual)):
+        return usual
+    return rf"(?=.*\.({'|'.join(sorted(names))})$){usual}"
+
+
+def _base_of(folder: Path) -> str:
+    """The base of an adapter: as its folder names it, or lying beside that."""
+    named = str(_read(folder / ADAPTER).get("base_model_name_or_path") or "")
+    if not named or (Path(named).is_absolute() and not Path(named).exists()):
+        raise FEAError(
+            f"the model that '{folder}' was trained on is not at '{named}'; name it with --base FOLDER_OR_HUB_NAME"
+        )
+    places = (Path(named), folder / named, folder.parent / named)
+    return next((absolute(str(place)) for place in places if place.is_dir()), named)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FEAError(f"'{file}' is no JSON ({error}); copy that file again") from error
+    if not isinstance(content, dict):
+        raise FEAError(f"'{file}' holds no settings; copy that file again")
+    return content
