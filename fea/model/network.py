@@ -100,12 +100,19 @@ class Network:
     # --- what it does ---
 
     def features(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """Features of each prompt's image, (visual tokens, width); no image goes through the tower twice."""
+        """Features of each prompt's image, (visual tokens, width); no image goes through the tower twice.
+
+        A face that is drawn more often than it is there stands in a batch more than once.
+        """
         seen = [prompt.features for prompt in prompts if prompt.features is not None]
         if len(seen) == len(prompts):
             return seen
-        pixels, grids = torch.cat([p.pixels for p in prompts]), torch.stack([p.grid for p in prompts])
-        return list(self.model.model.get_image_features(pixels, grids, return_dict=True).pooler_output)
+        shown = [(prompt.example.image, prompt.example.flipped) for prompt in prompts]
+        images = dict(zip(shown, prompts, strict=True))
+        pixels, grids = (torch.cat([p.pixels for p in images.values()]), torch.stack([p.grid for p in images.values()]))
+        features = self.model.model.get_image_features(pixels, grids, return_dict=True).pooler_output
+        of_image = dict(zip(images, features, strict=True))
+        return [of_image[image] for image in shown]
 
     def embed(self, ids: Tensor) -> Tensor:
         """(R, L, width) embeddings of (R, L) token ids."""

@@ -24,7 +24,7 @@ PLAN = """
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
-    model        attention norm adapter vision sampling network load
+    model        attention norm adapter lora vision sampling network load
     model        cache recorded decoding fsdp policy frozen archive runs precision checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
