@@ -15,6 +15,9 @@ _LOW = 2  # bytes of a number in bf16
 # in that precision, and copies in fp32 of what is turned.
 _TURNING = {2: 36, 4: 46}
 _BLOCK_WIDTHS, _BLOCK_INNER = 13, 4  # numbers for each patch in a block of a trained tower, in widths of its layers
+# Bytes for each patch and width of what a tower with an adapter keeps beside the inputs of its blocks: those of the merger, its
+# norm in fp32, and the angles.
+_MERGING = {2: 15, 4: 23}
 
 
 def trained(part: nn.Module) -> float:
@@ -117,11 +120,24 @@ def looking(network: Network, setting: Setting) -> float:
 
 def tower_update(network: Network, setting: Setting) -> float:
     """Of a visual token in the passes through a tower that is trained: all blocks at once."""
-    vision, width = network.model.config.vision_config, _width(setting)
-    block = (_BLOCK_WIDTHS * vision.hidden_size + _BLOCK_INNER * vision.intermediate_size) * width
+    vision, block = network.model.config.vision_config, _block(network, setting)
     checkpointing = setting.policy.checkpointing
-    stored = vision.hidden_size * width if checkpointing else block
+    stored = vision.hidden_size * _width(setting) if checkpointing else block
     return pixels(network) + float((vision.depth * stored + block * checkpointing) * network.family.merge**2)
+
+
+def adapted_tower(network: Network, setting: Setting) -> tuple[float, float]:
+    """Of a visual token that goes through a tower with an adapter: what is kept for the backward pass, and a block in it."""
+    vision, width = network.model.config.vision_config, _width(setting)
+    kept = (vision.depth * width + _MERGING[width]) * vision.hidden_size
+    return float(kept * network.family.merge**2), float(_block(network, setting) * network.family.merge**2)
+
+
+def _block(network: Network, setting: Setting) -> int:
+    """What a patch leaves in a block for its backward pass."""
+    vision = network.model.config.vision_config
+    numbers = _BLOCK_WIDTHS * vision.hidden_size + _BLOCK_INNER * vision.intermediate_size
+    return int(numbers * _width(setting))
 
 
 def _width(setting: Setting) -> int:
