@@ -131,6 +131,9 @@ class DryRun:
         layout = lay_out(self.setting.policy.layout, asked, ids_NT, torch.ones_like(ids_NT), _IMAGE)
         tree = None if layout.tree is None else TreeAttention(layout.tree, ids_NT.device)
         head, features = self.network.head.weight, self._features(prompts, shape)
+        for seen in features:  # below, the gradient ends where the tower's would begin
+            for tensor in (seen.tokens, *seen.layers):
+                tensor.requires_grad_(self.setting.policy.trains_tower)
         with self._counted() as counted:
             hidden = self.network.read(layout, features, tree).index_select(0, layout.scored)
             entropy = self.setting.entropy

@@ -125,6 +125,9 @@ def _update(s: Setting, network: Network, shape: PromptShape) -> float:
     seen, images = s.pack * shape.visual, s.batch_size * shape.visual * _image(s, network)
     if s.policy.train_vision:
         passes += seen * weights.tower_update(network, s)
+    elif s.policy.trains_tower:  # its blocks are computed again when the language model is done
+        kept, block = (seen * size for size in weights.adapted_tower(network, s))
+        passes = max(passes + kept, kept + block, seen * weights.looking(network, s))
     elif not s.samples:  # each pass begins with the tower; a rollout has looked before
         passes = max(passes, seen * weights.looking(network, s))
     return images + weights.sharded_update(network, s, passes + weights.unpacked(network, s))
@@ -145,6 +148,8 @@ def _writing(s: Setting, network: Network, shape: PromptShape, prompts: int, gro
     low = weights.low_copies(network, s)
     if s.policy.lora:
         reading += low
+    if s.policy.trains_tower:  # it looks within the rollout
+        looking += low
     images = prompts * shape.visual * _image(s, network)
     working = max(looking, reading, writing + low) + weights.unpacked(network, s)
     return images + working + weights.gathered_writing(network, s)

@@ -15,6 +15,9 @@ _LOW = 2  # bytes of a number in bf16
 # in that precision, and copies in fp32 of what is turned.
 _TURNING = {2: 36, 4: 46}
 _BLOCK_WIDTHS, _BLOCK_INNER = 13, 4  # numbers for each patch in a block of a trained tower, in widths of its layers
+# Bytes for each patch and width of what a tower with an adapter keeps beside the inputs of its blocks: those of the merger, its
+# norm in fp32, and the angles.
+_MERGING = {2: 15, 4: 23}
 
 
 def trained(part: nn.Module) -> float:
@@ -121,10 +124,9 @@ def looking(network: Network, setting: Setting) -> float:
 
 def tower_update(network: Network, setting: Setting) -> float:
     """Of a visual token in the passes through a tower that is trained: all blocks at once."""
-    width, (own, inner) = _width(setting), _tower(network)
-    block = (_BLOCK_WIDTHS * own + _BLOCK_INNER * inner) * width
+    (own, _), block = _tower(network), _block(network, setting)
     checkpointing = setting.policy.checkpointing
-    stored = own * width if checkpointing else block
+    stored = own * _width(setting) if checkpointing else block
     depth = network.model.config.vision_config.depth
     return pixels(network) + float((depth * stored + block * checkpointing) * network.family.merge**2)
 
@@ -132,8 +134,22 @@ def tower_update(network: Network, setting: Setting) -> float:
 def _tower(network: Network) -> tuple[int, int]:
     """Width of the tower and inner width of its blocks, which every family's config calls otherwise."""
     block = getattr(network.vision_tower, network.family.vision_blocks)[0]
-    inputs = [layer.in_features for layer in block.modules() if isinstance(layer, nn.Linear)]
+    linear = {name: layer for name, layer in block.named_modules() if isinstance(layer, nn.Linear)}
+    inputs = [layer.in_features for name, layer in linear.items() if "lora_" not in name]
     return min(inputs), max(inputs)
+
+
+def adapted_tower(network: Network, setting: Setting) -> tuple[float, float]:
+    """Of a visual token that goes through a tower with an adapter: what is kept for the backward pass, and a block in it."""
+    depth, width = network.model.config.vision_config.depth, _width(setting)
+    kept = (depth * width + _MERGING[width] * (1 + network.deepstack)) * _tower(network)[0]
+    return float(kept * network.family.merge**2), float(_block(network, setting) * network.family.merge**2)
+
+
+def _block(network: Network, setting: Setting) -> int:
+    """What a patch leaves in a block for its backward pass."""
+    own, inner = _tower(network)
+    return int((_BLOCK_WIDTHS * own + _BLOCK_INNER * inner) * _width(setting))
 
 
 def _width(setting: Setting) -> int:

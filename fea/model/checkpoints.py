@@ -18,7 +18,7 @@ from torch import Tensor
 from fea.errors import FEAError
 from fea.model import elsewhere, frozen, fsdp
 from fea.model.archive import read
-from fea.model.config import GONE, Device, LoRA, PolicyConfig, TinySize
+from fea.model.config import GONE, Device, LoRA, PolicyConfig, TinySize, VisionLoRA
 from fea.model.policy import Policy
 from fea.model.precision import without_bf16
 from fea.model.runs import absolute, find, folder_of, found
@@ -78,8 +78,7 @@ class Stored:
                     "use the release of fea that wrote it"
                 )
             fields = {name: value for name, value in told["policy"].items() if name not in GONE}
-            lora = fields["lora"] and LoRA(**fields["lora"])
-            policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": lora})
+            policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": _lora(fields["lora"])})
             known = {name: told[name] for name in _PLAIN if name in told}
             return cls(policy, tuple(told["emotions"]), frozenset(told["datasets"]), **known)
         except FEAError:
@@ -120,6 +119,12 @@ class Stored:
 
 # What `Stored` holds as it stands in a checkpoint.
 _PLAIN = ("stage", "prompt", "init_from", "inherits", "skipped", "reference", "frozen", "precision", "near")
+
+
+def _lora(told: Mapping[str, Any] | None) -> LoRA | None:
+    """Of plain values; earlier releases had fewer settings."""
+    vision = told and told.get("vision")
+    return LoRA(**{**told, "vision": vision and VisionLoRA(**vision)}) if told else None
 
 
 def _why(error: Exception) -> str:
@@ -197,11 +202,16 @@ def check_adapter(run: str | None, config: PolicyConfig) -> None:
         FEAError: the adapters differ.
     """
     earlier = None if run is None else stored(run).policy.lora
-    if earlier and config.lora and earlier != config.lora:
+    if earlier and config.lora and not config.lora.extends(earlier):
         raise FEAError(
-            f"policy.lora: rank {config.lora.rank} and alpha {config.lora.alpha}, but '{run}' (model.init_from) was trained "
-            f"with rank {earlier.rank} and alpha {earlier.alpha}; use the same rank, alpha and targets"
+            f"policy.lora: {_sizes(config.lora)}, but '{run}' (model.init_from) was trained with {_sizes(earlier)}; use the "
+            "same rank, alpha, targets, rs and vision.rank"
         )
+
+
+def _sizes(lora: LoRA) -> str:
+    seeing = f", vision.rank {lora.vision.rank}" if lora.vision else ""
+    return f"rank {lora.rank} and alpha {lora.alpha}{seeing}{', rs' * lora.rs}"
 
 
 def base_of(run: str, told: Stored, base: str | None) -> str:

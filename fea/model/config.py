@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fea.errors import FEAError
@@ -57,6 +57,25 @@ class TinySize:
 
 
 @dataclass
+class VisionLoRA:
+    """Adapter on what sees: all linear layers of the vision tower and of the merger behind it.
+
+    Args:
+        rank: rank of the update; its scale is made from it and from `alpha` of the adapter that this one is a part of.
+        lr: peak learning rate of this part; null: that of the stage (`optimization.lr`).
+    """
+
+    rank: int = 8
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise FEAError(f"policy.lora.vision.rank: {self.rank}; the rank of an adapter is at least 1")
+        if self.lr is not None and self.lr < 0:
+            raise FEAError(f"policy.lora.vision.lr: {self.lr}; give a number that is not negative, or null")
+
+
+@dataclass
 class LoRA:
     """Low-rank adapter (Hu et al., arXiv 2106.09685).
 
@@ -68,15 +87,29 @@ class LoRA:
         alpha: its scale is alpha / rank.
         targets: regular expression of the layers that get one, whole names, in the language model alone; by default all of
             its linear layers.
+        vision: adapter on the vision tower and the merger, too; null for none. Each image then goes through the tower in every
+            pass, and in training the tower's activations are recomputed in the backward pass.
+        rs: scale by alpha / sqrt(rank) instead, so that a higher rank learns as fast (rsLoRA, arXiv 2312.03732).
     """
 
     rank: int = 16
     alpha: int = 32
     targets: str = TINY.lora_targets  # the same in all families that are known
+    vision: VisionLoRA | None = None
+    rs: bool = False
 
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise FEAError(f"policy.lora.rank: {self.rank}; the rank of an adapter is at least 1")
+
+    def extends(self, earlier: LoRA) -> bool:
+        """Whether weights of an earlier adapter mean the same in this one, which may have a vision part beside them.
+
+        Learning rates are no part of what weights mean.
+        """
+        new, old = self.vision, earlier.vision
+        same = replace(self, vision=None) == replace(earlier, vision=None)
+        return same and (old is None or (new is not None and new.rank == old.rank))
 
 
 @dataclass
@@ -120,7 +153,8 @@ class PolicyConfig:
             )
         if self.lora and self.train_vision:
             raise FEAError(
-                "policy.train_vision: an adapter leaves the vision tower as it is; set lora: null to train the tower"
+                "policy.train_vision: beside an adapter the weights of the vision tower stay as they are; set lora: null to "
+                "train them, or give the tower an adapter of its own (policy.lora.vision)"
             )
         if self.lora is None and self.dtype != "float32":
             raise FEAError(
@@ -136,3 +170,8 @@ class PolicyConfig:
                 f"policy.min_pixels: {self.min_pixels} with max_pixels {self.max_pixels}; one visual token needs "
                 f"{_TOKEN_PIXELS} pixels, and the smaller bound comes first"
             )
+
+    @property
+    def trains_tower(self) -> bool:
+        """Whether training changes what is seen, so that features of an image are good for a single pass."""
+        return self.train_vision or (self.lora is not None and self.lora.vision is not None)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import deepcopy
@@ -18,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from fea.errors import FEAError
-from fea.model import adapter, attention, belonging, deepstack, norm, vision
-from fea.model.config import LoRA, PolicyConfig
+from fea.model import attention, belonging, deepstack, lora, norm, vision
+from fea.model.config import PolicyConfig
 from fea.model.families.family import Family
 from fea.model.families.known import FAMILIES, TINY, of_type, publisher
 from fea.model.network import Network
@@ -102,7 +101,7 @@ def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[s
     adapted = {name: weight for name, weight in start.items() if "lora_" in name}
     load_weights(model, whole)
     if config.lora:
-        _add_adapter(model, family, config.lora)
+        lora.add(model, family, config.lora)
         load_weights(model, adapted)
     else:
         if adapted:
@@ -111,6 +110,8 @@ def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[s
         model.get_submodule(family.vision_tower).requires_grad_(config.train_vision)
     if config.checkpointing:
         _recompute_activations(model)
+    elif config.lora and config.lora.vision:  # an image is a thousand patches, many more than it has visual tokens
+        _recompute_activations(model.get_submodule(family.vision_tower))
     return model.train()  # from_pretrained leaves it in eval mode
 
 
@@ -260,41 +261,3 @@ def _from(load: Any, base: str, **options: Any) -> Any:
         raise FEAError(
             f"policy.base: cannot load '{base}' from a folder or the hub ({why}); name another, for a trained run with --base"
         ) from error
-
-
-def _add_adapter(model: nn.Module, family: Family, lora: LoRA) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    _check_targets(model, family, lora.targets)
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora.targets)
-    try:
-        inject_adapter_in_model(config, model)
-    except ValueError as error:
-        raise FEAError(
-            f"policy.lora.targets: '{lora.targets}' matches what cannot have an adapter; name linear layers of the language "
-            "model"
-        ) from error
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.float()
-    adapter.install(model)
-
-
-def _check_targets(model: nn.Module, family: Family, targets: str) -> None:
-    """Holds that an adapter would learn wherever the pattern puts one; PEFT matches whole names too."""
-    try:
-        matched = [name for name, _ in model.named_modules() if re.fullmatch(targets, name)]
-    except re.error:
-        matched = []
-    if not matched:
-        raise FEAError(f"policy.lora.targets: no layer matches '{targets}'")
-    unreached = {
-        family.vision_tower: "the vision tower, whose features are computed once and without a gradient",
-        family.head: "the output head, of which log-probabilities use the base's weight alone",
-    }
-    for part, reason in unreached.items():
-        if inside := [name for name in matched if f"{name}.".startswith(f"{part}.")]:
-            raise FEAError(
-                f"policy.lora.targets: '{targets}' matches '{inside[-1]}', which is in {reason}: an adapter there would be "
-                "counted and never learn; name layers of the language model only, as the default does"
-            )

@@ -107,14 +107,21 @@ class Network:
     # --- what it does ---
 
     def features(self, prompts: Sequence[Prompt]) -> list[Seen]:
-        """Features of each prompt's image; no image goes through the tower twice."""
+        """Features of each prompt's image; no image goes through the tower twice.
+
+        A face that is drawn more often than it is there stands in a batch more than once.
+        """
         seen = [prompt.features for prompt in prompts if prompt.features is not None]
         if len(seen) == len(prompts):
             return seen
-        pixels, grids = torch.cat([p.pixels for p in prompts]), torch.stack([p.grid for p in prompts])
-        seen_by_tower = self.model.model.get_image_features(pixels, grids, return_dict=True)
-        layers = seen_by_tower.deepstack_features if self.family.deepstack else []
-        return [Seen(tokens, tuple(deep)) for tokens, *deep in zip(seen_by_tower.pooler_output, *layers, strict=True)]
+        shown = [(prompt.example.image, prompt.example.flipped) for prompt in prompts]
+        images = dict(zip(shown, prompts, strict=True))
+        pixels, grids = (torch.cat([p.pixels for p in images.values()]), torch.stack([p.grid for p in images.values()]))
+        of_tower = self.model.model.get_image_features(pixels, grids, return_dict=True)
+        layers = of_tower.deepstack_features if self.family.deepstack else []
+        features = [Seen(tokens, tuple(deep)) for tokens, *deep in zip(of_tower.pooler_output, *layers, strict=True)]
+        of_image = dict(zip(images, features, strict=True))
+        return [of_image[image] for image in shown]
 
     def embed(self, ids: Tensor) -> Tensor:
         """(R, L, width) embeddings of (R, L) token ids."""

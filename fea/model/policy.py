@@ -27,6 +27,7 @@ from fea.model.decoding import Decoding
 from fea.model.encoding import Encoder
 from fea.model.layout import lay_out
 from fea.model.load import load
+from fea.model.lora import is_seeing
 from fea.model.recorded import Record, cuda_graph
 from fea.model.sampling import Completions, Generation
 from fea.system import processes
@@ -56,6 +57,12 @@ class Policy(nn.Module):
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def vision_adapter(self) -> list[nn.Parameter]:
+        """Those of them that belong to an adapter on what sees, which may have a learning rate of its own."""
+        family = self.network.family
+        named = self.model.named_parameters()
+        return [weight for name, weight in named if "lora_" in name and is_seeing(name, family)]
 
     def shard(self, mesh: DeviceMesh, low_precision: bool, gathers: bool) -> None:
         """Shares the weights out among processes (FSDP2).
@@ -113,9 +120,12 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def look(self, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """Prompts on the policy's device, with their images' features unless the vision tower is under training."""
+        """Prompts on the policy's device, with their images' features unless training changes these.
+
+        Then each pass looks anew: what was seen before an update, or with the weights of the reference, is of no use after it.
+        """
         placed: list[Prompt] = move_data_to_device(list(prompts), self.network.device)
-        if self.config.train_vision:
+        if self.config.trains_tower:
             return placed
         seen = self.network.features(placed)
         return [prompt._replace(features=features) for prompt, features in zip(placed, seen, strict=True)]

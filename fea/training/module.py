@@ -160,8 +160,10 @@ class FEAModule(Evaluated):
     # --- optimizer ---
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW over the trainable weights, its rate a function of the step."""
-        optimizer = self.optimization.optimizer([p for p in self.parameters() if p.requires_grad])
+        """AdamW over the trainable weights, its rate a function of the step; an adapter on what sees has its own."""
+        weights = [p for p in self.parameters() if p.requires_grad]
+        vision = self.config.lora.vision if self.config.lora else None
+        optimizer = self.optimization.optimizer(weights, self.policy.vision_adapter(), vision.lr if vision else None)
         schedule = self.optimization.schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -53,21 +53,38 @@ class Optimization:
         """Whether the rate falls, so that the last step has to be known."""
         return self.decay != "constant"
 
-    def optimizer(self, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    def optimizer(
+        self, weights: Sequence[nn.Parameter], apart: Sequence[nn.Parameter] = (), lr: float | None = None
+    ) -> torch.optim.Optimizer:
         """AdamW over some weights, with its moments in 8 bits if asked for.
+
+        Args:
+            weights: all of them.
+            apart: those that are a group of their own; the other group then comes first.
+            lr: peak learning rate of these; None for the same as all others.
 
         Raises:
             FEAError: 8 bits for sharded weights.
         """
+        groups = self._groups(weights, apart, lr) if apart else list(weights)
         if not self.eight_bit:
-            return clippable(torch.optim.AdamW(weights, self.lr, _BETAS, weight_decay=self.weight_decay, fused=True))
+            return clippable(torch.optim.AdamW(groups, self.lr, _BETAS, weight_decay=self.weight_decay, fused=True))
         if any(isinstance(weight, DTensor) for weight in weights):
             raise FEAError("model.optimization.eight_bit: sharded weights need the plain optimizer; set it to false")
         from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
         kind = PagedAdamW8bit if torch.cuda.is_available() else AdamW8bit
-        chosen: torch.optim.Optimizer = kind(weights, self.lr, _BETAS, weight_decay=self.weight_decay)
+        chosen: torch.optim.Optimizer = kind(groups, self.lr, _BETAS, weight_decay=self.weight_decay)
         return chosen
+
+    def _groups(
+        self, weights: Sequence[nn.Parameter], apart: Sequence[nn.Parameter], lr: float | None
+    ) -> list[dict[str, Any]]:
+        """Two groups, under the names that their learning rates have in the logs."""
+        other = set(apart)
+        rest = [weight for weight in weights if weight not in other]
+        own = {"params": list(apart), "lr": self.lr if lr is None else lr, "name": "vision"}
+        return [{"params": rest, "name": "language"}, own]
 
     def schedule(self, optimizer: torch.optim.Optimizer, steps: float) -> LambdaLR:
         """The rate over `steps` optimizer steps, which may be infinite where it does not fall."""

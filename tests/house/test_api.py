@@ -20,7 +20,7 @@ from fea.demo.tower import TowerModule
 from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.iterate import Stage
-from fea.model.config import LoRA, PolicyConfig, TinySize
+from fea.model.config import LoRA, PolicyConfig, TinySize, VisionLoRA
 from fea.model.fsdp import FSDP2Strategy
 from fea.model.sampling import Generation
 from fea.rewards import RewardCallback
@@ -39,6 +39,7 @@ CLASSES = (
         Source,
         PolicyConfig,
         LoRA,
+        VisionLoRA,
         TinySize,
         Generation,
     ),

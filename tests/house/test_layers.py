@@ -25,7 +25,7 @@ PLAN = """
     reports      tables curves page
     model        families.family families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
     model        config tiny encoding layout
-    model        attention norm adapter vision deepstack sampling network belonging load
+    model        attention norm adapter lora vision deepstack sampling network belonging load
     model        cache recorded decoding fsdp policy frozen archive runs precision elsewhere checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice

@@ -19,7 +19,7 @@ from fea.data.source import Source
 from fea.demo.tower import TowerModule
 from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
-from fea.model.config import LoRA, PolicyConfig, TinySize
+from fea.model.config import LoRA, PolicyConfig, TinySize, VisionLoRA
 from fea.model.sampling import Generation
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe
@@ -51,7 +51,8 @@ KNOBS: dict[type, int] = {
     RenderedFaces: 15,
     Source: 5,
     PolicyConfig: 12,
-    LoRA: 3,
+    LoRA: 5,
+    VisionLoRA: 2,
     TinySize: 8,
     Generation: 2,
     Optimization: 6,

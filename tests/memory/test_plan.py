@@ -40,6 +40,12 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+# A tower that takes as much as the language model, with an adapter on both.
+SEEN = {"model__policy__lora": '{"rank": 8, "alpha": 16, "vision": {"rank": 8}}'}
+SEEING = {
+    "model__policy__tiny__vision_hidden": 256, "model__policy__tiny__vision_layers": 8,
+    "model__policy__tiny__hidden": 128, "model__policy__max_pixels": 224 * 224, "model__policy__min_pixels": 224 * 224,
+}  # fmt: skip
 MIDDLE = {"model__policy__tiny__hidden": 256, "model__policy__tiny__layers": 4}
 MEASURING = {"class_path": "measuring.Measured"}
 
@@ -73,6 +79,20 @@ def check(folder: Path, stage: str = "grpo", processes: int = 1, **settings: Any
 def test_the_plan_is_within_10_percent_of_what_training_takes(tmp_path: Path, size: str, kind: str) -> None:
     hidden, layers = SIZES[size]
     check(tmp_path, **{**KINDS[kind], "model__policy__tiny__hidden": hidden, "model__policy__tiny__layers": layers})
+
+
+@pytest.mark.parametrize(
+    ("stage", "strategy", "kind"),
+    [("grpo", "auto", "fp32"), ("grpo", "auto", "bf16"), ("sft", "auto", "bf16"), ("grpo", "fsdp2", "bf16")],
+)
+def test_an_adapter_on_the_tower_is_planned_with_what_its_backward_pass_needs(
+    tmp_path: Path, stage: str, strategy: str, kind: str
+) -> None:
+    own = {**SEEING, **(KINDS["adapter, bf16"] if kind == "bf16" else {}), **SEEN, "data__eval_batch_size": 2}
+    if stage == "sft":
+        own |= {"trainer__callbacks": json.dumps([MEASURING]), "trainer__accumulate_grad_batches": 1}
+    processes = 1 if strategy == "auto" else 2
+    assert check(tmp_path, stage, processes, **own, trainer__strategy=strategy) == {"update"}
 
 
 PHASES = {

@@ -96,6 +96,11 @@ class Family:
     tiny: Tiny
 
     @property
+    def seeing(self) -> tuple[str, ...]:
+        """Dotted paths of all that an image goes through before the language model: the tower, and what fits it on."""
+        return tuple(path for path in self.kept_whole if path != self.head)
+
+    @property
     def pixels(self) -> int:
         """Of one visual token."""
         return (self.patch * self.merge) ** 2
