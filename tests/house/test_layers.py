@@ -25,12 +25,12 @@ PLAN = """
     reports      tables curves page
     model        families.family families.qwen_vl families.known config tiny encoding layout
     model        attention norm adapter vision sampling network load
-    model        cache recorded decoding fsdp policy frozen archive runs precision checkpoints
+    model        reading cache recorded decoding fsdp policy frozen archive runs precision checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
     rewards
-    training     renamed loop optimization objective terms nonfinite interruption progress validation module folder resume fits
+    training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module folder resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
