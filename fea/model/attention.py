@@ -125,11 +125,14 @@ class CompletionAttention:
     Args:
         completions: by prompt, the tokens of each of its completions.
         device: of the model.
-        kept: keys and values of trunk and prompts, as in `TreeAttention`.
+
+    Attributes:
+        kept: keys and values of trunk and prompts, as in `TreeAttention`; to be given before the pass.
     """
 
-    def __init__(self, completions: Sequence[Sequence[int]], device: torch.device, kept: Sequence[Nodes]):
-        self.completions, self.kept = _Siblings(completions, device, followed=False), kept
+    def __init__(self, completions: Sequence[Sequence[int]], device: torch.device):
+        self.completions = _Siblings(completions, device, followed=False)
+        self.kept: Sequence[Nodes] = ()
 
     def attend(self, layer: int, query_LHE: Tensor, key_LKE: Tensor, value_LKE: Tensor) -> Tensor:
         """As in `Visibility`."""

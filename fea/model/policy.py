@@ -26,7 +26,7 @@ from fea.model.decoding import Decoding
 from fea.model.encoding import Encoder
 from fea.model.layout import trunk_of
 from fea.model.load import load
-from fea.model.reading import Read, predicting, read_prompts
+from fea.model.reading import Pass, Read, read_prompts
 from fea.model.recorded import Record, cuda_graph
 from fea.model.sampling import Completions, Generation
 from fea.system import processes
@@ -98,14 +98,11 @@ class Policy(nn.Module):
             (N, T) each, in nats, 0 in the padding.
         """
         network = self.network
-        if read is None:
-            hidden, targets = predicting(network, self.config.layout, prompts, ids_NT, mask_NT)
-        else:
-            hidden, targets = read.predicting(network, prompts, ids_NT, mask_NT)
+        ready = Pass(network, self.config.layout, prompts, ids_NT, mask_NT, apart=read is not None)
         logps, entropies = token_logps(
-            hidden,
+            ready.predicting([] if read else network.features(prompts), read),
             network.head.weight,
-            targets,
+            ready.layout.targets,
             network.forbidden,
             temperature,
             entropy_gradient=entropy_gradient,

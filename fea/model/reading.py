@@ -1,15 +1,15 @@
-"""Prompts are read once; what follows them comes in steps: token by token in a rollout, some completions at a time in an update.
+"""Prompts are read once; what follows them comes in steps: a rollout's token by token, an update's some completions at a time.
 
-A group of completions that is larger than memory goes through an update in parts. Each is a pass of its own, with a backward pass
-of its own, and all of them share the pass over the prompts:
+A group of completions that is larger than memory goes through an update in parts. Each is a pass of its own, with a backward
+pass of its own, and all of them share the pass over the prompts:
 
     prompts     read with a graph; its keys, values and ends are cut off from it as leaves
     part 0      loss, backward: down to the weights, and to the leaves
     part 1      likewise; gradients add up
     prompts     one backward pass, with what has added up in the leaves
 
-So nothing is computed twice, at most one part's activations are there beside the prompts', and as the losses of the parts add up
-to that of the whole, so do the gradients.
+So nothing is computed twice, and the activations of one part at most are there beside those of the prompts. As the losses of
+the parts add up to that of the whole, so do the gradients.
 
 Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion; D width of the model.
 """
@@ -56,23 +56,6 @@ def read_prompts(
     return hidden_LD[ends_B], read
 
 
-def predicting(
-    network: Network, name: LayoutName, prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Hidden states that predict each token of completions, one below the other, and these tokens.
-
-    Args:
-        network: that reads them, and their prompts.
-        name: of the layout.
-        prompts: B prompts.
-        ids_NT: completions, those of one prompt next to each other.
-        mask_NT: 1 for their tokens.
-    """
-    layout = lay_out(name, prompts, ids_NT, mask_NT, network.image_token)
-    tree = None if layout.tree is None else TreeAttention(layout.tree, ids_NT.device)
-    return network.read(layout, network.features(prompts), tree).index_select(0, layout.scored), layout.targets
-
-
 class Read:
     """What completions need of prompts that were read.
 
@@ -89,14 +72,49 @@ class Read:
         """All of it."""
         return [self.ends_BD, *(node for layer in self.kept for nodes in layer for node in nodes)]
 
-    def predicting(
-        self, network: Network, prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """As the function of this name, of some completions of each prompt, by a network that has read the prompts."""
-        layout = behind(prompts, ids_NT, mask_NT)
-        seen = CompletionAttention(cast(Tree, layout.tree).completions, ids_NT.device, self.kept)
-        hidden_LD = network.attend(network.embed(layout.ids), layout.positions, seen)[0]
-        return torch.cat([self.ends_BD, hidden_LD]).index_select(0, layout.scored), layout.targets
+
+class Pass:
+    """A pass over completions, ready to run: where they stand and who sees whom is known before any tensor has a value.
+
+    Args:
+        network: that will run it.
+        name: of the layout.
+        prompts: B prompts.
+        ids_NT: completions, those of one prompt next to each other.
+        mask_NT: 1 for their tokens.
+        apart: whether the prompts were read before, as they can be where completions share them.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        name: LayoutName,
+        prompts: Sequence[Prompt],
+        ids_NT: Tensor,
+        mask_NT: Tensor,
+        apart: bool = False,
+    ):
+        self.network, device = network, ids_NT.device
+        image = network.image_token
+        self.layout = layout = (
+            behind(prompts, ids_NT, mask_NT) if apart else lay_out(name, prompts, ids_NT, mask_NT, image)
+        )
+        self.tree = None if apart or layout.tree is None else TreeAttention(layout.tree, device)
+        self.completions = CompletionAttention(layout.tree.completions, device) if apart and layout.tree else None
+
+    def predicting(self, features: Sequence[Tensor], read: Read | None = None) -> Tensor:
+        """Hidden states that predict the tokens of the completions, one below the other: the targets of the layout.
+
+        Args:
+            features: of the images of all prompts, if these have not been read.
+            read: the prompts, if they have.
+        """
+        if read is None or self.completions is None:
+            return self.network.read(self.layout, features, self.tree).index_select(0, self.layout.scored)
+        self.completions.kept = read.kept
+        embeddings = self.network.embed(self.layout.ids)
+        hidden_LD = self.network.attend(embeddings, self.layout.positions, self.completions)[0]
+        return torch.cat([read.ends_BD, hidden_LD]).index_select(0, self.layout.scored)
 
 
 class Leaves:
@@ -122,7 +140,7 @@ class Leaves:
         """
         # Inside of autocast a backward pass would round what the forward pass has kept from it.
         with torch.autocast(loss.device.type, enabled=False):
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         for number, leaf in enumerate(self._leaves):
             if leaf.grad is not None:
                 total = self._sums[number]

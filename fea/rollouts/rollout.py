@@ -183,7 +183,10 @@ def logps_of(
         prompts = [rollout.prompts[group] for group in groups]
         read = policy.read(prompts)[1] if parts > 1 else None
         split = (parts_of(tensor[rows, :used], len(groups), parts) for tensor in (ids, mask))
-        found = [policy.logps(prompts, *part, temperature, read=read)[0] for part in zip(*split, strict=True)]
+        found = [
+            policy.logps(prompts, some_ids, some_mask, temperature, read=read)[0]
+            for some_ids, some_mask in zip(*split, strict=True)
+        ]
         logps_NT[rows, :used] = whole_of(found, len(groups))
     return logps_NT
 

@@ -30,7 +30,8 @@ PLAN = """
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
     rewards
-    training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module folder resume fits
+    training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
+    training     folder resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo

@@ -1,4 +1,4 @@
-"""Completions in parts, behind prompts that were read once: the gradients of the whole, and a prompt that is read no more than once."""
+"""Completions in parts, behind prompts that were read once: the gradients of the whole, to the last digits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.model.config import LoRA
 from fea.model.policy import Policy
-from fea.model.reading import Leaves, parts_of, predicting, whole_of
+from fea.model.reading import Leaves, Pass, parts_of
 
 MakePolicy = Callable[..., Policy]
 SIZES = {"tiny": replace(SMALL, spread=0.3), "min_pixels": 784, "max_pixels": 224 * 224}
@@ -70,7 +70,7 @@ def in_parts(policy: Policy, prompts: list[Prompt], weights_ND: Tensor, parts: i
     weights = iter(weights_of(weights_ND, len(prompts), parts))
     for ids, mask in zip(parts_of(IDS, len(prompts), parts), parts_of(MASK, len(prompts), parts), strict=True):
         assert leaves.read is not None
-        hidden, _ = leaves.read.predicting(network, prompts, ids, mask)
+        hidden = Pass(network, policy.config.layout, prompts, ids, mask, apart=True).predicting([], leaves.read)
         leaves.learn((hidden * next(weights)).sum() * 3)
         found.append(hidden.detach())
     leaves.joined(torch.tensor(0.0, dtype=torch.float64), 3, policy.trainable().values()).mul(3).backward()
@@ -93,7 +93,8 @@ def test_parts_give_the_gradients_of_the_whole(
 ) -> None:
     policy = stirred(make_policy(**SIZES, **VARIANTS[variant], layout=layout)).train()
     prompts = [prompt._replace(pixels=prompt.pixels.double()) for prompt in uneven]
-    hidden, _ = predicting(policy.network, policy.config.layout, prompts, IDS, MASK)
+    whole = Pass(policy.network, policy.config.layout, prompts, IDS, MASK)
+    hidden = whole.predicting(policy.network.features(prompts))
     weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     (hidden * weights).sum().mul(3).backward()
     expected = gradients(policy)

@@ -94,9 +94,9 @@ def compare_step(goal: Objective) -> dict[str, Tensor]:
     tensors = {name: torch.tensor(values) for name, values in TOKENS.items()}
     now = tensors["now"].requires_grad_()
     pack = Pack(
-        prompts=[cast(Any, None)], ids=torch.zeros(2, 3), mask=tensors["mask"], advantages=tensors["advantages"], weights=0.2 * tensors["mask"],
-        sampled_logps=tensors["sampled"], old_logps=tensors["old"], ref_logps=tensors["reference"], signal=True,
-        replay=[], metrics={},
+        prompts=[cast(Any, None)], ids=torch.zeros(2, 3), mask=tensors["mask"], advantages=tensors["advantages"],
+        weights=0.2 * tensors["mask"], sampled_logps=tensors["sampled"], old_logps=tensors["old"],
+        ref_logps=tensors["reference"], signal=True, replay=[], metrics={},
     )  # fmt: skip
     logged: dict[str, Tensor] = {}
 
