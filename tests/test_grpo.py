@@ -134,7 +134,7 @@ ALL_TERMS = "beta: 0.1, kl: corrected, entropy: 0.01, clip_low: 0.01, clip_high:
 OBJECTIVES = {
     "clip": f"{{{ALL_TERMS}}}",
     "gspo": f"{{{ALL_TERMS}, surrogate: gspo, normalizer: dapo, advantage: normalize_then_sum}}",
-    "cispo": f"{{{ALL_TERMS}, surrogate: cispo, normalizer: dr_grpo, mask_truncated: true, balance: both}}",
+    "cispo": f"{{{ALL_TERMS}, surrogate: cispo, normalizer: dr_grpo, balance: both}}",
 }
 
 
@@ -153,10 +153,10 @@ def test_microbatches_change_nothing_but_time_and_memory(
     fit("grpo", tmp_path / "whole", **common)
     whole = Gradients.seen
     fit("grpo", tmp_path / "parts", model__microbatches=parts, **common)
-    largest = max(float(gradient.abs().max()) for gradient in whole.values())
-    assert largest > 0
-    for name, gradient in whole.items():
-        torch.testing.assert_close(Gradients.seen[name], gradient, rtol=0, atol=1e-5 * largest)
+    gap = sum((Gradients.seen[name] - gradient).square().sum() for name, gradient in whole.items())
+    size = sum(gradient.square().sum() for gradient in whole.values())
+    assert size > 0
+    assert (gap / size) ** 0.5 < 3e-6  # two steps of Adam have made more of a rounding
     expected, found = scalars(tmp_path / "whole"), scalars(tmp_path / "parts")
     assert found.keys() == expected.keys()
     for name in expected:
