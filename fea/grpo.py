@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -48,6 +49,7 @@ from fea.rollouts.refill import Refill
 from fea.rollouts.replay import Replay
 from fea.rollouts.rollout import Rollout, Scores, ask, logps_of
 from fea.system.processes import total
+from fea.training.microbatches import learn
 from fea.training.module import FEAModule
 from fea.training.objective import Objective
 from fea.training.optimization import Optimization
@@ -72,6 +74,8 @@ class GRPOModule(FEAModule):
             arXiv 2503.14476). Such groups teach nothing; each try takes about the time of the sampling of a rollout.
         mu: epochs over each rollout.
         minibatches: optimizer steps that an epoch over a rollout is split into.
+        microbatches: parts that the completions of each group are split into in an update: for a group that is larger than
+            memory, where packs hold no more than one. Its prompt is read once for all of them, and gradients are the same.
         objective: what an update maximizes.
         sft_weight: weight of the cross-entropy on training analyses, and on those that `fea.callbacks.Synthesis` accepts;
             each rollout is then joined by as many of them as it has prompts, which `fea plan` does not count.
@@ -88,6 +92,7 @@ class GRPOModule(FEAModule):
         refill: int = 0,
         mu: int = 1,
         minibatches: int = 1,
+        microbatches: int = 1,
         objective: Objective = Objective(),  # noqa: B008
         sft_weight: float = 0.0,
         seed: int = 0,
@@ -98,7 +103,10 @@ class GRPOModule(FEAModule):
         if refill < 0:
             raise FEAError(f"model.refill: {refill}; give the number of tries, 0 for none")
         self.objective, self.sft_weight, self.seed = objective, sft_weight, seed
-        self.group_size, self.tries, self.mu, self.minibatches = group_size, refill, mu, minibatches
+        if not 1 <= microbatches <= group_size:
+            raise FEAError(f"model.microbatches: {microbatches}; give 1 to {group_size}, the completions of a group")
+        self.group_size, self.tries, self.mu = group_size, refill, mu
+        self.minibatches, self.microbatches = minibatches, microbatches
         self.uses_reference, self.uses_entropy = objective.beta > 0, objective.entropy > 0
         self.clock, self.drift, self.begun = statistics.Clock(), Drift(), False
 
@@ -200,7 +208,7 @@ class GRPOModule(FEAModule):
         With a single optimizer step a rollout the first of these are the update's own.
         """
         with self.clock.timed("old_and_reference"):
-            asked = self.policy, rollout, packs, self.generation.temperature
+            asked = self.policy, rollout, packs, self.generation.temperature, self.microbatches
             old = logps_of(*asked) if self.mu * self.minibatches > 1 else None
             if not self.objective.beta:
                 return old, None
@@ -212,11 +220,11 @@ class GRPOModule(FEAModule):
     def training_step(self, pack: Pack, index: int) -> Tensor:
         """Loss of one pack; the packs of an optimizer step, on all processes, add up to its mean."""
         self.has_signal = pack.signal or bool(pack.replay)
-        asked = pack.prompts, pack.ids, pack.mask, self.generation.temperature
-        logps, entropies = self.policy.logps(*asked, entropy_gradient=self.objective.entropy > 0)
-        old_logps = logps.detach() if pack.old_logps is None else pack.old_logps
-        self.drift.add(logps, old_logps, pack)
-        loss, policy, watched = terms(self.objective, logps, entropies, old_logps, pack)
+        losses, options = partial(terms, self.objective), (self.generation.temperature, self.objective.entropy > 0)
+        learned = learn(self.policy, pack, self.microbatches, losses, *options, factor=self.trainer.world_size)
+        loss, policy, watched = losses(learned.logps, learned.entropies, pack)
+        loss = learned.joined(loss)
+        self.drift.add(learned.logps, pack)
         if pack.replay:
             loss = loss + self.sft_weight * self._replayed(pack)
         self._log(statistics.update_numbers(loss, policy, watched, pack, total) | pack.metrics, pack)

@@ -129,6 +129,86 @@ def test_packs_change_nothing_but_time_and_memory(tmp_path: Path, normalizer: st
         torch.testing.assert_close(Gradients.seen[name], gradient, rtol=0, atol=1e-5 * largest)
 
 
+MACHINE = ("time/", "memory/")  # of a log: what differs between two runs of one fit
+ALL_TERMS = "beta: 0.1, kl: corrected, entropy: 0.01, clip_low: 0.01, clip_high: 0.01, cap: 1.5, scale: group"
+OBJECTIVES = {
+    "clip": f"{{{ALL_TERMS}}}",
+    "gspo": f"{{{ALL_TERMS}, surrogate: gspo, normalizer: dapo, advantage: normalize_then_sum}}",
+    "cispo": f"{{{ALL_TERMS}, surrogate: cispo, normalizer: dr_grpo, balance: both}}",
+}
+
+
+@pytest.mark.parametrize(
+    ("layout", "parts", "objective"), [("tree", 3, "clip"), ("group", 8, "gspo"), ("rows", 2, "cispo")]
+)
+def test_microbatches_change_nothing_but_time_and_memory(
+    tmp_path: Path, layout: str, parts: int, objective: str
+) -> None:
+    """The gradient of the third step of a rollout, with all that an objective can have, and what was logged by then."""
+    common = {
+        "trainer__callbacks": callbacks("Vowels", "Gradients"), "trainer__gradient_clip_val": "null", "trainer__max_steps": 3,
+        "trainer__accumulate_grad_batches": 2, "model__mu": 3, "model__policy__layout": layout, "model__group_size": 8,
+        "model__objective": OBJECTIVES[objective], "model__optimization__lr": 1e-3, "model__optimization__warmup": 0,
+    }  # fmt: skip
+    fit("grpo", tmp_path / "whole", **common)
+    whole = Gradients.seen
+    fit("grpo", tmp_path / "parts", model__microbatches=parts, **common)
+    gap = sum((Gradients.seen[name] - gradient).square().sum() for name, gradient in whole.items())
+    size = sum(gradient.square().sum() for gradient in whole.values())
+    assert size > 0
+    assert (gap / size) ** 0.5 < 3e-6  # two steps of Adam have made more of a rounding
+    expected, found = scalars(tmp_path / "whole"), scalars(tmp_path / "parts")
+    assert found.keys() == expected.keys()
+    for name in expected:
+        if not name.startswith(MACHINE):
+            assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
+
+
+def test_microbatches_in_mixed_precision_stay_as_close_as_rounding_lets_them(tmp_path: Path) -> None:
+    """With an adapter and recomputed layers; the seven packs of before are of the same step, so that gradients add up."""
+    common = {
+        "trainer__callbacks": callbacks("Vowels", "Gradients"), "trainer__gradient_clip_val": "null", "trainer__max_steps": 1,
+        "trainer__accumulate_grad_batches": 2, "model__policy__lora": '{"rank": 4, "alpha": 8}',
+        "model__policy__dtype": "bfloat16", "model__policy__checkpointing": "true", "trainer__precision": "bf16-mixed",
+    }  # fmt: skip
+    fit("grpo", tmp_path / "whole", **common)
+    whole = Gradients.seen
+    fit("grpo", tmp_path / "parts", model__microbatches=4, **common)
+    for name, gradient in whole.items():
+        if "lora_B" in name:  # the first factors of a fresh adapter have no gradient
+            assert (Gradients.seen[name] - gradient).norm() < 0.02 * gradient.norm(), name
+
+
+@pytest.mark.parametrize("layout", ["tree", "group"])
+def test_a_trained_tower_sees_the_images_once_for_all_microbatches(
+    tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sampling, the reference, and an update, each once; and the tower gets the gradient that it gets from the whole."""
+    looks = []
+    tower = Qwen2_5_VisionTransformerPretrainedModel
+    plain = tower.forward
+    monkeypatch.setattr(tower, "forward", lambda self, *a, **o: (looks.append(1), plain(self, *a, **o))[1])
+    common = {
+        "trainer__callbacks": callbacks("Vowels", "Gradients"), "trainer__max_steps": 1, "model__policy__train_vision": "true",
+        "model__policy__layout": layout, "model__objective__beta": 0.1,
+    }  # fmt: skip
+    seen = []
+    for parts in (1, 4):
+        fit("grpo", tmp_path / f"{parts}", model__microbatches=parts, **common)
+        seen.append({name: gradient for name, gradient in Gradients.seen.items() if ".visual." in name})
+    assert len(looks) == 2 * 3
+    largest = max(float(gradient.abs().max()) for gradient in seen[0].values())
+    assert largest > 0
+    for name, gradient in seen[0].items():
+        torch.testing.assert_close(seen[1][name], gradient, rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("parts", [0, 9])
+def test_a_group_is_split_into_no_more_parts_than_it_has_completions(tmp_path: Path, parts: int) -> None:
+    with pytest.raises(FEAError, match=f"model.microbatches: {parts}; give 1 to 8, the completions of a group"):
+        fit("grpo", tmp_path / "run", model__microbatches=parts, model__group_size=8)
+
+
 @pytest.mark.parametrize(("layout", "frozen"), [("tree", True), ("rows", True), ("tree", False)])
 def test_a_frozen_tower_sees_the_images_once_a_rollout(
     tmp_path: Path, layout: str, frozen: bool, monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,7 @@ def _changes(old: Setting, new: Setting) -> Iterator[str]:
         ("data.eval_batch_size", old.eval_batch_size, new.eval_batch_size),
         ("data.batch_size", old.batch_size, new.batch_size),
         ("trainer.accumulate_grad_batches", old.packs // old.minibatches, new.packs // new.minibatches),
+        ("model.microbatches", old.microbatches, new.microbatches),
         ("model.policy.checkpointing", old.policy.checkpointing, new.policy.checkpointing),
         ("model.policy.four_bit", old.policy.four_bit, new.policy.four_bit),
         ("model.policy.max_pixels", old.policy.max_pixels, new.policy.max_pixels),
@@ -121,6 +122,12 @@ def _more_packs(s: Setting) -> Setting | None:
     steps = range(s.packs + s.minibatches, s.batch_size + 1, s.minibatches)
     more = next((packs for packs in steps if s.batch_size % packs == 0), None)
     return s.but(packs=more) if more and s.samples else None
+
+
+def _microbatches(s: Setting) -> Setting | None:
+    """Halves the completions that are held at a time; beside packs of a single group, or where packs are no more to be had."""
+    more = min(2 * s.microbatches, s.group_size)
+    return s.but(microbatches=more) if more > s.microbatches else None
 
 
 def _checkpointing(s: Setting) -> Setting | None:
@@ -160,8 +167,8 @@ def _shorter(s: Setting) -> Setting | None:
 
 # What costs little time comes first, what changes the result last.
 _REMEDIES: tuple[Remedy, ...] = (
-    _smaller_evaluation, _never_whole, _more_packs, _checkpointing, _sharded, _four_bit, _eight_bit, _fewer_prompts,
-    _fewer_pixels, _shorter,
+    _smaller_evaluation, _never_whole, _more_packs, _microbatches, _checkpointing, _sharded, _four_bit, _eight_bit,
+    _fewer_prompts, _fewer_pixels, _shorter,
 )  # fmt: skip
 
 

@@ -20,8 +20,9 @@ from fea.data.prompt import Prompt, Seen
 from fea.logprobs import log_distribution, logits, token_logps
 from fea.memory.setting import Setting
 from fea.model.attention import TreeAttention
-from fea.model.layout import lay_out, shared, trunk_of
+from fea.model.layout import Layout, shared, trunk_of
 from fea.model.load import skeleton
+from fea.model.reading import Leaves, Pass, Read, parts_of
 from fea.model.sampling import choose
 
 _IMAGE, _TEXT = 1, 2  # ids of the image placeholder, and of what is no image
@@ -118,7 +119,7 @@ class DryRun:
             for weight in self.network.model.parameters():  # after the first step they are there
                 weight.grad = torch.empty_like(weight) if weight.requires_grad else None
 
-    def update(self, prompts: int, shape: PromptShape, completions: int, length: int) -> int:
+    def update(self, prompts: int, shape: PromptShape, completions: int, length: int, parts: int = 1) -> int:
         """Bytes that the passes over a pack need at most, beside weights and gradients.
 
         Args:
@@ -126,20 +127,34 @@ class DryRun:
             shape: of each.
             completions: of all of them.
             length: of each completion.
+            parts: that those of each prompt are split into.
         """
-        asked, ids_NT = blank_prompts(prompts, shape), torch.full((completions, length), _TEXT)
-        layout = lay_out(self.setting.policy.layout, asked, ids_NT, torch.ones_like(ids_NT), _IMAGE)
-        tree = None if layout.tree is None else TreeAttention(layout.tree, ids_NT.device)
-        head, features = self.network.head.weight, self._features(prompts, shape)
+        asked, features = blank_prompts(prompts, shape), self._features(prompts, shape)
         for seen in features:  # below, the gradient ends where the tower's would begin
             for tensor in (seen.tokens, *seen.layers):
                 tensor.requires_grad_(self.setting.policy.trains_tower)
+        name, ids_NT = self.setting.policy.layout, torch.full((completions, length), _TEXT)
+        apart = parts > 1 and name != "rows"
+        passes = [
+            Pass(self.network, name, asked, ids, torch.ones_like(ids), apart)
+            for ids in parts_of(ids_NT, prompts, parts)
+        ]
+        before = self._laid_out(asked, name == "tree") if apart else None
         with self._counted() as counted:
-            hidden = self.network.read(layout, features, tree).index_select(0, layout.scored)
-            entropy = self.setting.entropy
-            told = token_logps(hidden, head, layout.targets, torch.tensor([_IMAGE]), entropy_gradient=entropy)
-            torch.cat(told[: 1 + entropy]).sum().backward()
+            leaves = Leaves(before and self._read(*before, features))
+            losses = [self._learn(leaves, ready, features) for ready in passes]
+            if apart:
+                leaves.joined(losses[0], 1.0, ()).backward()
         return counted.peak
+
+    def _learn(self, leaves: Leaves, ready: Pass, features: list[Seen]) -> Tensor:
+        """Forward and backward pass of a part; returns the value of its loss."""
+        entropy, head = self.setting.entropy, self.network.head.weight
+        hidden = ready.predicting(features, leaves.read)
+        told = token_logps(hidden, head, ready.layout.targets, torch.tensor([_IMAGE]), entropy_gradient=entropy)
+        loss = torch.cat(told[: 1 + entropy]).sum()
+        leaves.learn(loss)
+        return loss.detach()
 
     def reading(self, prompts: int, shape: PromptShape) -> int:
         """Bytes that reading prompts needs at most, with the keys and values that stay.
@@ -148,7 +163,11 @@ class DryRun:
             prompts: how many.
             shape: of each.
         """
-        return self._read(prompts, shape)[0]
+        layout, tree = self._laid_out(blank_prompts(prompts, shape), together=True)
+        features = self._features(prompts, shape)
+        with torch.no_grad(), self._counted() as counted:
+            self._read(layout, tree, features)
+        return counted.peak
 
     def kept(self, shape: PromptShape) -> int:
         """Bytes of a token's keys and values.
@@ -156,17 +175,23 @@ class DryRun:
         Args:
             shape: of any prompt.
         """
+        layout, tree = self._laid_out(blank_prompts(1, shape), together=True)
+        features = self._features(1, shape)
+        with torch.no_grad(), self._counted():
+            read = self._read(layout, tree, features)
         # In mixed precision rotated keys can be wider than values; what is written then has the type of the keys.
-        return 2 * sum(key.element_size() * key[0].numel() for (_, key), _ in self._read(1, shape)[1].kept)
+        return 2 * sum(key.element_size() * key[0].numel() for (_, key), _ in read.kept)
 
-    def _read(self, prompts: int, shape: PromptShape) -> tuple[int, TreeAttention]:
-        none, asked = torch.empty(0, 0, dtype=torch.long), blank_prompts(prompts, shape)
-        layout = shared(asked, none, none, trunk_of(asked, _IMAGE))
+    def _laid_out(self, asked: list[Prompt], together: bool) -> tuple[Layout, TreeAttention]:
+        """The row of prompts that are read by themselves, with what they have in common `together`, once."""
+        none = torch.empty(0, 0, dtype=torch.long)
+        layout = shared(asked, none, none, trunk_of(asked, _IMAGE) if together else 0)
         assert layout.tree is not None
-        tree, features = TreeAttention(layout.tree, none.device, keep=True), self._features(prompts, shape)
-        with torch.no_grad(), self._counted() as counted:
-            self.network.read(layout, features, tree)
-        return counted.peak, tree
+        return layout, TreeAttention(layout.tree, none.device, keep=True)
+
+    def _read(self, layout: Layout, tree: TreeAttention, features: list[Seen]) -> Read:
+        hidden_LD = self.network.read(layout, features, tree)
+        return Read(hidden_LD[: len(features)].clone(), tree.let_go())
 
     def choosing(self, rows: int, sampled: bool) -> int:
         """Bytes that it takes at most to choose a token for each of some rows.

@@ -46,6 +46,7 @@ class Setting:
         packs: that these are split into.
         minibatches: optimizer steps among these.
         group_size: completions of each; 1 in fine-tuning, where nothing is sampled.
+        microbatches: parts that these are split into in an update.
         max_tokens: of a completion, or of an answer.
         analysis: tokens of the longest analysis that is learned from; 0 if there is none, or it is not known.
         eval_batch_size: prompts that a validation answers at a time; 0 if there is none.
@@ -61,6 +62,7 @@ class Setting:
     packs: int
     minibatches: int
     group_size: int
+    microbatches: int
     max_tokens: int
     analysis: int
     eval_batch_size: int

@@ -20,6 +20,7 @@ from torch import Tensor
 from fea.model.layout import Tree
 
 KeysValues = tuple[Tensor, Tensor]  # (L, K, E) each, of a layer
+Nodes = list[list[Tensor]]  # of a layer: the keys, then the values, of the trunk and of each prompt
 
 _NAME = "fea_sdpa"  # under which transformers knows `attend`: for causal rows it is sdpa
 
@@ -88,31 +89,62 @@ class TreeAttention:
 
     def __init__(self, tree: Tree, device: torch.device, trunk: Sequence[KeysValues] = (), keep: bool = False):
         self.tree, self.trunk, self.keep = tree, trunk, keep
-        self.kept: list[list[list[Tensor]]] = []  # by layer: of keys, then of values, each node's
+        self.kept: list[Nodes] = []  # by layer
         self.sizes = [0 if trunk else tree.trunk, sum(tree.prompts), sum(map(sum, tree.completions))]
         self.prompts = _Siblings([tree.prompts], device, followed=any(map(len, tree.completions)) or keep)
         self.completions = _Siblings(tree.completions, device, followed=False)
+
+    def let_go(self) -> list[Nodes]:
+        """What was kept. Layers that are computed again in a backward pass keep nothing more."""
+        kept, self.kept, self.keep = self.kept, [], False
+        return kept
 
     def attend(self, layer: int, query_LHE: Tensor, key_LKE: Tensor, value_LKE: Tensor) -> Tensor:
         """As in `Visibility`."""
         # Queries, keys and values of each stretch: trunk = (query, key, value) and so on.
         trunk, prompts, completions = zip(*(x.split(self.sizes) for x in (query_LHE, key_LKE, value_LKE)), strict=True)
         stem_key, stem_value = self.trunk[layer] if self.trunk else trunk[1:]
-        keys, values = (x.split(self.tree.prompts) for x in prompts[1:])
+        nodes = [
+            [stem, *own.split(self.tree.prompts)] for stem, own in zip((stem_key, stem_value), prompts[1:], strict=True)
+        ]
         if self.keep:
-            self.kept.append([[stem_key, *keys], [stem_value, *values]])
+            self.kept.append(nodes)
         read = []
         if self.sizes[0]:
             query, key, value = (x[None] for x in trunk)
             read.append(_causal(query, key, value, followed=True)[0])
         read.append(self.prompts.read(prompts, [(stem_key, stem_value)]))
         if self.sizes[2]:
-            before = [
-                (torch.cat([stem_key, key]), torch.cat([stem_value, value]))
-                for key, value in zip(keys, values, strict=True)
-            ]
-            read.append(self.completions.read(completions, before))
+            read.append(self.completions.read(completions, _branches(nodes)))
         return torch.cat(read)
+
+
+class CompletionAttention:
+    """One pass over completions alone, [c11 c12 .. | c21 ..], whose prompts were read before.
+
+    Args:
+        completions: by prompt, the tokens of each of its completions.
+        device: of the model.
+
+    Attributes:
+        kept: keys and values of trunk and prompts, as in `TreeAttention`; to be given before the pass.
+    """
+
+    def __init__(self, completions: Sequence[Sequence[int]], device: torch.device):
+        self.completions = _Siblings(completions, device, followed=False)
+        self.kept: Sequence[Nodes] = ()
+
+    def attend(self, layer: int, query_LHE: Tensor, key_LKE: Tensor, value_LKE: Tensor) -> Tensor:
+        """As in `Visibility`."""
+        return self.completions.read((query_LHE, key_LKE, value_LKE), _branches(self.kept[layer]))
+
+
+def _branches(nodes: Nodes) -> list[KeysValues]:
+    """By prompt, keys and values of the trunk and its own."""
+    (stem_key, *keys), (stem_value, *values) = nodes
+    return [
+        (torch.cat([stem_key, key]), torch.cat([stem_value, value])) for key, value in zip(keys, values, strict=True)
+    ]
 
 
 class _Siblings:

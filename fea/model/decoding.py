@@ -16,7 +16,7 @@ V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +25,9 @@ from fea.data.prompt import Prompt
 from fea.logprobs import as_computed, log_distribution, logits
 from fea.model.attention import TreeAttention
 from fea.model.cache import StepAttention, Trunk
-from fea.model.layout import Tree, shared, trunk_of
+from fea.model.layout import trunk_of
 from fea.model.network import Network
+from fea.model.reading import read_prompts
 from fea.model.recorded import Record, Recorded
 from fea.model.sampling import Completions, Generation, choose, widest
 
@@ -98,23 +99,12 @@ class Decoding:
         self.logps_NT = torch.zeros(completions, length, device=device)
 
     def _read(self, prompts: Sequence[Prompt], trunk: Trunk) -> tuple[Tensor, TreeAttention]:
-        """Reads the prompts: the last hidden state of each, (B, D), and keys and values of all.
-
-        If the trunk was read before, the row of tokens begins behind it:
-
-            [trunk | prompt 0 | prompt 1]     ends_B: the last token of each prompt, counted from where the row begins
-                    ^ known
-        """
-        none = prompts[0].ids.new_empty(0, 0)
-        known = trunk.length if trunk.begins(prompts) else 0
-        layout = shared(prompts, none, none, known or trunk_of(prompts, self.network.image_token))
-        tree = cast(Tree, layout.tree)
-        layout = layout._replace(ids=layout.ids[:, known:], positions=layout.positions[:, :, known:])
-        read = TreeAttention(tree, none.device, trunk.layers if known else (), keep=True)
-        hidden_LD = self.network.read(layout, self.network.features(prompts), read)
-        trunk.fill(prompts[0].ids[: tree.trunk], read)
-        ends_B = torch.tensor(tree.prompts, device=none.device).cumsum(0) + tree.trunk - known - 1
-        return hidden_LD[ends_B], read
+        """Reads the prompts: the last hidden state of each, (B, D), and keys and values of all."""
+        known = trunk.layers if trunk.begins(prompts) else ()
+        shared = trunk.length if known else trunk_of(prompts, self.network.image_token)
+        ends_BD, read = read_prompts(self.network, prompts, shared, known)
+        trunk.fill(prompts[0].ids[:shared], read)
+        return ends_BD, read
 
     def run(self, anyone: Callable[[bool], bool]) -> None:
         """Writes until every completion has its end or is full.

@@ -126,13 +126,43 @@ def shared(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor, trunk: in
         torch.cat(ids)[None],
         torch.cat(positions, dim=1)[:, None],
         list(range(len(prompts))),
-        torch.tensor(_scored(list(map(len, ids)), lengths, group), dtype=torch.long, device=ids_NT.device),
+        torch.tensor(
+            _scored(list(map(len, ids)), lengths, group, leaves=group > 1), dtype=torch.long, device=ids_NT.device
+        ),
         ids_NT[mask_NT.bool()],
         _tree(trunk, prompt_tokens, lengths, group),
     )
 
 
-def _scored(pieces: Sequence[int], lengths: Sequence[int], group: int) -> list[int]:
+def behind(prompts: Sequence[Prompt], ids_NT: Tensor, mask_NT: Tensor) -> Layout:
+    """Completions without their prompts, in one row: [c11 c12 .. | c21 ..].
+
+    What predicts them is counted from where the last token of each prompt would stand before them:
+
+        end 0  end 1 | c11 c12 .. | c21 ..
+
+    Args:
+        prompts: B prompts, which were read before.
+        ids_NT: completions, those of one prompt next to each other.
+        mask_NT: 1 for their tokens.
+    """
+    group, lengths = len(ids_NT) // len(prompts), mask_NT.sum(dim=1).tolist()
+    positions = [next_positions(prompts[n // group], length) for n, length in enumerate(lengths)]
+    ends = [0] + [1] * len(prompts)  # no trunk, and a token of each prompt
+    scored = _scored([*ends, *lengths], lengths, group, leaves=True)
+    tree = Tree(0, [0] * len(prompts), [lengths[b * group : (b + 1) * group] for b in range(len(prompts))])
+    targets = ids_NT[mask_NT.bool()]
+    return Layout(
+        targets[None],
+        torch.cat(positions).expand(3, 1, -1),
+        [],
+        torch.tensor(scored, dtype=torch.long, device=ids_NT.device),
+        targets,
+        tree,
+    )
+
+
+def _scored(pieces: Sequence[int], lengths: Sequence[int], group: int, leaves: bool) -> list[int]:
     """Places in the row that predict the completions' tokens.
 
     The first token follows its prompt, wherever it stands itself; each other one follows the token before it:
@@ -143,12 +173,13 @@ def _scored(pieces: Sequence[int], lengths: Sequence[int], group: int) -> list[i
         pieces: tokens of each piece of the row, as in `shared`.
         lengths: tokens of each completion; one without any is predicted nowhere.
         group: completions of each prompt.
+        leaves: whether completions are the last pieces; else each follows its prompt, whose only one it is.
     """
     starts = [0, *itertools.accumulate(pieces)]
-    first_leaf = len(pieces) - len(lengths)  # where every completion is a leaf, they are the last pieces
+    first_leaf = len(pieces) - len(lengths)
     places: list[int] = []
     for n, length in enumerate(lengths):
-        prompt_at, leaf_at = (1 + 2 * n, 2 + 2 * n) if group == 1 else (1 + n // group, first_leaf + n)
+        prompt_at, leaf_at = (1 + n // group, first_leaf + n) if leaves else (1 + 2 * n, 2 + 2 * n)
         end_of_prompt, leaf = starts[prompt_at + 1] - 1, starts[leaf_at]
         places += [end_of_prompt, *range(leaf, leaf + length - 1)][:length]
     return places

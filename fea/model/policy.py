@@ -20,14 +20,14 @@ from fea.data.prompt import Prompt
 from fea.logprobs import token_logps
 from fea.model import fsdp
 from fea.model.adapter import held
-from fea.model.attention import TreeAttention
 from fea.model.cache import Trunk
 from fea.model.config import PolicyConfig
 from fea.model.decoding import Decoding
 from fea.model.encoding import Encoder
-from fea.model.layout import lay_out
+from fea.model.layout import trunk_of
 from fea.model.load import load
 from fea.model.lora import is_seeing
+from fea.model.reading import Pass, Read, read_prompts
 from fea.model.recorded import Record, cuda_graph
 from fea.model.sampling import Completions, Generation
 from fea.system import processes
@@ -72,7 +72,7 @@ class Policy(nn.Module):
             low_precision: compute in bf16, whatever the weights are kept in.
             gathers: hold all weights during a rollout; else every token gathers them layer by layer.
         """
-        fsdp.shard(self, self.network.blocks, ("look", "logps", "rollout"), mesh, low_precision)
+        fsdp.shard(self, self.network.blocks, ("look", "read", "logps", "rollout"), mesh, low_precision)
         self.gathers = gathers
 
     def save(self, folder: Path) -> None:
@@ -89,6 +89,7 @@ class Policy(nn.Module):
         mask_NT: Tensor,
         temperature: float = 1.0,
         entropy_gradient: bool = False,
+        read: Read | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities of completions, and the entropy at each of their tokens.
 
@@ -98,18 +99,17 @@ class Policy(nn.Module):
             mask_NT: 1 for their tokens.
             temperature: of sampling.
             entropy_gradient: whether the entropies carry a gradient, too.
+            read: the prompts, if they were read before.
 
         Returns:
             (N, T) each, in nats, 0 in the padding.
         """
         network = self.network
-        layout = lay_out(self.config.layout, prompts, ids_NT, mask_NT, network.image_token)
-        tree = None if layout.tree is None else TreeAttention(layout.tree, network.device)
-        hidden = network.read(layout, network.features(prompts), tree).index_select(0, layout.scored)
+        ready = Pass(network, self.config.layout, prompts, ids_NT, mask_NT, apart=read is not None)
         logps, entropies = token_logps(
-            hidden,
+            ready.predicting([] if read else network.features(prompts), read),
             network.head.weight,
-            layout.targets,
+            ready.layout.targets,
             network.forbidden,
             temperature,
             entropy_gradient=entropy_gradient,
@@ -117,6 +117,20 @@ class Policy(nn.Module):
         empty = torch.zeros_like(mask_NT, dtype=torch.float32)
         where = mask_NT.bool()
         return empty.masked_scatter(where, logps), empty.masked_scatter(where, entropies)
+
+    def read(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Read | None]:
+        """Reads prompts whose completions will come in parts: what the calls of `logps` for these need of them.
+
+        Returns:
+            The last hidden states, (B, D), in which sharded weights see that a backward pass begins; and what was read, None
+            where every completion has a prompt of its own, in the layout `rows`.
+        """
+        name, network = self.config.layout, self.network
+        if name == "rows":
+            return torch.empty(0), None
+        trunk = trunk_of(prompts, network.image_token) if name == "tree" else 0
+        ends_BD, attention = read_prompts(network, prompts, trunk)
+        return ends_BD, Read(ends_BD, attention.let_go())
 
     @torch.no_grad()
     def look(self, prompts: Sequence[Prompt]) -> list[Prompt]:

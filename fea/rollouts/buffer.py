@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fea.data.loader import Draw
 from fea.data.prompt import Prompt
+from fea.model.reading import parts_of
 from fea.rollouts.rollout import rows_of
 
 
@@ -120,3 +121,13 @@ class Pack(NamedTuple):
     signal: bool
     metrics: dict[str, float]
     replay: list[Prompt]
+
+    def old(self, logps: Tensor) -> Tensor:
+        """(N, T) under the policy that sampled, as training computes it; with a single step a rollout, the update's own."""
+        return logps.detach() if self.old_logps is None else self.old_logps
+
+    def parts(self, count: int) -> list[Pack]:
+        """The same groups with some of their completions in each, as in `reading.parts_of`."""
+        fields = {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
+        split = [parts_of(rows, len(self.prompts), count) for rows in fields.values()]
+        return [self._replace(**dict(zip(fields, own, strict=True))) for own in zip(*split, strict=True)]

@@ -27,14 +27,14 @@ class Drift:
     def __init__(self) -> None:
         self.packs: list[Tensor] = []  # of each: tokens, sums over them, largest ratio
 
-    def add(self, logps: Tensor, old_logps: Tensor, pack: Pack) -> None:
+    def add(self, logps: Tensor, pack: Pack) -> None:
         """Takes in a pack of this process; one that stands in for none adds nothing.
 
         Args:
             logps: (N, T) under the policy now.
-            old_logps: (N, T) under the policy that sampled, as training computes it.
             pack: with what was seen while sampling.
         """
+        old_logps = pack.old(logps)
         counted_NT = pack.mask.bool() & pack.weights.any()
         ratio_NT = importance_ratio(old_logps, pack.sampled_logps)
         outside_NT = ((ratio_NT < _LOW) | (ratio_NT > _HIGH)).float()

@@ -17,6 +17,7 @@ from torch import Tensor
 from fea.data.prompt import Prompt
 from fea.model.cache import Trunk
 from fea.model.policy import Policy
+from fea.model.reading import parts_of, whole_of
 from fea.model.sampling import Completions, Generation
 from fea.prompts.answer import Answer, parse
 
@@ -167,15 +168,26 @@ def ask(
     return Rollout(prompts, group, completions, parse_all(completions.texts, prompts))
 
 
-def logps_of(policy: Policy, rollout: Rollout, packs: Sequence[Sequence[int]], temperature: float) -> Tensor:
-    """(N, T) log-probabilities of what a policy wrote, pack by pack, as an update computes them; 0 outside of all packs."""
+def logps_of(
+    policy: Policy, rollout: Rollout, packs: Sequence[Sequence[int]], temperature: float, parts: int = 1
+) -> Tensor:
+    """(N, T) log-probabilities of what a policy wrote, as an update computes them: pack by pack, each in so many parts.
+
+    They are 0 outside of all packs.
+    """
     ids, mask = rollout.completions.ids, rollout.completions.mask
     logps_NT = torch.zeros_like(mask, dtype=torch.float32)
     for groups in (pack or [0] for pack in packs):  # as many passes in every process
         rows = rollout.rows(groups)
         used = int(mask[rows].sum(dim=1).max())
         prompts = [rollout.prompts[group] for group in groups]
-        logps_NT[rows, :used] = policy.logps(prompts, ids[rows, :used], mask[rows, :used], temperature)[0]
+        read = policy.read(prompts)[1] if parts > 1 else None
+        split = (parts_of(tensor[rows, :used], len(groups), parts) for tensor in (ids, mask))
+        found = [
+            policy.logps(prompts, some_ids, some_mask, temperature, read=read)[0]
+            for some_ids, some_mask in zip(*split, strict=True)
+        ]
+        logps_NT[rows, :used] = whole_of(found, len(groups))
     return logps_NT
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -45,7 +45,7 @@ class FEAModule(Evaluated):
     """
 
     needs_analyses = uses_reference = uses_entropy = False
-    group_size = minibatches = 1
+    group_size = minibatches = microbatches = 1
 
     def __init__(self, policy: PolicyConfig, init_from: str | None, generation: Generation, optimization: Optimization):
         super().__init__()
@@ -112,6 +112,7 @@ class FEAModule(Evaluated):
             packs=self.packs(trainer.accumulate_grad_batches),
             minibatches=self.minibatches,
             group_size=self.group_size,
+            microbatches=self.microbatches,
             max_tokens=self.generation.max_tokens,
             analysis=self._longest_target(data) if self.needs_analyses else 0,
             eval_batch_size=0 if trainer.limit_val_batches == 0 else data.eval_batch_size,
@@ -168,8 +169,13 @@ class FEAModule(Evaluated):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Remembers what the coming step is made of."""
+        """Remembers what the coming step is made of; the first of its batches finds no gradients."""
         self.guard.batches.append(batch)
+        if index % self.trainer.accumulate_grad_batches == 0:
+            cast(torch.optim.Optimizer, self.optimizers()).zero_grad()
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing: between training step and backward pass, parts of a batch have added to the gradients already."""
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Logs the gradient's norm; a gradient that is not finite costs the step and nothing else."""

@@ -26,16 +26,16 @@ class Terms(NamedTuple):
     watched: dict[str, Tensor]
 
 
-def terms(goal: Objective, logps: Tensor, entropies: Tensor, old_logps: Tensor, pack: Pack) -> Terms:
+def terms(goal: Objective, logps: Tensor, entropies: Tensor, pack: Pack) -> Terms:
     """Policy term, KL term and entropy bonus of a pack.
 
     Args:
         goal: what is maximized.
         logps: (N, T) under the policy now.
         entropies: (N, T) of its distributions; with a gradient if there is a bonus for them.
-        old_logps: (N, T) under the policy that sampled, as training computes it.
         pack: with what was seen while sampling.
     """
+    old_logps = pack.old(logps)
     correction = losses.sampling_correction(old_logps, pack.sampled_logps, goal.cap)
     policy = _policy_term(goal, logps, old_logps, correction, pack)
     loss = policy.loss

@@ -36,6 +36,7 @@ class Case:
         size: of the model, a key of `SIZES`.
         layout: of fea's rows.
         at_once: completions that TRL puts through the model together, to save memory; 0 for all.
+        microbatches: of fea, for the same reason.
     """
 
     prompt: int = 1000
@@ -44,9 +45,11 @@ class Case:
     size: str = "9M"
     layout: LayoutName = "tree"
     at_once: int = 0
+    microbatches: int = 1
 
     def __str__(self) -> str:
-        return f"P{self.prompt}-C{self.completion}-G{self.group}-{self.size}-{self.layout}-{self.at_once or self.group}"
+        held = f"{self.at_once or self.group}-{self.group // self.microbatches}"
+        return f"P{self.prompt}-C{self.completion}-G{self.group}-{self.size}-{self.layout}-{held}"
 
 
 class Clock:

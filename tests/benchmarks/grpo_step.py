@@ -12,6 +12,7 @@ import json
 import random
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,18 @@ from transformers import (
 from transformers.processing_utils import ProcessorMixin
 
 from fea.advantages import sum_then_normalize, token_advantages
-from fea.losses import importance_ratio, kl_k3, policy_loss, token_weights
+from fea.losses import token_weights
 from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
-from fea.model.sampling import Generation, noise
+from fea.model.sampling import Completions, Generation, noise
 from fea.prompts.prompt import system_prompt, user_prompt
+from fea.rollouts.buffer import Pack
+from fea.rollouts.rollout import Rollout, logps_of
+from fea.training.microbatches import learn
+from fea.training.objective import Objective
+from fea.training.terms import terms
+
+GOAL = Objective(beta=BETA, clip_low=CLIP, clip_high=CLIP, clip_dual=None, cap=None)
 
 # --- fea ---
 
@@ -58,25 +66,28 @@ def fea_side(case: Case, folder: Path) -> dict[str, Any]:
             with clock("rollout"):
                 prompts = policy.look([policy.encoder(example)])
                 chance = noise([example.id], case.group, case.completion, 0, number)
-                ids, mask = policy.rollout(prompts, case.group, Generation(case.completion), chance)[:2]
+                ids, mask, sampled, truncated, texts = policy.rollout(
+                    prompts, case.group, Generation(case.completion), chance
+                )
             rewards = torch.tensor([random.random() for _ in range(case.group)]).view(1, -1, 1)
             spans = torch.tensor([0, case.completion]).expand(case.group, 1, 2)
             advantages = token_advantages(sum_then_normalize(rewards, torch.ones(1)).view(-1, 1), spans, mask)
             weights = token_weights(mask.float(), "grpo", case.group, int(mask.sum()), case.completion)
+            rollout = Rollout(prompts, case.group, Completions(ids, mask, sampled, truncated, texts), [])
             with clock("reference"), policy.reference():
-                reference = policy.logps(prompts, ids, mask)[0]
+                reference = logps_of(policy, rollout, [[0]], 1.0, case.microbatches)
             policy.train()
             with clock("update"):
-                logps = policy.logps(prompts, ids, mask)[0]
-                loss = policy_loss(importance_ratio(logps, logps.detach()), advantages, weights, CLIP, CLIP).loss
-                loss = loss + BETA * (kl_k3(logps, reference) * weights).sum()
-                loss.backward()
+                pack = Pack(prompts, ids, mask, advantages, weights, sampled, None, reference, True, {}, [])
+                learned = learn(policy, pack, case.microbatches, partial(terms, GOAL), 1.0, entropy=False)
+                learned.joined(terms(GOAL, learned.logps, learned.entropies, pack).loss).backward()
                 torch.nn.utils.clip_grad_norm_(policy.parameters(), MAX_NORM)
                 optimizer.step()
                 optimizer.zero_grad()
         prompt_ids.append(prompts[0].ids.tolist())
         tokens.append(int(mask.sum()))
     settings = {"layout": case.layout, "optimizer": "torch.optim.AdamW", **ADAMW, "max_norm": MAX_NORM, "beta": BETA}
+    settings["microbatches"] = case.microbatches
     return result(policy.model, clock, built, prompt_ids, tokens, settings | {"threads": torch.get_num_threads()})
 
 

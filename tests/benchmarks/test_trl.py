@@ -1,6 +1,6 @@
 """One GRPO step on a CPU: TRL's `GRPOTrainer` against fea, with the same model, prompts, lengths and optimizer.
 
-pytest -n 0 -m benchmark tests/benchmarks/test_trl.py -s               (all cases; -k P1000-C128-G8-9M-tree-8 for the center)
+pytest -n 0 -m benchmark tests/benchmarks/test_trl.py -s               (all cases; -k P1000-C128-G8-9M-tree-8-8 for the center)
 
 Each case is added to the table beside the path in FEA_BENCH_OUT, as JSON and Markdown; without it, to one among pytest's
 temporary files.
@@ -35,6 +35,7 @@ CASES = [
     Case(size="30M"),
     Case(layout="rows"),  # what is left without the shared prompt
     Case(at_once=1),  # TRL in little memory
+    *(Case(at_once=1, microbatches=parts) for parts in (4, 8)),  # both
 ]
 PARTS = ("rollout", "reference", "update", "whole")
 
@@ -107,9 +108,9 @@ def machine() -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """Seconds and MiB as `TRL / fea (ratio)`."""
     lines = [
-        f"TRL / fea (ratio), medians of {MEASURED} steps after {WARM_UP} to warm up. Rows: completions that TRL trains on at a "
-        "time, layout of fea. Seconds; MiB at the peak, and before the first step; processor cores in use, less than there are "
-        "where others worked too.\n",
+        f"TRL / fea (ratio), medians of {MEASURED} steps after {WARM_UP} to warm up. Rows: completions that each trains on "
+        "at a time, layout of fea. Seconds; MiB at the peak, and before the first step; processor cores in use, less than "
+        "there are where others worked too.\n",
         "| P | C | G | parameters | rows | token ratio | rollout | reference | update | whole | peak | before | cores |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -118,7 +119,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         p, c, g = row["prompt"], case.completion, case.group
         tokens = g * (p + c) / (p + g * c)
         cells = [str(p), str(c), str(g), f"{trl['parameters'] / 1e6:.1f} M"]
-        cells += [f"{case.at_once or g} / {case.layout}", f"{tokens:.2f}"]
+        cells += [f"{case.at_once or g} / {g // case.microbatches}, {case.layout}", f"{tokens:.2f}"]
         cells += [pair(trl["seconds"][part], fea["seconds"][part], 2) for part in PARTS]
         cells += [pair(trl["peak_mib"], fea["peak_mib"], 0), f"{trl['built_mib']:.0f} / {fea['built_mib']:.0f}"]
         cells += [f"{trl['cores']:.2f} / {fea['cores']:.2f}"]

@@ -26,12 +26,13 @@ PLAN = """
     model        families.family families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
     model        config tiny encoding layout
     model        attention norm adapter lora vision deepstack sampling network belonging load
-    model        cache recorded decoding fsdp policy frozen archive runs precision elsewhere checkpoints
+    model        reading cache recorded decoding fsdp policy frozen archive runs precision elsewhere checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
     rewards
-    training     renamed loop optimization objective terms nonfinite interruption progress validation module folder resume fits
+    training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
+    training     folder resume fits
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo

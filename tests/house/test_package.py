@@ -44,7 +44,7 @@ CALLBACKS: dict[type, int] = {
 # How many settings each class has: a new one is a decision, not an accident.
 KNOBS: dict[type, int] = {
     SFTModule: 4,
-    GRPOModule: 11,
+    GRPOModule: 12,
     Objective: 15,
     TowerModule: 4,
     FEADataModule: 15,

@@ -147,6 +147,7 @@ def setting(**changes: Any) -> Setting:
         "packs": 1,
         "minibatches": 1,
         "group_size": 8,
+        "microbatches": 1,
         "max_tokens": 64,
         "analysis": 0,
     }

@@ -150,6 +150,20 @@ def test_twenty_steps_end_where_those_of_one_process_end(tmp_path: Path, setting
             assert curve == pytest.approx(numbers["single"][tag], rel=1e-3, abs=1e-5), (strategy, tag)
 
 
+@pytest.mark.parametrize("settings", [{}, ADAPTER], ids=["full", "adapter"])
+def test_microbatches_end_where_whole_groups_of_one_process_end(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Gradients of the parts of several packs add up before they are exchanged, or are exchanged part by part."""
+    common = {**REPLAYED, "trainer__max_steps": 4, "trainer__accumulate_grad_batches": 2, "batch_size": 8, **settings}
+    whole = train("grpo", tmp_path / "whole", "single", **common)
+    assert distance(origin(whole), whole) > 1e-3
+    for strategy in ("single", "ddp", "fsdp2"):
+        found = train("grpo", tmp_path / strategy, strategy, model__microbatches=3, **common)
+        assert distance(found, whole) < 1e-5, strategy
+        curves = logged(tmp_path / strategy)
+        for tag, curve in logged(tmp_path / "whole").items():
+            assert curves[tag] == pytest.approx(curve, rel=1e-3, abs=1e-5), (strategy, tag)
+
+
 def test_in_four_bits_and_bf16_they_stay_close(tmp_path: Path, make_policy: Callable[..., Policy]) -> None:
     make_policy().save(tmp_path / "base")
     low = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fea.errors import FEAError
 from fea.grpo import GRPOModule
+from fea.rollouts.buffer import Pack
 from fea.rollouts.drift import Drift
 from fea.training.objective import Objective
 
@@ -92,10 +93,10 @@ def compare_step(goal: Objective) -> dict[str, Tensor]:
     """Holds that the loss of a step and its gradient are those of plain Python; returns what it logs."""
     tensors = {name: torch.tensor(values) for name, values in TOKENS.items()}
     now = tensors["now"].requires_grad_()
-    pack: Any = SimpleNamespace(
-        prompts=[None], ids=None, mask=tensors["mask"], advantages=tensors["advantages"], weights=0.2 * tensors["mask"],
-        sampled_logps=tensors["sampled"], old_logps=tensors["old"], ref_logps=tensors["reference"], signal=True,
-        replay=[], metrics={},
+    pack = Pack(
+        prompts=[cast(Any, None)], ids=torch.zeros(2, 3), mask=tensors["mask"], advantages=tensors["advantages"],
+        weights=0.2 * tensors["mask"], sampled_logps=tensors["sampled"], old_logps=tensors["old"],
+        ref_logps=tensors["reference"], signal=True, replay=[], metrics={},
     )  # fmt: skip
     logged: dict[str, Tensor] = {}
 
@@ -103,7 +104,7 @@ def compare_step(goal: Objective) -> dict[str, Tensor]:
         return now, entropy_of(now if entropy_gradient else now.detach())
 
     stage: Any = SimpleNamespace(
-        objective=goal, policy=SimpleNamespace(logps=logps), drift=Drift(),
+        objective=goal, policy=SimpleNamespace(logps=logps), drift=Drift(), microbatches=1,
         generation=SimpleNamespace(temperature=1.0), trainer=SimpleNamespace(accumulate_grad_batches=1, world_size=1),
         _log=lambda values, pack: logged.update(values),
     )  # fmt: skip
