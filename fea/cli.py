@@ -54,6 +54,10 @@ SECTIONS = {
             "fea.commands.synthesize:synthesize",
             "Writes analyses for faces that have labels and no analysis; those that pass the triple check are kept.",
         ),
+        "export": Verb(
+            "fea.commands.export:export",
+            "Takes a trained policy away: a merged folder, a PEFT adapter or GGUF files, read back and compared with its run.",
+        ),
         "review": Verb(
             "fea.commands.review:review",
             "Shows written analyses with their faces and labels on a local page, to be accepted, rejected or mended.",

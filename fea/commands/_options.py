@@ -11,7 +11,8 @@ from fea.errors import FEAError
 def options_of(function: Callable[..., Any], argv: list[str], program: str) -> dict[str, Any]:
     """A function's arguments from the command line: its signature is the command's, its docstring the help.
 
-    Its first parameter stands by itself if it has no default, all others are options.
+    Its first parameter stands by itself if it has no default, and so do further ones before a `*`. All others are options, as
+    are those of a signature without a `*`.
     """
     import inspect
     from typing import get_type_hints
@@ -33,6 +34,7 @@ def options_of(function: Callable[..., Any], argv: list[str], program: str) -> d
     parser = Parser(prog=program, description=told.short_description, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="file with options; those that follow it win")
     special: set[str | int] = set()
+    starred = any(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
     for position, (name, parameter) in enumerate(parameters.items()):
         needed = parameter.default is parameter.empty
         if kind_of[name] == list[str]:
@@ -40,8 +42,9 @@ def options_of(function: Callable[..., Any], argv: list[str], program: str) -> d
         elif kind_of[name] is bool and not parameter.default:
             parser.add_argument(f"--{name}", action="store_true", help=help_of[name])
         elif needed:
-            option = {"required": True} if position else {}
-            parser.add_argument(f"--{name}" if position else name, type=kind_of[name], help=help_of[name], **option)
+            alone = not position or (starred and parameter.kind is not parameter.KEYWORD_ONLY)
+            option = {} if alone else {"required": True}
+            parser.add_argument(name if alone else f"--{name}", type=kind_of[name], help=help_of[name], **option)
         else:
             continue
         special.add(name)

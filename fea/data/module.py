@@ -134,7 +134,7 @@ class FEADataModule(L.LightningDataModule):
     def _open(self) -> dict[str, list[Table]]:
         if not self.sources[self.wanted[0]]:
             raise FEAError(f"data.{self.wanted[0]}: no file is given; list at least one JSONL file there")
-        tables = {name: [self._open_source(source) for source in self.sources[name]] for name in self.wanted}
+        tables = {name: [self.open_source(source) for source in self.sources[name]] for name in self.wanted}
         for name in tables:
             if name == "train":
                 _expect_something_to_learn(tables[name])
@@ -152,7 +152,8 @@ class FEADataModule(L.LightningDataModule):
         for warning in found.warnings:
             rank_zero_info(f"{table.path}: warning: {warning}")
 
-    def _open_source(self, source: Source) -> Table:
+    def open_source(self, source: Source) -> Table:
+        """Validates and converts a file."""
         file = Path(source.file)
         emotions = self.emotions if source.emotions is None else emotion_set(source.emotions)
         root = file.parent if source.image_root is None else Path(source.image_root)
@@ -164,7 +165,7 @@ class FEADataModule(L.LightningDataModule):
 
     def join(self, source: Source) -> None:
         """Adds analyses to those that are trained on, when the training data are next loaded."""
-        self.joined.append(self._open_source(source))
+        self.joined.append(self.open_source(source))
 
     def reweigh(self, factors: dict[str, float]) -> None:
         """Makes training examples rarer or more frequent, when the training data are next loaded.
@@ -193,7 +194,7 @@ class FEADataModule(L.LightningDataModule):
         """Of the training files, if all of them are there already; else ""."""
         sources = self.sources["train"]
         there = "train" in self.tables or all(Path(source.file).is_file() for source in sources)
-        tables = self.tables.get("train") or ([self._open_source(source) for source in sources] if there else [])
+        tables = self.tables.get("train") or ([self.open_source(source) for source in sources] if there else [])
         return max((table.longest("analysis") for table in tables), key=len, default="")
 
     @property

@@ -30,6 +30,7 @@ PLAN = """
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
+    export       formats asked gap adapter naming merged folder reading history scores card push exporting
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder resume fits
@@ -39,8 +40,8 @@ PLAN = """
     web          server review
     iterate
     demo         tower board stages
-    commands     _refusals _configs _renamed _options _weights _trainer
-    commands     fit plan analyze synthesize review data_check data_split demo
+    commands     _refusals _configs _renamed _options _weights _trainer _faces
+    commands     fit plan analyze synthesize review data_check data_split demo export
     __init__ cli __main__
 """
 
@@ -156,6 +157,7 @@ LIGHT = [
     "review.decisions",
     "review.logs",
     "synthesis.recipe",
+    "export.formats",
     "training.renamed",
     "training.fits",
     "iterate",
@@ -166,6 +168,7 @@ LIGHT = [
     "commands.data_check",
     "commands.data_split",
     "commands.plan",
+    "commands.export",
     "commands.fit",
     "commands._options",
     "commands._refusals",

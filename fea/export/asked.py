@@ -1,0 +1,129 @@
+"""The faces that a run and its export are both asked about, and what they say.
+
+Shapes in names: T tokens of an answer, V the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fea.data.example import Example
+from fea.data.prompt import Prompt
+from fea.images.opening import load_image
+from fea.model.layout import lay_out
+from fea.model.policy import Policy
+from fea.model.precision import computing
+from fea.model.sampling import Generation
+from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
+from fea.rollouts.rollout import Rollout, ask
+
+_BATCH = 32  # prompts that are answered at a time, as in `fea analyze`
+_RIVALS = 8  # tokens that are remembered for each place of an answer: where a model is undecided, it is so between few
+
+
+class Asked(NamedTuple):
+    """One question, for readers that know nothing of `fea`.
+
+    Attributes:
+        image: upright RGB picture.
+        system: what is said before.
+        user: what is asked beside the picture.
+        answer: (T,) ids of the run's own greedy answer, with the end token.
+    """
+
+    image: Any
+    system: str
+    user: str
+    answer: Tensor
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """As chat templates read them."""
+        content = [{"type": "image"}, {"type": "text", "text": self.user}]
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
+
+
+class Heard(NamedTuple):
+    """What a model says about one question.
+
+    Attributes:
+        logps: (T,) log-probabilities of the tokens of `Asked.answer`, in nats, over the whole vocabulary.
+        written: ids of its own greedy answer.
+        rivals: at each place of that, the likeliest tokens with their log-probabilities; empty for a model that is compared.
+    """
+
+    logps: Tensor
+    written: list[int]
+    rivals: Sequence[Mapping[int, float]] = ()
+
+
+def answered(policy: Policy, precision: str, examples: Sequence[Example], max_tokens: int) -> list[Rollout]:
+    """Greedy answers of a policy about faces, a batch a rollout, as `fea analyze` gives them.
+
+    Args:
+        policy: in eval mode, on its device.
+        precision: that its run computed in.
+        examples: the faces.
+        max_tokens: length limit of an answer.
+    """
+    found = []
+    for start in range(0, len(examples), _BATCH):
+        with computing(precision, policy.network.device):
+            prompts = policy.look([policy.encoder(example) for example in examples[start : start + _BATCH]])
+            found.append(ask(policy, prompts, 1, Generation(max_tokens)))
+    return found
+
+
+def asked_of(rollouts: Sequence[Rollout], knowledge: Knowledge) -> list[Asked]:
+    """The questions of rollouts with one answer each."""
+    found = []
+    for rollout in rollouts:
+        ids, lengths = rollout.completions.ids.cpu(), rollout.completions.mask.sum(dim=1).tolist()
+        for prompt, row, length in zip(rollout.prompts, ids, lengths, strict=True):
+            example = prompt.example
+            image = load_image(example.image, example.place, example.flipped)
+            user = user_prompt(example.question, example.emotions)
+            found.append(Asked(image, system_prompt(knowledge), user, row[: int(length)].clone()))
+    return found
+
+
+@torch.no_grad()
+def heard(policy: Policy, examples: Sequence[Example], asked: Sequence[Asked], max_tokens: int) -> list[Heard]:
+    """What a policy says in fp32, with the rivals of each token that it writes.
+
+    Args:
+        policy: in eval mode, on its device, with weights in fp32.
+        examples: the faces.
+        asked: what they are asked, in the same order.
+        max_tokens: length limit of an answer.
+    """
+    found = []
+    questions = iter(asked)
+    for rollout in answered(policy, "32-true", examples, max_tokens):
+        for number, prompt in enumerate(rollout.prompts):
+            length = int(rollout.completions.mask[number].sum())
+            written = rollout.completions.ids[number, :length]
+            answer = next(questions).answer.to(written.device)
+            logps_TV = _logps(policy, prompt, written)
+            best = logps_TV.topk(min(_RIVALS, logps_TV.shape[1]), dim=1)
+            rivals = [
+                dict(zip(*pair, strict=True)) for pair in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            ]
+            if not torch.equal(answer, written):
+                logps_TV = _logps(policy, prompt, answer)
+            chosen = logps_TV.gather(1, answer[:, None]).squeeze(1).cpu()
+            found.append(Heard(chosen, written.tolist(), rivals))
+    return found
+
+
+def _logps(policy: Policy, prompt: Prompt, ids_T: Tensor) -> Tensor:
+    """(T, V) log-probabilities of all tokens at each place of an answer; nothing is forbidden, as for any other reader."""
+    network = policy.network
+    layout = lay_out("rows", [prompt], ids_T[None], torch.ones_like(ids_T)[None], network.image_token)
+    hidden = network.read(layout, network.features([prompt]), None).index_select(0, layout.scored)
+    return F.log_softmax(F.linear(hidden, network.head.weight).float(), dim=-1)

@@ -1,0 +1,234 @@
+"""The way of an export: the run answers, its files are written, they are read back and compared, and only then are they there.
+
+    1  the run answers, in its own precision and on its own base
+    2  the same weights in fp32 on the unquantized base: log-probabilities of these answers, and greedy answers
+    3  files, in a hidden folder beside the right one
+    4  the files are read by the libraries that others will read them with, and asked the same
+    5  a card with the gap; the folder gets its name
+
+One network is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import torch
+
+from fea.data.example import Example
+from fea.errors import FEAError
+from fea.export.adapter import Update, updates_of, write_peft
+from fea.export.asked import Asked, Heard, answered, asked_of, heard
+from fea.export.card import CARD
+from fea.export.folder import base_folder, write_beside
+from fea.export.formats import Format
+from fea.export.gap import Gap, Limits, check, gap_of
+from fea.export.merged import Trained, dtype_of, write_merged
+from fea.export.naming import tied_names
+from fea.export.reading import read_merged, read_peft
+from fea.model.checkpoints import Stored, load_policy, weights
+from fea.model.config import Device, PolicyConfig
+from fea.model.policy import Policy
+from fea.rollouts.rollout import Rollout
+from fea.system.sets import together
+
+# The same sums in fp32 in another order differ by some 1e-6 nats, by nearly 1e-5 with dozens of layers; a merged weight is
+# rounded once more. A lost adapter is 1e-1 and more.
+_FP32 = {"merged": 1e-4, "peft": 1e-5}
+_SHARE = 0.1  # of what training changed, which may be lost where a base in 16 bits makes merged weights be rounded
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be exported, and how.
+
+    Attributes:
+        run: folder or checkpoint of a run.
+        told: what its checkpoint says, with its base where it is now.
+        format: of the export.
+        base_name: what others call the base.
+        faces: that the run is asked about.
+        compared: how many of them, the first ones, its export is asked about, too.
+        max_tokens: length limit of an answer.
+        device: that answers are computed on.
+    """
+
+    run: str
+    told: Stored
+    format: Format
+    base_name: str
+    faces: Sequence[Example]
+    compared: int
+    max_tokens: int
+    device: Device
+
+    @property
+    def whole(self) -> PolicyConfig:
+        """The policy of the run in fp32 on an unquantized base."""
+        # Another attention of the tower than sdpa is there in 16 bits alone.
+        return replace(self.told.policy, four_bit=False, dtype="float32", checkpointing=False, vision_attention="sdpa")
+
+
+class Compared(NamedTuple):
+    """What came of reading an export back.
+
+    Attributes:
+        gap: between run and export.
+        limits: that it is within.
+        reader: what the files were read with.
+        kept: faces that the run answers alike in its own precision and in fp32 on the unquantized base.
+        own: that precision, in words; "" where it is fp32 on an unquantized base.
+        machine: that all of it was computed on.
+    """
+
+    gap: Gap
+    limits: Limits
+    reader: str
+    kept: int
+    own: str
+    machine: str
+
+    def told(self, faces: str) -> list[str]:
+        """In lines.
+
+        Args:
+            faces: that were asked about, in words.
+        """
+        gap, limits = self.gap, self.limits
+        ties = f"; {gap.ties} part where two tokens are as good as equal" if gap.ties else ""
+        lines = [
+            f"read back by {self.reader}, and compared with the run in fp32 on its own greedy answers about {faces}",
+            f"log-probabilities of their {gap.tokens} tokens differ by {gap.largest:.1e} at most and by {gap.mean:.1e} on the "
+            f"mean; {limits.largest:.1e} is allowed ({limits.why})",
+            f"the same greedy answer on {gap.same} of {gap.faces} faces{ties}",
+        ]
+        if self.own:
+            lines.append(f"computed {self.own}, the run itself gives these answers on {self.kept} of {gap.faces} faces")
+        return lines
+
+
+def check_order(order: Order) -> None:
+    """Refuses what a format cannot hold, before any weight is read.
+
+    Raises:
+        FEAError: naming the format that can.
+    """
+    policy = order.told.policy
+    if order.format != "peft":
+        return
+    if policy.lora is None:
+        raise FEAError(
+            f"format: '{order.run}' trained whole weights and has no adapter; export it with --format merged"
+        )
+    if order.told.inherits:
+        raise FEAError(
+            f"format: the adapter of '{order.run}' stands on weights that an earlier run trained, which are no published base; "
+            "export it with --format merged"
+        )
+    if policy.base == "tiny":
+        raise FEAError(
+            f"format: the base of '{order.run}' is a tiny one with random weights, of which there is no folder that an adapter "
+            "could be read with; export it with --format merged"
+        )
+
+
+def export(order: Order, out: Path, card: Callable[[Sequence[Rollout], Compared], str]) -> Compared:
+    """Writes what is ordered, if it answers as the run does.
+
+    Args:
+        order: what is to be exported.
+        out: folder that is not there yet, or empty.
+        card: makes the text of `README.md` from the answers of the run and from what came of the comparison.
+
+    Raises:
+        FEAError: a base or a weight is missing, or the export, read back, is too far from its run; then nothing is at `out`.
+    """
+    with TemporaryDirectory() as scratch, together(out, CARD) as part, _exact():
+        base = base_folder(order.told.policy, Path(scratch))
+        rollouts, device = _own_answers(order)
+        asked = asked_of(rollouts, order.told.policy.knowledge)[: order.compared]
+        run, updates = _original(order, asked, base, part, device)
+        limits = _limits(order, base, asked, run, device)
+        if order.format == "peft":
+            write_peft(part, updates, order.base_name)
+            reader = read_peft(part, base, device)
+        else:
+            write_merged(part, base, _trained(order, base, updates))
+            reader = read_merged(part, device)
+        gap = gap_of(run, reader.heard(asked, order.max_tokens), 2 * limits.largest)
+        check(gap, limits, str(out), order.format)
+        kept = sum(own.answer.tolist() == said.written for own, said in zip(asked, run, strict=True))
+        compared = Compared(gap, limits, reader.told, kept, _own(order), _machine(device))
+        (part / CARD).write_text(card(rollouts, compared), encoding="utf-8")
+    return compared
+
+
+def _trained(order: Order, base: Path, updates: Sequence[Update]) -> Trained:
+    """What training changed: whole weights, and what an adapter adds."""
+    named = {name.removeprefix("model."): weight for name, weight in weights(order.run).items() if "lora_" not in name}
+    return Trained(named, updates, tied_names(base))
+
+
+def _own_answers(order: Order) -> tuple[list[Rollout], torch.device]:
+    """What the run answers as it was trained, in its precision and on its base; and on what."""
+    policy, _ = load_policy(order.run, order.device, order.told.policy.base)
+    rollouts, device = answered(policy, order.told.precision, order.faces, order.max_tokens), policy.network.device
+    del policy
+    _free()
+    return rollouts, device
+
+
+def _original(
+    order: Order, asked: Sequence[Asked], base: Path, part: Path, device: torch.device
+) -> tuple[list[Heard], list[Update]]:
+    """What the run says in fp32 on the unquantized base, and its adapter; the files beside the weights are written, too."""
+    policy = Policy(order.whole, weights(order.run)).eval().to(device)
+    run = heard(policy, order.faces[: order.compared], asked, order.max_tokens)
+    updates = updates_of(policy.model)
+    write_beside(part, base, policy.network, order.told, weights=order.format == "merged")
+    del policy
+    _free()
+    return run, updates
+
+
+def _limits(order: Order, base: Path, asked: Sequence[Asked], run: Sequence[Heard], device: torch.device) -> Limits:
+    """In fp32 a fixed number; where merged weights are rounded to 16 bits, a share of what training changed."""
+    kind = dtype_of(base)
+    least = _FP32[order.format]
+    if order.format != "merged" or kind == torch.float32:
+        return Limits(least, None, "in fp32")
+    policy = Policy(order.whole, {}).eval().to(device)
+    change = gap_of(run, heard(policy, order.faces[: order.compared], asked, order.max_tokens), 0.0)
+    del policy
+    _free()
+    why = f"a tenth of what training changed, since the base is stored in {str(kind).removeprefix('torch.')}"
+    return Limits(max(least, _SHARE * change.largest), max(least, _SHARE * change.mean), why)
+
+
+def _own(order: Order) -> str:
+    """How the run computes, where that is not how it is compared."""
+    policy, precision = order.told.policy, order.told.precision
+    ways = ["on a base in 4 bits"] if policy.four_bit else ["on a base in bf16"] if policy.dtype == "bfloat16" else []
+    return " ".join([*ways, *([f"in {precision}"] if precision != "32-true" else [])])
+
+
+def _machine(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
+
+
+def _exact() -> AbstractContextManager[None]:
+    """Inside, convolutions on a GPU are computed in fp32 and not in the 19 bits of TF32."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def _free() -> None:
+    """Gives the memory of a network back before the next one is loaded."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

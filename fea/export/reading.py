@@ -1,0 +1,127 @@
+"""An exported model as anybody reads it: by transformers or PEFT, with nothing of fea between files and answers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fea.export.asked import Asked, Heard
+
+
+class Reader:
+    """A model with its processors, all of them from files.
+
+    Args:
+        folder: with tokenizer, processors and generation config.
+        model: the network, in fp32.
+        inner: the network without what PEFT puts around it, which hands on what it is given.
+
+    Attributes:
+        told: what reads, in words.
+    """
+
+    def __init__(self, folder: Path, model: Any, inner: Any):
+        from transformers import AutoImageProcessor, AutoTokenizer, GenerationConfig
+
+        self.model = model.eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.image_processor = AutoImageProcessor.from_pretrained(folder)
+        self.generation = GenerationConfig.from_pretrained(folder)
+        self.told = f"{_libraries(model, inner)} with {type(self.image_processor).__name__}"
+        self.whole = _whole(folder)
+        self.kinds = "mm_token_type_ids" in inspect.signature(inner.forward).parameters
+
+    def inputs(self, question: Asked) -> dict[str, Tensor]:
+        """What the model reads: from the joint processor, or from its parts where that cannot be had, without torchvision."""
+        device = next(self.model.parameters()).device
+        speaker = self.whole or self.tokenizer
+        text = speaker.apply_chat_template(question.messages, tokenize=False, add_generation_prompt=True)
+        if self.whole:
+            return dict(self.whole(text=[text], images=[question.image], return_tensors="pt").to(device))
+        seen = self.image_processor(images=[question.image], return_tensors="pt")
+        place = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
+        patches = int(seen["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
+        read = self.tokenizer([text.replace(place, place * patches)], return_tensors="pt", add_special_tokens=False)
+        found = {**read, **seen}
+        if self.kinds:
+            found["mm_token_type_ids"] = (read["input_ids"] == self.model.config.image_token_id).long()
+        return {name: value.to(device) for name, value in found.items()}
+
+    @torch.no_grad()
+    def heard(self, asked: Sequence[Asked], max_tokens: int) -> list[Heard]:
+        """What the model says about each question.
+
+        Args:
+            asked: the questions, with the answers of the run.
+            max_tokens: length limit of its own answers.
+        """
+        return [self._heard(question, max_tokens) for question in asked]
+
+    def _heard(self, question: Asked, max_tokens: int) -> Heard:
+        inputs = self.inputs(question)
+        length, device = inputs["input_ids"].shape[1], inputs["input_ids"].device
+        answer = question.answer.to(device)
+        longer = {**inputs, "input_ids": torch.cat([inputs["input_ids"], answer[None]], dim=1)}
+        for name, value in {"attention_mask": 1, "mm_token_type_ids": 0}.items():
+            if name in inputs:
+                longer[name] = F.pad(inputs[name], (0, len(answer)), value=value)
+        logits = self.model(**longer, use_cache=False).logits[0, length - 1 : -1]
+        logps = F.log_softmax(logits.float(), dim=-1).gather(1, answer[:, None]).squeeze(1).cpu()
+        self.generation.max_new_tokens = max_tokens
+        written = self.model.generate(**inputs, generation_config=self.generation)
+        return Heard(logps, written[0, length:].tolist())
+
+
+def _libraries(model: Any, inner: Any) -> str:
+    import peft
+    import transformers
+
+    own = f"transformers {transformers.__version__}"
+    return own if model is inner else f"{own} and PEFT {peft.__version__}"
+
+
+def _whole(folder: Path) -> Any:
+    from transformers import AutoProcessor
+    from transformers.utils import is_torchvision_available
+
+    return AutoProcessor.from_pretrained(folder) if is_torchvision_available() else None
+
+
+def read_merged(folder: Path, device: torch.device) -> Reader:
+    """A folder with a whole model."""
+    model = _model(folder, device)
+    return Reader(folder, model, model)
+
+
+def read_peft(folder: Path, base: str | Path, device: torch.device) -> Reader:
+    """A folder with an adapter, on the model that it belongs to."""
+    from peft import PeftModel
+
+    model = _model(base, device)
+    return Reader(folder, PeftModel.from_pretrained(model, folder), model)
+
+
+def _model(named: str | Path, device: torch.device) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    with quiet():
+        return AutoModelForImageTextToText.from_pretrained(named, dtype=torch.float32).to(device)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the bars of a library that shows one for every file."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
