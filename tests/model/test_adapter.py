@@ -52,7 +52,7 @@ def test_values_and_gradients_are_those_of_peft(
     assert not [module for module in stock.modules() if isinstance(module, Adapted)]
     assert list(own.state_dict()) == list(stock.state_dict())
     (found, gradients), (expected, others) = results(own, prompts), results(stock, prompts)
-    # Gradients of so large updates are near 40: in fp32 rounding alone would move them by 1e-3. Log-probabilities are fp32 always.
+    # Gradients of so large updates are near 40: in fp32 rounding alone moves them by 1e-3. Log-probabilities are always fp32.
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert gradients.keys() == others.keys() == own.trainable().keys()
     for name, gradient in gradients.items():
