@@ -42,8 +42,8 @@ def demo(
         0.
 
     Raises:
-        FEAError: rounds is less than 1, the family is none, a stage failed, which has said why, or `out` holds files of something
-            else.
+        FEAError: rounds is less than 1, the family is none, a stage failed, which has said why, or `out` holds files of
+            something else.
     """
     from fea.demo.board import Entry, annotator_entry, answered, faces_of, write_board
     from fea.demo.stages import SKEWED, Demo, budget_of, family_of, title_of
