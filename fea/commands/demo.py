@@ -22,6 +22,7 @@ def demo(
     quick: bool = False,
     controls: bool = False,
     skew: bool = False,
+    family: str = "qwen2_5_vl",
 ) -> int:
     """Teaches a tiny model to read drawn faces: all stages, a table of their scores, and `report.html`.
 
@@ -34,25 +35,30 @@ def demo(
             analyses of the annotator as the last SFT has seen, SFT on true analyses, and the annotator.
         skew: draw faces whose labels are as skewed as real ones, of 100 people, with some wrong labels among those to learn
             from; the held-out faces are of other people, from the same world, and rightly labeled.
+        family: of the tiny model: qwen2_5_vl, qwen2_vl or qwen3_vl; what is made of another than the first has a folder of its
+            own in `out`.
 
     Returns:
         0.
 
     Raises:
-        FEAError: rounds is less than 1, a stage failed, which has said why, or `out` holds files of something else.
+        FEAError: rounds is less than 1, the family is none, a stage failed, which has said why, or `out` holds files of
+            something else.
     """
     from fea.demo.board import Entry, annotator_entry, answered, faces_of, write_board
-    from fea.demo.stages import SKEWED, Demo, budget_of, title_of
+    from fea.demo.stages import SKEWED, Demo, budget_of, family_of, title_of
     from fea.drawn.world import WorldSettings
     from fea.iterate import PAGE, check_places
+    from fea.model.families.known import TINY
     from fea.model.runs import RESULT
     from fea.system.files import write_atomically
 
     if rounds < 1:
         raise FEAError(f"rounds: {rounds}; give at least 1")
     name = f"{'skew' if skew else 'seed'}-{seed}" if rounds == 1 else f"{'skew-' * skew}loop-{seed}"
-    folder, budget = out / "quick" if quick else out, budget_of(rounds, quick, skew)
-    stages = Demo(folder, name, seed, budget, SKEWED if skew else WorldSettings())
+    kind, budget = family_of(family), budget_of(rounds, quick, skew)
+    folder = out if kind is TINY else out / family
+    stages = Demo(folder / "quick" if quick else folder, name, seed, budget, SKEWED if skew else WorldSettings(), kind)
     check_places(stages.out / RESULT, stages.loop.out / PAGE)
     stages.base()
     runs = [run for number in range(1, rounds + 1) for run in stages.loop.round(number)]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from fea.memory.setting import Setting
 
 # What a fit on one card is begun with: a stage, and overlays of it.
-_SHIPPED = [[stage, *overlays] for stage in ("sft", "grpo") for overlays in ([], ["4bit"], ["7b"], ["7b", "4bit"])]
+_OVERLAYS: tuple[list[str], ...] = ([], ["4bit"], ["2b"], ["8b"], ["8b", "4bit"], ["7b"], ["7b", "4bit"])
+_SHIPPED = [[stage, *overlays] for stage in ("sft", "grpo") for overlays in _OVERLAYS]
 _A_NODE = 8  # GPUs of a usual machine with several, for a plan on one without
 _OPTIONS = """\
 options

@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 
 from fea.drawn.module import RenderedFaces
 from fea.drawn.world import WorldSettings
+from fea.errors import FEAError
 from fea.iterate import Loop, Stage
 from fea.model.checkpoints import load_policy
+from fea.model.families.family import Family
+from fea.model.families.known import FAMILIES, TINY, of_type
 from fea.training.fits import Fits
 
 
@@ -52,6 +55,7 @@ LOOP = FULL._replace(analyses=150, sft_steps=240, labels=16 * 120, rollouts=120)
 QUICK = Budget(640, 40, 30, 150, 60, 16 * 16, 16, 20, 60)
 # 800 faces are eight of each person; of the labels that are the rarer ones one in ten errs.
 SKEWED = WorldSettings(prior="skewed", people=100, noise=0.1)
+_VISUAL_TOKENS = 16  # of a face, as `demo.yaml` has them with the family that is meant there
 
 
 def budget_of(rounds: int, quick: bool, skew: bool) -> Budget:
@@ -71,6 +75,19 @@ def budget_of(rounds: int, quick: bool, skew: bool) -> Budget:
     return budget._replace(analyses=analyses, labels=analyses, **more) if skew else budget
 
 
+def family_of(name: str) -> Family:
+    """The family of a tiny model.
+
+    Raises:
+        FEAError: there is none of this name.
+    """
+    if family := of_type(name):
+        return family
+    raise FEAError(
+        f"family: '{name}' is none that is known here; give one of {', '.join(f.model_type for f in FAMILIES)}"
+    )
+
+
 def title_of(run: str) -> str:
     """The title of a run of the loop: "sft-1" is "SFT, round 1", and "grpo-1" is "+ GRPO, round 1"."""
     stage, _, number = run.partition("-")
@@ -86,10 +103,11 @@ class Demo:
         seed: of faces, order and sampling.
         budget: how much of everything.
         world: which faces are drawn, but for the base, which knows no emotions.
+        family: of the base.
     """
 
-    def __init__(self, out: Path, name: str, seed: int, budget: Budget, world: WorldSettings):
-        self.out, self.seed, self.budget, self.world = out, seed, budget, world
+    def __init__(self, out: Path, name: str, seed: int, budget: Budget, world: WorldSettings, family: Family = TINY):
+        self.out, self.seed, self.budget, self.world, self.family = out, seed, budget, world, family
         self.loop = Loop(out / name, self._sft(), self._grpo())
 
     @property
@@ -107,7 +125,15 @@ class Demo:
         all_weights = {
             "model.policy.train_vision": True, "model.optimization.lr": 1e-3, "model.optimization.warmup": 50,
         }  # fmt: skip
-        common = {**all_weights, **faces, "trainer.limit_val_batches": 0, "data.folder": self.out / "faces"}
+        common = {
+            **all_weights,
+            **faces,
+            **self._shown(),
+            "trainer.limit_val_batches": 0,
+            "data.folder": self.out / "faces",
+        }
+        if self.family is not TINY:
+            common["model.policy.tiny.family"] = self.family.model_type
         tower = {"model": "fea.demo.tower.TowerModule", "trainer.max_steps": b.tower_steps}
         stages.fit("base/tower", _configs("sft"), {**tower, **common})
         captions = {"model.init_from": self.out / "base" / "tower", "trainer.max_steps": b.caption_steps}
@@ -149,6 +175,7 @@ class Demo:
     def _common(self) -> dict[str, Any]:
         return {
             "model.policy.base": self.model,
+            **self._shown(),
             "data.val_faces": self.budget.validation,
             "data.test_faces": self.budget.held_out,
             "data.folder": self.out / "faces",
@@ -156,6 +183,11 @@ class Demo:
             **({} if self.world == WorldSettings() else {"data.world": asdict(self.world)}),
             "seed_everything": self.seed,
         }
+
+    def _shown(self) -> dict[str, Any]:
+        """How large faces are shown, where that is not as in `demo.yaml`: in as many visual tokens."""
+        pixels = _VISUAL_TOKENS * self.family.pixels
+        return {} if self.family is TINY else {"model.policy.min_pixels": pixels, "model.policy.max_pixels": pixels}
 
     def faces(self) -> RenderedFaces:
         """The data module that the held-out faces come from."""

@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import CONFIGS
 from processes import fork_fits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fea.cli import main
 from fea.data.example import Example
 from fea.demo.board import Said
-from fea.demo.stages import FULL, QUICK, budget_of
+from fea.demo.stages import FULL, QUICK, Demo, budget_of
+from fea.drawn.world import WorldSettings
+from fea.errors import FEAError
+from fea.model.families.known import FAMILIES, TINY
 from fea.model.runs import RESULT
 from fea.prompts.answer import parse, render
 from fea.training.fits import options
@@ -97,6 +101,33 @@ def test_the_skewed_demo_trains_and_judges_on_faces_of_its_world(
     labels = [face.labels[0] for face in judged[0]]
     assert labels.count("happiness") + labels.count("neutral") > 30 > 6 > labels.count("fear") + labels.count("disgust")
     assert {json.loads(face.meta)["subject"].split("-")[0] for face in judged[0]} == {"1000002"}
+
+
+def test_another_family_sees_faces_in_as_many_visual_tokens_and_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fits: dict[str, dict[str, Any]] = {}
+
+    def fit(self: Any, name: str, arguments: Sequence[str], settings: Any) -> None:
+        fits[name] = dict(settings)
+
+    monkeypatch.setattr("fea.training.fits.Fits.fit", fit)
+    for family in FAMILIES:
+        stages = Demo(tmp_path, "seed-0", 0, QUICK, WorldSettings(), family)
+        with pytest.raises(FEAError, match="captions"):  # nothing was trained that could be saved
+            stages.base()
+        shown = {name: value for name, value in fits["base/captions"].items() if "policy" in name}
+        named = {"model.policy.tiny.family": family.model_type}
+        pixels = dict.fromkeys(("model.policy.min_pixels", "model.policy.max_pixels"), 16 * family.pixels)
+        of_all = {"model.policy.train_vision": True}
+        assert shown == (of_all if family is TINY else {**of_all, **named, **pixels})
+        assert fits["base/captions"].items() >= {k: v for k, v in fits["base/tower"].items() if "policy" in k}.items()
+        assert set(pixels).isdisjoint(stages.loop.stages["grpo"].settings) is (family is TINY)
+    demo_yaml = yaml.safe_load((CONFIGS / "demo.yaml").read_text())["model"]["init_args"]["policy"]
+    assert demo_yaml["min_pixels"] == demo_yaml["max_pixels"] == 16 * TINY.pixels
+    assert main(["demo", "--family", "gpt", "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "family: 'gpt' is none that is known here; give one of qwen3_vl, qwen2_5_vl, qwen2_vl" in told
 
 
 def test_rare_classes_get_more_analyses_and_no_other_faces_but_not_in_little() -> None:

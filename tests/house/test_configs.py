@@ -20,7 +20,7 @@ OVERLAYS = [file.stem for file in FILES if file.stem not in STAGES]
 
 
 def test_no_config_is_forgotten() -> None:
-    assert len(FILES) == 7
+    assert len(FILES) == 9
     assert not [file for file in CONFIGS.rglob("*") if file.is_file() and file.suffix != ".yaml"]
 
 

@@ -111,7 +111,7 @@ def test_a_plan_of_the_readme_is_made(
     name, options = words_of(line)
     assert main([name, *(options or ["--config", "configs/grpo.yaml"])]) == 0
     shown = capsys.readouterr().out
-    planned = "memory plan of Qwen/Qwen2.5-VL-3B-Instruct" in shown
+    planned = "memory plan of Qwen/Qwen3-VL-4B-Instruct" in shown
     assert planned or re.search(r"fits .* GiB   fea fit --config \S*grpo.yaml", shown)
     assert planned is ("--config" in options or not options)
     assert ("are left to the system" in shown) is ("--gpu" in options)

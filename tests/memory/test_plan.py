@@ -22,6 +22,8 @@ from fea.memory.dry_run import DryRun, PromptShape
 from fea.memory.plan import GIB, SYSTEM, Plan, plan, settled
 from fea.memory.setting import Setting, Spread
 from fea.model.config import LoRA, PolicyConfig, TinySize
+from fea.model.families.family import Family
+from fea.model.families.known import FAMILIES, TINY
 from fea.model.load import count_tokens, skeleton
 from fea.model.policy import Policy
 
@@ -108,6 +110,14 @@ PHASES = {
 def test_what_takes_most_may_be_no_update(tmp_path: Path, phase: str, kind: str) -> None:
     settings = {**KINDS[kind], **PHASES[phase], "model__policy__checkpointing": "true"}
     assert check(tmp_path, **MIDDLE, **settings) == {phase}
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family is not TINY], ids=lambda f: f.model_type)
+def test_every_family_is_planned(tmp_path: Path, family: Family) -> None:
+    """With two layers of DeepStack, where there are any; 16 visual tokens a face, as in the others."""
+    seen = dict.fromkeys(("model__policy__min_pixels", "model__policy__max_pixels"), 16 * family.pixels)
+    tower = {"model__policy__tiny__family": family.model_type, "model__policy__tiny__vision_layers": 3}
+    check(tmp_path, **MIDDLE, **KINDS["adapter, bf16"], **seen, **tower)
 
 
 def test_four_bits_are_planned_too(tmp_path: Path, make_policy: Callable[..., Policy]) -> None:
@@ -258,7 +268,7 @@ def words_of(*configs: str) -> list[str]:
     return [word for name in configs for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
 
 
-HEADS = [("sft", ["sft"]), ("grpo", ["grpo"]), ("7b", ["grpo", "7b"]), ("4bit", ["grpo", "4bit"])]
+HEADS = [("sft", ["sft"]), ("grpo", ["grpo"]), *((name, ["grpo", name]) for name in ("2b", "8b", "7b", "4bit"))]
 
 
 @pytest.mark.usefixtures("_planned_once")
@@ -281,7 +291,7 @@ def test_the_head_of_a_config_says_what_is_planned(
 def test_the_shipped_config_fits_its_card(capsys: pytest.CaptureFixture[str], card: str) -> None:
     assert main(["plan", "--config", str(CONFIGS / "grpo.yaml"), "--gpu", card]) == 0
     shown = capsys.readouterr().out
-    assert "memory plan of Qwen/Qwen2.5-VL-3B-Instruct" in shown
+    assert "memory plan of Qwen/Qwen3-VL-4B-Instruct" in shown
     assert "fits into 24.00 GiB" in shown
 
 
@@ -290,7 +300,8 @@ def test_a_card_alone_is_told_the_shipped_configs_that_fit(
 ) -> None:
     def planned(setting: Setting) -> Plan:
         parts = dict.fromkeys(("reference", "gradients", "buckets", "optimizer", "rollout", "validation", "update"), 0)
-        weights = (20 if "7B" in setting.policy.base else 10) / (2 if setting.policy.four_bit else 1) * GIB
+        large = setting.policy.base.endswith(("7B-Instruct", "8B-Instruct"))
+        weights = (20 if large else 10) / (2 if setting.policy.four_bit else 1) * GIB
         return Plan(weights, **parts, tokens=1, rows=1, eval_rows=1, per_row=1)
 
     monkeypatch.setattr("fea.memory.plan.plan", planned)
@@ -299,16 +310,14 @@ def test_a_card_alone_is_told_the_shipped_configs_that_fit(
     head, *lines = capsys.readouterr().out.splitlines()
     assert head == "of 11.00 GiB, 1.00 GiB are left to the system; on one such card"
     told = [re.split(r" {2,}", line.strip()) for line in lines]
-    ends = [
-        "",
-        " --config configs/4bit.yaml",
-        " --config configs/7b.yaml",
-        " --config configs/7b.yaml --config configs/4bit.yaml",
-    ]
+    overlays = ["", "4bit", "2b", "8b", "8b 4bit", "7b", "7b 4bit"]
+    ends = ["".join(f" --config configs/{name}.yaml" for name in names.split()) for names in overlays]
     assert [words[-1] for words in told] == [
         f"fea fit --config configs/{stage}.yaml{end}" for stage in ("sft", "grpo") for end in ends
     ]
-    assert [words[0] for words in told] == ["fits", "fits", "does not 20.00 GiB", "fits"] * 2
+    assert [words[0] for words in told] == [
+        *("fits", "fits", "fits", "does not 20.00 GiB", "fits", "does not 20.00 GiB", "fits"),
+    ] * 2
 
 
 @pytest.mark.usefixtures("_planned_once")
@@ -336,7 +345,7 @@ def test_stage_1_is_planned_with_the_longest_analysis_that_is_there(
     found = re.search(r"the longest analysis of data.train has (\d+) tokens", seen)
     assert found
     analyses = [json.loads(line)["description"] for line in faces_file.read_text().splitlines()]
-    longest = count_tokens(PolicyConfig(base="Qwen/Qwen2.5-VL-3B-Instruct"), max(analyses, key=len)) + 1
+    longest = count_tokens(PolicyConfig(base="Qwen/Qwen3-VL-4B-Instruct"), max(analyses, key=len)) + 1
     assert int(found[1]) == longest > 16
     tokens = [int(told[1]) for told in re.finditer(r"(\d+) tokens in a pack", blind + seen)]
     assert tokens[1] - tokens[0] == 4 * (longest - 16)

@@ -187,7 +187,7 @@ def test_every_layout_has_the_values_and_gradients_of_the_stock_network_on_each_
     assert gradients.keys() == wanted.keys()
     for name, gradient in wanted.items():
         assert gradient.norm() > 0, name
-        assert (gradients[name] - gradient).norm() < (1e-9 if exact else 1e-5) * gradient.norm(), name
+        assert (gradients[name] - gradient).norm() < (tolerance if exact else 1e-5) * gradient.norm(), name
 
 
 def test_checkpointing_changes_no_gradient(make: MakePolicy, uneven: list[Prompt]) -> None:

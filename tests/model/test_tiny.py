@@ -10,8 +10,11 @@ import torch
 from conftest import SMALL
 
 from fea.drawn.wording import CORPUS
+from fea.errors import FEAError
+from fea.model.config import TinySize
 from fea.model.families.known import TINY
-from fea.model.tiny import build_image_processor, build_model, build_tokenizer
+from fea.model.families.qwen3_vl import QWEN3_VL
+from fea.model.tiny import build_config, build_image_processor, build_model, build_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,21 @@ def test_weights_are_a_function_of_the_size_alone(tokenizer: Any) -> None:
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("layers", "vision_layers", "given"), [(3, 2, [0]), (2, 5, [0]), (8, 3, [0, 1]), (8, 9, [0, 1, 2]), (3, 1, [])]
+)
+def test_deepstack_leaves_a_layer_of_both_parts_without(layers: int, vision_layers: int, given: list[int]) -> None:
+    size = TinySize(layers=layers, vision_layers=vision_layers)
+    config = build_config(QWEN3_VL, build_tokenizer(QWEN3_VL), size)
+    assert config.vision_config.deepstack_visual_indexes == given
+    assert config.text_config.head_dim * config.text_config.num_attention_heads > size.hidden  # as in the 4B model
+
+
+def test_a_family_that_is_none_is_refused() -> None:
+    with pytest.raises(FEAError, match=r"policy.tiny.family: 'gpt' .* name one of qwen3_vl, qwen2_5_vl, qwen2_vl"):
+        TinySize(family="gpt")
 
 
 def test_the_spread_is_that_of_the_weights(tokenizer: Any) -> None:
