@@ -1,0 +1,141 @@
+"""A real language model through stages 1 and 2: in an hour of a CPU, in the planned memory, and still writing English."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import FACE_PIXELS, fit, fit_arguments
+from processes import ended, start_together
+from torch.nn import functional as F
+
+from fea.model.archive import read
+from fea.model.checkpoints import load_policy
+from fea.model.config import PolicyConfig
+from fea.model.policy import Policy
+
+from . import smollm
+from .fetching import place
+from .fetching import smollm as fetched
+
+pytestmark = pytest.mark.real
+REHEARSAL = bool(os.environ.get("FEA_REAL_REHEARSAL"))
+STEPS = 2 if REHEARSAL else 60  # of stage 1, four analyses each
+ROLLOUTS = 1 if REHEARSAL else 20  # of stage 2
+HOUR = 3600.0
+PAGE = (Path(__file__).parent / "page.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def base() -> Path:
+    """The model in a folder, made once."""
+    folder = place() / "smollm2-vl"
+    if not folder.is_dir():
+        if find_spec("gguf") is None:
+            pytest.skip("pip install gguf: it reads the weights")
+        smollm.write(fetched(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(base: Path) -> Iterator[dict[str, Any]]:
+    """Figures, which are printed at the end."""
+    found: dict[str, Any] = {}
+    yield found
+    print(
+        "\n| SmolLM2-135M as Qwen2.5-VL | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in found.items()),
+        sep="\n",
+    )
+
+
+def settings(base: Path, rank: int = 16) -> dict[str, Any]:
+    """What both stages share: the shipped configs on a CPU, with the whole prompt."""
+    return {
+        "model__policy__base": base,
+        "model__policy__lora": json.dumps({"rank": rank, "alpha": 2 * rank}),
+        "model__policy__knowledge": "full",
+        "model__policy__min_pixels": FACE_PIXELS,
+        "model__policy__max_pixels": FACE_PIXELS,
+        "model__policy__checkpointing": "true",
+        "model__generation__max_tokens": 12 if REHEARSAL else 96,
+        "data__train_faces": 32 if REHEARSAL else 300,
+        "data__batch_size": 4,
+    }
+
+
+GRPO: dict[str, Any] = {"model__group_size": 4, "trainer__accumulate_grad_batches": 1}
+
+
+@torch.no_grad()
+def perplexity(policy: Policy) -> float:
+    """Of a page of plain text."""
+    network = policy.network
+    ids = torch.tensor(network.tokenizer(PAGE, add_special_tokens=False)["input_ids"])
+    positions = torch.arange(len(ids)).expand(3, 1, -1)
+    hidden = network.attend(network.embed(ids[None]), positions, None)[0, :-1]
+    return math.exp(F.cross_entropy(F.linear(hidden, network.head.weight).float(), ids[1:]).item())
+
+
+def test_it_says_what_the_original_says(base: Path) -> None:
+    if find_spec("gguf") is None:
+        pytest.skip("pip install gguf: it reads the weights")
+    original, policy = smollm.llama(fetched()), Policy(PolicyConfig(base=str(base)), {}).eval()
+    ids = torch.tensor(policy.network.tokenizer(PAGE[:400], add_special_tokens=False)["input_ids"])[None]
+    positions = torch.arange(ids.shape[1]).expand(3, 1, -1)
+    with torch.no_grad():
+        expected = original(ids).logits[0]
+        hidden = policy.network.attend(policy.network.embed(ids), positions, None)[0]
+        found = F.linear(hidden, policy.network.head.weight)[:, : expected.shape[1]]
+    print(f"logits: largest gap {(found - expected).abs().max():.1e}, of values up to {expected.abs().max():.0f}")
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_both_stages_take_less_than_an_hour_and_leave_its_english(
+    base: Path, tmp_path: Path, measured: dict[str, Any]
+) -> None:
+    before = perplexity(Policy(PolicyConfig(base=str(base)), {}).eval())
+    measured["perplexity of a page, before"] = f"{before:.2f}"
+    seconds = {}
+    for name, steps, more in (
+        ("sft", STEPS, {}),
+        ("grpo", ROLLOUTS, {**GRPO, "model__init_from": tmp_path / "sft"}),
+    ):
+        begun = time.process_time()
+        fit(name, tmp_path / name, trainer__max_steps=steps, **{**settings(base), **more})
+        seconds[name] = time.process_time() - begun
+        after = perplexity(load_policy(str(tmp_path / name), "cpu")[0])
+        measured[f"{name}: {steps} steps, seconds of a processor"] = f"{seconds[name]:.0f}"
+        measured[f"perplexity of a page, after {name}"] = f"{after:.2f} ({after / before - 1:+.1%})"
+        assert read(tmp_path / name / "checkpoints" / "last.ckpt")["global_step"] == steps
+        assert abs(after / before - 1) < 0.2
+    assert sum(seconds.values()) < HOUR
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_the_plan_is_within_10_percent_of_what_it_takes(
+    stage: str, base: Path, tmp_path: Path, measured: dict[str, Any]
+) -> None:
+    callbacks = [{"class_path": "measuring.Measured"}]
+    if stage == "grpo":
+        callbacks.insert(0, {"class_path": "test_grpo.Vowels"})
+    more = {**GRPO, "model__init_from": "null"} if stage == "grpo" else {}
+    options = {**settings(base), **more, "trainer__max_steps": 2, "trainer__callbacks": json.dumps(callbacks)}
+    (process,) = start_together(fit_arguments(stage, tmp_path / "run", **options), 1, FEA_MEASURED=str(tmp_path))
+    done = ended(process)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads((tmp_path / "rank0.json").read_text())
+    planned, found = (max(told[kind].values()) for kind in ("planned", "measured"))
+    measured[f"{stage}: planned / measured peak, MiB"] = (
+        f"{planned / 2**20:.0f} / {found / 2**20:.0f} ({planned / found:.3f})"
+    )
+    assert abs(planned / found - 1) < 0.1
