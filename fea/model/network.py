@@ -109,7 +109,7 @@ class Network:
             return seen
         shown = [(prompt.example.image, prompt.example.flipped) for prompt in prompts]
         images = dict(zip(shown, prompts, strict=True))
-        pixels, grids = (torch.cat([p.pixels for p in images.values()]), torch.stack([p.grid for p in images.values()]))
+        pixels, grids = torch.cat([p.pixels for p in images.values()]), torch.stack([p.grid for p in images.values()])
         features = self.model.model.get_image_features(pixels, grids, return_dict=True).pooler_output
         of_image = dict(zip(images, features, strict=True))
         return [of_image[image] for image in shown]
