@@ -110,7 +110,7 @@ def _prepared(family: Family, model: Any, config: PolicyConfig, start: Mapping[s
         model.get_submodule(family.vision_tower).requires_grad_(config.train_vision)
     if config.checkpointing:
         _recompute_activations(model)
-    elif config.lora and config.lora.vision:  # an image is a thousand patches, many more than it has visual tokens
+    elif config.lora and config.lora.vision:  # four patches for each visual token are too many to keep
         _recompute_activations(model.get_submodule(family.vision_tower))
     return model.train()  # from_pretrained leaves it in eval mode
 

@@ -116,7 +116,7 @@ class Network:
             return seen
         shown = [(prompt.example.image, prompt.example.flipped) for prompt in prompts]
         images = dict(zip(shown, prompts, strict=True))
-        pixels, grids = (torch.cat([p.pixels for p in images.values()]), torch.stack([p.grid for p in images.values()]))
+        pixels, grids = torch.cat([p.pixels for p in images.values()]), torch.stack([p.grid for p in images.values()])
         of_tower = self.model.model.get_image_features(pixels, grids, return_dict=True)
         layers = of_tower.deepstack_features if self.family.deepstack else []
         features = [Seen(tokens, tuple(deep)) for tokens, *deep in zip(of_tower.pooler_output, *layers, strict=True)]

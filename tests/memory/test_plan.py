@@ -90,9 +90,15 @@ def test_the_plan_is_within_10_percent_of_what_training_takes(tmp_path: Path, si
 def test_an_adapter_on_the_tower_is_planned_with_what_its_backward_pass_needs(
     tmp_path: Path, stage: str, strategy: str, kind: str
 ) -> None:
-    own = {**SEEING, **(KINDS["adapter, bf16"] if kind == "bf16" else {}), **SEEN, "data__eval_batch_size": 2}
+    own = {
+        **SEEING,
+        **(KINDS["adapter, bf16"] if kind == "bf16" else {}),
+        **SEEN,
+        "trainer__accumulate_grad_batches": 1,
+        "data__eval_batch_size": 2,
+    }
     if stage == "sft":
-        own |= {"trainer__callbacks": json.dumps([MEASURING]), "trainer__accumulate_grad_batches": 1}
+        own |= {"trainer__callbacks": json.dumps([MEASURING])}
     processes = 1 if strategy == "auto" else 2
     assert check(tmp_path, stage, processes, **own, trainer__strategy=strategy) == {"update"}
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.model.attention import TreeAttention, _causal
-from fea.model.config import LayoutName, LoRA
+from fea.model.config import LayoutName, LoRA, VisionLoRA
 from fea.model.layout import Layout, Tree, shared, trunk_of
 from fea.model.policy import Policy
 
@@ -29,6 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "checkpointing": {"checkpointing": True, "train_vision": True},
     "lora": {"lora": LoRA(4, 8)},
     "lora, checkpointing": {"lora": LoRA(4, 8), "checkpointing": True},
+    "lora on the tower, too": {"lora": LoRA(4, 8, vision=VisionLoRA(3))},
 }
 # Three completions of each of four prompts: long, short, of one token, one empty.
 LENGTHS = torch.tensor([7, 2, 1, 5, 5, 5, 0, 3, 6, 1, 1, 4])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
-from fea.model.config import LoRA
+from fea.model.config import LoRA, VisionLoRA
 from fea.model.policy import Policy
 
 MakePolicy = Callable[..., Policy]
@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "full, checkpointing": {"checkpointing": True},
     "lora": {"lora": LoRA(4, 8)},
     "lora, checkpointing": {"lora": LoRA(4, 8), "checkpointing": True},
+    "lora on the tower, too": {"lora": LoRA(4, 8, vision=VisionLoRA(3))},
 }
 
 

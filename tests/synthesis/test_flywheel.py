@@ -125,6 +125,19 @@ def test_the_replay_term_is_the_loss_of_stage_1(tmp_path: Path, monkeypatch: pyt
     assert module.has_signal
 
 
+def test_with_an_adapter_on_the_tower_faces_are_seen_anew_and_replayed_analyses_teach_it(tmp_path: Path) -> None:
+    changes = {"model__sft_weight": 0.5, "model__policy__lora": '{"rank": 4, "alpha": 8, "vision": {"rank": 3}}'}
+    done = fit("grpo", tmp_path / "run", **settings(tmp_path, **changes))
+    assert 0 < len(lines(tmp_path / "run", "round-1.jsonl")) < 12
+    module, pack = done.model, next(iter(done.trainer.train_dataloader))
+    assert len(pack.replay) == 4
+    assert not any(prompt.features is not None for prompt in [*pack.prompts, *pack.replay])
+    module.log, adapter = lambda *_, **__: None, module.policy.vision_adapter()
+    module.policy.train().zero_grad()
+    module._replayed(pack).backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in adapter)
+
+
 def test_a_fit_that_would_never_see_the_analyses_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FEAError, match=r"set trainer\.reload_dataloaders_every_n_epochs to 1"):
         fit("sft", tmp_path / "run", **settings(tmp_path, trainer__reload_dataloaders_every_n_epochs=0))

@@ -145,7 +145,7 @@ def test_without_a_part_of_its_own_there_is_one_group_as_ever(eight_bit: bool) -
 
 # --- in two processes ---
 
-REPLAYED = {"model": "replay.Replayed", "trainer__callbacks": OURS, "trainer__max_steps": 6, "model__mu": 2}
+REPLAYED = {"model": "replay.Replayed", "trainer__callbacks": OURS, "trainer__max_steps": 4, "model__mu": 2}
 
 
 def tower(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
