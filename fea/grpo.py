@@ -259,7 +259,7 @@ class GRPOModule(FEAModule):
         goal, drawn = self.objective, prompts.sampler.weights
         self.rarity = Rarity(cast(Examples, prompts.examples), drawn, goal.balance, goal.balance_power)
         longest = self.policy.encoder.most_tokens(prompts.examples[0])
-        if advice := self.packing.advice(longest, self.generation.max_tokens, _ROOMY):
+        if advice := self.packing.advice(longest, self.generation.max_tokens, _ROOMY, self.microbatches):
             rank_zero_warn(advice)
         replay = self._replay(max(1, prompts.batch_size // (steps * packs)))
         self.refill = Refill(prompts, self._place, self.tries)

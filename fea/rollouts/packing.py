@@ -53,27 +53,35 @@ class Packing:
         """Tokens that a group costs, from those of its prompt and those that its completions hold together."""
         return self.copies * prompt + written
 
-    def advice(self, prompt: int, completion: int, limit: int) -> str | None:
-        """What to change if a pack may hold more tokens than `limit`; None if it cannot.
+    def advice(self, prompt: int, completion: int, limit: int, parts: int = 1) -> str | None:
+        """What to change if an update may hold more tokens at a time than `limit`; None if it cannot.
 
         Args:
             prompt: most tokens of a prompt.
             completion: most tokens of a completion.
-            limit: tokens of a pack that memory is known to hold.
+            limit: tokens that memory is known to hold.
+            parts: that the completions of a group are split into.
         """
-        groups, most = len(self.steps[0]), self.tokens(prompt, self.group * completion)
-        held = groups // self.packs * most
-        if held <= limit:
+        groups = len(self.steps[0])
+
+        def held(packs: int, parts: int) -> int:
+            some = -(-self.group // parts)  # completions of a group at a time
+            return groups // packs * (min(self.copies, some) * prompt + some * completion)
+
+        most = held(self.packs, parts)
+        if most <= limit:
             return None
         spread = [packs for packs in range(self.packs, groups + 1) if not groups % packs]  # with whole groups in each
-        enough = [packs for packs in spread if groups // packs * most <= limit]
-        change = (
-            f"set trainer.accumulate_grad_batches to {enough[0]}"
-            if enough
-            else "lower model.group_size, model.generation.max_tokens or policy.max_pixels"
-        )
+        enough = [packs for packs in spread if held(packs, parts) <= limit]
+        split = [more for more in range(parts, self.group + 1) if held(groups, more) <= limit]
+        change = "lower model.group_size, model.generation.max_tokens or policy.max_pixels"
+        if enough:
+            change = f"set trainer.accumulate_grad_batches to {enough[0]}"
+        elif split:
+            change = f"set trainer.accumulate_grad_batches to {groups} and model.microbatches to {split[0]}"
+        some = -(-self.group // parts)
         return (
-            f"a pack can reach {held} tokens ({groups // self.packs} groups of a prompt of {prompt} and {self.group} "
+            f"a pack can reach {most} tokens at a time ({groups // self.packs} groups of a prompt of {prompt} and {some} "
             f"completions of {completion}), more than {limit}; see `fea plan`, and if memory runs out, {change}"
         )
 

@@ -103,6 +103,15 @@ def test_an_adapter_on_the_tower_is_planned_with_what_its_backward_pass_needs(
     assert check(tmp_path, stage, processes, **own, trainer__strategy=strategy) == {"update"}
 
 
+@pytest.mark.parametrize("kind", ["whole model", "adapter, bf16"])
+def test_groups_in_parts_are_planned_too(tmp_path: Path, kind: str) -> None:
+    """One group a pack, whose completions hold most of its tokens."""
+    settings: dict[str, Any] = {
+        **MIDDLE, **KINDS[kind], "model__generation__max_tokens": 64, "data__batch_size": 2, "trainer__limit_val_batches": 0,
+    }  # fmt: skip
+    assert check(tmp_path, **settings, model__microbatches=4) == {"update"}
+
+
 PHASES = {
     "validation": {"data__batch_size": 2, "data__eval_batch_size": 32, "data__val_faces": 32},
     "rollout": {"data__batch_size": 8, "trainer__accumulate_grad_batches": 8, "model__generation__max_tokens": 32},
@@ -184,6 +193,14 @@ def test_shallow_dry_runs_tell_what_a_deep_one_would() -> None:
     assert low + (high - low) * 10 == pytest.approx(deep, rel=0.01)
 
 
+@pytest.mark.parametrize("layout", ["tree", "group", "rows"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_more_parts_need_less_down_to_a_completion_at_a_time(layout: str, checkpointing: bool) -> None:
+    shape, told = PromptShape(20, 60, 16), setting(layout=layout, checkpointing=checkpointing)
+    few, some, more = (DryRun(told, 2).update(1, shape, 8, 256, parts) for parts in (1, 2, 8))
+    assert few > 1.5 * some > 1.5 * 1.5 * more
+
+
 def test_a_gradient_through_the_entropies_keeps_more_of_the_logits() -> None:
     thin, shape = setting(tiny=TinySize(hidden=32, layers=1, heads=2)), PromptShape(10, 30, 16)
     without, with_gradient = (DryRun(thin.but(entropy=on), 1).update(1, shape, 8, 64) for on in (False, True))
@@ -225,6 +242,18 @@ def test_a_card_decides_whether_a_rollout_gathers_all_weights() -> None:
     assert settled(spread, None).gathers
     never = spread.but(spread=Spread(2, True, "never"))
     assert settled(never, 100 * whole) == never
+
+
+def test_a_group_that_is_too_large_is_advised_to_be_trained_in_parts() -> None:
+    """Long completions of a single prompt: packs are no more to be had, and all else costs time or changes the result."""
+    told = setting(batch_size=1, group_size=16, max_tokens=512, eval_batch_size=1, checkpointing=False, min_pixels=784)
+    needs = plan(told)
+    card = plan(told.but(microbatches=4)).peak + SYSTEM
+    said = verdict(told, needs, card)
+    assert "set model.microbatches to 4: then" in said
+    assert "checkpointing" not in said
+    assert plan(told.but(microbatches=2)).peak + SYSTEM > card
+    assert verdict(told.but(microbatches=4), plan(told.but(microbatches=4)), card).startswith("fits")
 
 
 def test_what_is_sharded_is_not_advised_to_take_an_optimizer_in_8_bits() -> None:

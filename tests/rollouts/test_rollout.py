@@ -181,17 +181,23 @@ def test_groups_stay_within_their_optimiser_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("copies", "limit", "told"),
+    ("copies", "parts", "limit", "told"),
     [
-        (1, 1440, None),  # two groups of 100 + 4 * 155 tokens
-        (1, 1439, "a pack can reach 1440 tokens .* set trainer.accumulate_grad_batches to 4"),
-        (1, 719, "lower model.group_size"),
-        (4, 2040, None),  # every completion with a prompt of its own
-        (4, 1440, "a pack can reach 2040 tokens .* set trainer.accumulate_grad_batches to 4"),
+        (1, 1, 1440, None),  # two groups of 100 + 4 * 155 tokens
+        (1, 1, 1439, "a pack can reach 1440 tokens .* set trainer.accumulate_grad_batches to 4$"),
+        (1, 1, 719, "set trainer.accumulate_grad_batches to 4 and model.microbatches to 2$"),
+        (1, 1, 255, "set trainer.accumulate_grad_batches to 4 and model.microbatches to 4$"),
+        (1, 1, 254, "lower model.group_size"),
+        (4, 1, 2040, None),  # every completion with a prompt of its own
+        (4, 1, 1440, "a pack can reach 2040 tokens .* set trainer.accumulate_grad_batches to 4$"),
+        (1, 3, 820, None),  # two completions of each at a time
+        (1, 3, 819, "a pack can reach 820 tokens .* a prompt of 100 and 2 completions of 155"),
+        (4, 3, 1020, None),
+        (4, 3, 1019, "a pack can reach 1020 tokens"),
     ],
 )
-def test_a_pack_that_may_not_fit_gets_advice(copies: int, limit: int, told: str | None) -> None:
-    advice = Packing(8, 4, steps=2, packs=2, copies=copies).advice(100, 155, limit)
+def test_a_pack_that_may_not_fit_gets_advice(copies: int, parts: int, limit: int, told: str | None) -> None:
+    advice = Packing(8, 4, steps=2, packs=2, copies=copies).advice(100, 155, limit, parts)
     assert advice is None if told is None else advice is not None and re.search(told, advice)
 
 
