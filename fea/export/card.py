@@ -143,8 +143,8 @@ _USE: Mapping[str, str] = {
     + "\nvLLM reads it with `--enable-lora`, but only the layers of the language model: what it holds for the vision tower, if "
     "anything, is left out there.",
     "gguf": "`llama-server -m model.gguf --mmproj mmproj.gguf`, or `ollama create NAME -f Modelfile` (not tried here).\n"
-    "llama.cpp makes pictures smaller in a way of its own: give it pictures in the size that is named below. It does not leave\n"
-    "out tokens that are no text.\n",
+    "llama.cpp makes pictures smaller in a way of its own: give it pictures of the size that is named below. It does not\n"
+    "leave out tokens that are no text.\n",
 }
 
 
