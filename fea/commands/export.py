@@ -94,6 +94,7 @@ def _check_place(out: Path) -> None:
 def _carried_out(order: Order, asked: Faces, out: Path) -> Compared:
     """The export with its card."""
     from importlib.metadata import version
+
     from fea.export.card import Facts, card
     from fea.export.exporting import export as exported
     from fea.export.history import stages_of

@@ -34,12 +34,14 @@ class Asked(NamedTuple):
         system: what is said before.
         user: what is asked beside the picture.
         answer: (T,) ids of the run's own greedy answer, with the end token.
+        grid: rows and columns of patches that the run sees the picture in.
     """
 
     image: Any
     system: str
     user: str
     answer: Tensor
+    grid: tuple[int, int]
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -88,7 +90,8 @@ def asked_of(rollouts: Sequence[Rollout], knowledge: Knowledge) -> list[Asked]:
             example = prompt.example
             image = load_image(example.image, example.place, example.flipped)
             user = user_prompt(example.question, example.emotions)
-            found.append(Asked(image, system_prompt(knowledge), user, row[: int(length)].clone()))
+            grid = int(prompt.grid[1]), int(prompt.grid[2])
+            found.append(Asked(image, system_prompt(knowledge), user, row[: int(length)].clone(), grid))
     return found
 
 

@@ -136,12 +136,15 @@ _USE: Mapping[str, str] = {
     "merged": _READ.format(more="", model='AutoModelForImageTextToText.from_pretrained("FOLDER", dtype="auto")')
     + "\nThe folder is a whole model, for transformers, vLLM and SGLang, and for `fea` as `policy.base`.",
     "peft": _READ.format(
-        more="from peft import PeftModel\n",
-        model='PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained("{base}", dtype="auto"), "FOLDER")',
+        more="from transformers import GenerationConfig\nfrom peft import PeftModel\n",
+        model='PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained("{base}", dtype="auto"), "FOLDER")\n'
+        'model.generation_config = GenerationConfig.from_pretrained("FOLDER")   # that of the base may have a penalty',
     )
     + "\nvLLM reads it with `--enable-lora`, but only the layers of the language model: what it holds for the vision tower, if "
     "anything, is left out there.",
-    "gguf": "`ollama create NAME -f Modelfile`, or `llama-server -m model.gguf --mmproj mmproj.gguf`.\n",
+    "gguf": "`llama-server -m model.gguf --mmproj mmproj.gguf`, or `ollama create NAME -f Modelfile` (not tried here).\n"
+    "llama.cpp makes pictures smaller in a way of its own: give it pictures of the size that is named below. It does not\n"
+    "leave out tokens that are no text.\n",
 }
 
 

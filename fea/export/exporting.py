@@ -26,9 +26,11 @@ from fea.errors import FEAError
 from fea.export.adapter import Update, updates_of, write_peft
 from fea.export.asked import Asked, Heard, answered, asked_of, heard
 from fea.export.card import CARD
-from fea.export.folder import base_folder, write_beside
+from fea.export.folder import base_folder, copy_settings, write_beside
 from fea.export.formats import Format
-from fea.export.gap import Gap, Limits, check, gap_of
+from fea.export.gap import Gap, Limits, along_own, check, gap_of
+from fea.export.gguf import check_gguf, write_gguf
+from fea.export.llama import Asking, Llama
 from fea.export.merged import Trained, dtype_of, write_merged
 from fea.export.naming import tied_names
 from fea.export.reading import read_merged, read_peft
@@ -40,7 +42,7 @@ from fea.system.sets import together
 
 # The same sums in fp32 in another order differ by some 1e-6 nats, by nearly 1e-5 with dozens of layers; a merged weight is
 # rounded once more. A lost adapter is 1e-1 and more.
-_FP32 = {"merged": 1e-4, "peft": 1e-5}
+_FP32 = {"merged": 1e-4, "peft": 1e-5, "gguf": 5e-3}  # llama.cpp looks activations up in 16 bits
 _SHARE = 0.1  # of what training changed, which may be lost where a base in 16 bits makes merged weights be rounded
 
 
@@ -150,23 +152,46 @@ def export(order: Order, out: Path, card: Callable[[Sequence[Rollout], Compared]
         FEAError: a base or a weight is missing, or the export, read back, is too far from its run; then nothing is at `out`.
     """
     with TemporaryDirectory() as scratch, together(out, CARD) as part, _exact():
-        base = base_folder(order.told.policy, Path(scratch))
+        base = _made(Path(scratch) / "base")
+        base = base_folder(order.told.policy, base)
+        if order.format == "gguf":
+            check_gguf(base)
+        # GGUF files are made from a merged folder.
+        files = _made(Path(scratch) / "merged") if order.format == "gguf" else part
         rollouts, device = _own_answers(order)
         asked = asked_of(rollouts, order.told.policy.knowledge)[: order.compared]
-        run, updates = _original(order, asked, base, part, device)
+        run, updates, asking = _original(order, asked, base, files, device)
         limits = _limits(order, base, asked, run, device)
         if order.format == "peft":
             write_peft(part, updates, order.base_name)
-            reader = read_peft(part, base, device)
         else:
-            write_merged(part, base, _trained(order, base, updates))
-            reader = read_merged(part, device)
-        gap = gap_of(run, reader.heard(asked, order.max_tokens), 2 * limits.largest)
+            write_merged(files, base, _trained(order, base, updates))
+        said, reader = _read_back(order, files, part, base, asked, asking, device)
+        run, said = along_own(run, said) if order.format == "gguf" else (run, said)
+        gap = gap_of(run, said, 2 * limits.largest)
         check(gap, limits, str(out), order.format)
-        kept = sum(own.answer.tolist() == said.written for own, said in zip(asked, run, strict=True))
-        compared = Compared(gap, limits, reader.told, kept, _own(order), _machine(device))
+        kept = sum(own.answer.tolist() == mine.written for own, mine in zip(asked, run, strict=True))
+        compared = Compared(gap, limits, reader, kept, _own(order), _machine(device))
         (part / CARD).write_text(card(rollouts, compared), encoding="utf-8")
     return compared
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _read_back(
+    order: Order, files: Path, part: Path, base: Path, asked: Sequence[Asked], asking: Asking, device: torch.device
+) -> tuple[list[Heard], str]:
+    """What the export says, and what it was read with."""
+    if order.format == "gguf":
+        write_gguf(part, files)
+        copy_settings(files, part)
+        llama = Llama(part, asking, order.told.policy, order.max_tokens)
+        return llama.heard(asked), llama.told
+    reader = read_peft(part, base, device) if order.format == "peft" else read_merged(part, device)
+    return reader.heard(asked, order.max_tokens), reader.told
 
 
 def _trained(order: Order, base: Path, updates: Sequence[Update]) -> Trained:
@@ -186,22 +211,24 @@ def _own_answers(order: Order) -> tuple[list[Rollout], torch.device]:
 
 def _original(
     order: Order, asked: Sequence[Asked], base: Path, part: Path, device: torch.device
-) -> tuple[list[Heard], list[Update]]:
+) -> tuple[list[Heard], list[Update], Asking]:
     """What the run says in fp32 on the unquantized base, and its adapter; the files beside the weights are written, too."""
     policy = Policy(order.whole, weights(order.run)).eval().to(device)
     run = heard(policy, order.faces[: order.compared], asked, order.max_tokens)
     updates = updates_of(policy.model)
-    write_beside(part, base, policy.network, order.told, weights=order.format == "merged")
-    del policy
+    network = policy.network
+    write_beside(part, base, network, order.told, weights=order.format != "peft")
+    asking = Asking(network.forbidden.tolist(), network.family.patch, network.family.merge)
+    del policy, network
     _free()
-    return run, updates
+    return run, updates, asking
 
 
 def _limits(order: Order, base: Path, asked: Sequence[Asked], run: Sequence[Heard], device: torch.device) -> Limits:
     """In fp32 a fixed number; where merged weights are rounded to 16 bits, a share of what training changed."""
     kind = dtype_of(base)
     least = _FP32[order.format]
-    if order.format != "merged" or kind == torch.float32:
+    if order.format == "peft" or kind == torch.float32:
         return Limits(least, None, "in fp32")
     policy = Policy(order.whole, {}).eval().to(device)
     change = gap_of(run, heard(policy, order.faces[: order.compared], asked, order.max_tokens), 0.0)

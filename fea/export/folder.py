@@ -25,9 +25,9 @@ _IMAGES = "preprocessor_config.json"
 _PROCESSOR = "processor_config.json"
 _VIDEOS = "video_preprocessor_config.json"
 # Of a base, what is taken along as it is. A license file goes with the weights that it is about.
-_TOKENIZER = (
+_AS_IT_IS = (
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"),
-    *("added_tokens.json", "tokenizer.model", "chat_template.json", _TEMPLATE, "additional_chat_templates"),
+    *("added_tokens.json", "tokenizer.model", "chat_template.json", _TEMPLATE, "additional_chat_templates", _VIDEOS),
 )
 _LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 _WANTED = ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors", "LICENSE*", "NOTICE*")
@@ -77,7 +77,7 @@ def write_beside(folder: Path, base: Path, network: Network, told: Stored, weigh
         told: by its checkpoint.
         weights: whether the folder holds a whole model, which needs its config.
     """
-    for name in (*_TOKENIZER, *(_LICENSES if weights else ()), *((_CONFIG,) if weights else ())):
+    for name in (*_AS_IT_IS, *(_LICENSES if weights else ()), *((_CONFIG,) if weights else ())):
         source = base / name
         if source.is_dir():
             shutil.copytree(source, folder / name)
@@ -88,6 +88,13 @@ def write_beside(folder: Path, base: Path, network: Network, told: Stored, weigh
     _write(folder / _GENERATION, _generation(network))
     _write_processors(folder, base, network, told.policy)
     _write(folder / SETTINGS, settings(told))
+
+
+def copy_settings(folder: Path, other: Path) -> None:
+    """Copies what an export is asked by, and the terms of its base, for files that hold all else themselves."""
+    for name in (SETTINGS, *_LICENSES):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, other / name)
 
 
 def settings(told: Stored) -> dict[str, Any]:
@@ -115,6 +122,7 @@ def _generation(network: Network) -> dict[str, Any]:
     config = network.model.generation_config
     found = {
         "do_sample": False,
+        "repetition_penalty": 1.0,  # said, since beside an adapter what is not said is the base's
         "eos_token_id": network.ends,
         "pad_token_id": network.tokenizer.pad_token_id,
         "bos_token_id": config.bos_token_id,
@@ -124,7 +132,7 @@ def _generation(network: Network) -> dict[str, Any]:
 
 
 def _write_processors(folder: Path, base: Path, network: Network, policy: PolicyConfig) -> None:
-    """Image, video and joint processor, images with the pixels of training."""
+    """Image processor and joint one, with the pixels of training; that of videos is the base's, or made from these two."""
     images = _read(base / _IMAGES) or network.image_processor.to_dict()
     images = _sized(images, policy)
     # Without its ending it is read by every version of the libraries, by those that have no torchvision, too.
@@ -133,16 +141,7 @@ def _write_processors(folder: Path, base: Path, network: Network, policy: Policy
     if "image_processor" in joint:
         joint["image_processor"] = _sized(joint["image_processor"], policy)
     _write(folder / _IMAGES, images)
-    kind = _class("processing_auto", "PROCESSOR_MAPPING_NAMES", network)
-    _write(folder / _PROCESSOR, {"processor_class": kind, **joint})
-    video = _class("video_processing_auto", "VIDEO_PROCESSOR_MAPPING_NAMES", network)
-    if videos := _read(base / _VIDEOS):
-        _write(folder / _VIDEOS, videos)
-    elif video:
-        shared: dict[str, Any] = {
-            name: images[name] for name in ("patch_size", "temporal_patch_size", "merge_size") if name in images
-        }
-        _write(folder / _VIDEOS, {"video_processor_type": video, **shared})
+    _write(folder / _PROCESSOR, {"processor_class": _processor_class(network), **joint})
 
 
 def _sized(images: Mapping[str, Any], policy: PolicyConfig) -> dict[str, Any]:
@@ -151,13 +150,11 @@ def _sized(images: Mapping[str, Any], policy: PolicyConfig) -> dict[str, Any]:
     return {**images, "size": size, "min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels}
 
 
-def _class(module: str, table: str, network: Network) -> str | None:
-    """What transformers calls a processor of a family."""
-    from importlib import import_module
+def _processor_class(network: Network) -> str:
+    """What transformers calls the joint processor of a family."""
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
-    names: Mapping[str, Any] = getattr(import_module(f"transformers.models.auto.{module}"), table)
-    found = names.get(network.model.config.model_type)
-    return found if isinstance(found, str) else None
+    return str(PROCESSOR_MAPPING_NAMES[network.model.config.model_type])
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
+
 from fea.errors import FEAError
 from fea.export.asked import Heard
 from fea.export.formats import Format
@@ -81,6 +83,22 @@ def parting(run: Heard, export: Heard) -> float | None:
         if mine != other:
             return rivals[mine] - rivals[other] if other in rivals else float("inf")
     return None if len(run.written) == len(export.written) else float("inf")
+
+
+def along_own(run: Sequence[Heard], export: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:
+    """Both with the log-probabilities of the greedy answer of the run, as far as it is that of the export, too.
+
+    For a reader that cannot be told what to say: it gives the log-probabilities of what it writes, NaN where it does not.
+    """
+    pairs = []
+    for mine, other in zip(run, export, strict=True):
+        apart = (n for n, (a, b) in enumerate(zip(mine.written, other.written, strict=False)) if a != b)
+        same = next(apart, min(len(mine.written), len(other.written)))
+        own = torch.tensor([rivals[token] for rivals, token in zip(mine.rivals, mine.written, strict=True)][:same])
+        told = other.logps[:same]
+        known = ~told.isnan()
+        pairs.append((mine._replace(logps=own[known]), other._replace(logps=told[known])))
+    return [mine for mine, _ in pairs], [other for _, other in pairs]
 
 
 def check(gap: Gap, limits: Limits, out: str, format: Format) -> None:

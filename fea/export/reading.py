@@ -19,7 +19,7 @@ class Reader:
     """A model with its processors, all of them from files.
 
     Args:
-        folder: with tokenizer, processors and generation config.
+        folder: with tokenizer and processors.
         model: the network, in fp32.
         inner: the network without what PEFT puts around it, which hands on what it is given.
 
@@ -28,12 +28,11 @@ class Reader:
     """
 
     def __init__(self, folder: Path, model: Any, inner: Any):
-        from transformers import AutoImageProcessor, AutoTokenizer, GenerationConfig
+        from transformers import AutoImageProcessor, AutoTokenizer
 
         self.model = model.eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.image_processor = AutoImageProcessor.from_pretrained(folder)
-        self.generation = GenerationConfig.from_pretrained(folder)
         self.told = f"{_libraries(model, inner)} with {type(self.image_processor).__name__}"
         self.whole = _whole(folder)
         self.kinds = "mm_token_type_ids" in inspect.signature(inner.forward).parameters
@@ -74,8 +73,7 @@ class Reader:
                 longer[name] = F.pad(inputs[name], (0, len(answer)), value=value)
         logits = self.model(**longer, use_cache=False).logits[0, length - 1 : -1]
         logps = F.log_softmax(logits.float(), dim=-1).gather(1, answer[:, None]).squeeze(1).cpu()
-        self.generation.max_new_tokens = max_tokens
-        written = self.model.generate(**inputs, generation_config=self.generation)
+        written = self.model.generate(**inputs, max_new_tokens=max_tokens)
         return Heard(logps, written[0, length:].tolist())
 
 
@@ -103,9 +101,12 @@ def read_merged(folder: Path, device: torch.device) -> Reader:
 def read_peft(folder: Path, base: str | Path, device: torch.device) -> Reader:
     """A folder with an adapter, on the model that it belongs to."""
     from peft import PeftModel
+    from transformers import GenerationConfig
 
     model = _model(base, device)
-    return Reader(folder, PeftModel.from_pretrained(model, folder), model)
+    adapted = PeftModel.from_pretrained(model, folder)
+    adapted.generation_config = GenerationConfig.from_pretrained(folder)
+    return Reader(folder, adapted, model)
 
 
 def _model(named: str | Path, device: torch.device) -> Any:

@@ -1,0 +1,107 @@
+"""GGUF files: what is in them, and that llama.cpp answers as the run does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, fit, small_config
+from safetensors.torch import load_file
+
+from fea.cli import main
+from fea.errors import FEAError
+from fea.export import adapter, exporting
+from fea.export.adapter import Update
+from fea.export.gguf import check_gguf
+from fea.model.checkpoints import weights
+from fea.model.config import TinySize
+from fea.model.policy import Policy
+
+QUICK = ("--faces", "4", "--scored", "4", "--max_tokens", "10", "--device", "cpu", "--format", "gguf")
+MISSING = [name for name in ("gguf", "xllamacpp") if importlib.util.find_spec(name) is None]
+needs_extra = pytest.mark.skipif(bool(MISSING), reason=f"the extra gguf is not installed: {MISSING}")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run with an adapter, its base beside it."""
+    place = tmp_path_factory.mktemp("gguf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["fea"])
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
+        Policy(small_config(tiny=TinySize(**{**vars(SMALL), "spread": 0.1})), {}).save(place / "base")
+        fit(
+            "sft", place / "run", trainer__max_steps=6, model__optimization__lr=2e-2, model__optimization__warmup=0,
+            model__policy__base=place / "base", model__policy__lora='{"rank": 4, "alpha": 8}',
+        )  # fmt: skip
+    return place / "run"
+
+
+@needs_extra
+def test_llama_cpp_answers_as_the_run_does(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gguf import GGUFReader
+
+    out = tmp_path / "out"
+    assert main(["export", str(run), str(out), *QUICK]) == 0
+    shown = capsys.readouterr().out
+    found = re.search(r"differ by (\S+) at most", shown)
+    assert found is not None
+    assert float(found[1]) < 5e-3
+    assert re.search("the same greedy answer on 4 of 4 faces", shown)
+    assert "read back by llama.cpp's server" in (out / "README.md").read_text()
+    names = {file.name for file in out.iterdir()}
+    assert names == {"model.gguf", "mmproj.gguf", "Modelfile", "fea.json", "README.md"}
+    text, tower = (GGUFReader(out / name) for name in ("model.gguf", "mmproj.gguf"))
+    held = {tensor.name: tensor.data for tensor in text.tensors}
+    base, trained = load_file(run.parent / "base" / "model.safetensors"), weights(str(run))
+    layer = "model.model.language_model.layers.1.mlp.up_proj"
+    down, up = (trained[f"{layer}.lora_{part}.default.weight"] for part in "AB")
+    expected = base["model.layers.1.mlp.up_proj.weight"] + 2 * up @ down
+    np.testing.assert_allclose(held["blk.1.ffn_up.weight"], expected.numpy(), rtol=1e-6, atol=1e-6)
+    assert "output.weight" not in held  # the head is the embedding
+    assert {"v.patch_embd.weight", "v.patch_embd.weight.1", "mm.2.weight"} <= {tensor.name for tensor in tower.tensors}
+
+
+@needs_extra
+def test_a_modelfile_names_both_files_and_draws_no_answers_at_random(run: Path, tmp_path: Path) -> None:
+    assert main(["export", str(run), str(tmp_path / "out"), *QUICK]) == 0
+    lines = (tmp_path / "out" / "Modelfile").read_text()
+    assert re.findall("^FROM (.*)", lines, re.MULTILINE) == ["./model.gguf", "./mmproj.gguf"]
+    assert dict(re.findall("^PARAMETER (\\S+) (.*)", lines, re.MULTILINE)) == {
+        "stop": '"<|im_end|>"', "temperature": "0", "repeat_penalty": "1.0",
+    }  # fmt: skip
+    assert re.search('SYSTEM """Name the Action Units, then the emotion."""', lines)
+    (template,) = re.findall('TEMPLATE """(.*?)"""', lines, re.DOTALL)
+    assert template.count("{{") == template.count("}}") == 4
+
+
+@needs_extra
+def test_files_that_lost_the_adapter_are_refused_and_leave_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(network: torch.nn.Module) -> list[Update]:
+        return [update._replace(up_Or=torch.zeros_like(update.up_Or)) for update in adapter.updates_of(network)]
+
+    monkeypatch.setattr(exporting, "updates_of", lost)
+    assert main(["export", str(run), str(tmp_path / "out"), *QUICK]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "what was exported as gguf, read back, does not answer as" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen4_vl"}')
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with pytest.raises(
+        FEAError, match="a qwen4_vl model cannot be written as GGUF yet; export it with --format merged"
+    ):
+        check_gguf(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "xllamacpp" else object())
+    with pytest.raises(FEAError, match=r"gguf needs the package xllamacpp \(pip install 'fea\[gguf\]'\)"):
+        check_gguf(tmp_path)
