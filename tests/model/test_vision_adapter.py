@@ -136,6 +136,11 @@ def test_prompts_that_were_placed_for_a_rollout_give_the_tower_a_gradient(
         assert weight.grad.abs().max() > 0, name
 
 
+def _seen(policy: Policy, prompts: list[Prompt]) -> Tensor:
+    """All tokens of their images, (n, width)."""
+    return torch.cat([seen.tokens for seen in policy.network.features(prompts)])
+
+
 def _some(rows: int) -> tuple[Tensor, Tensor]:
     ids = torch.arange(rows * 3).view(rows, 3) * 7 % 300
     return ids, torch.ones_like(ids)
@@ -270,7 +275,7 @@ def test_so_a_deep_tower_keeps_little_more_than_the_inputs_of_its_blocks(
         with TensorBytes(policy.parameters()) as bytes_made:
             features = policy.network.features(prompts)
             kept.append(bytes_made.now)
-        assert features[0].requires_grad
+        assert features[0].tokens.requires_grad
     patches = sum(len(prompt.pixels) for prompt in prompts)
     assert (kept[1] - kept[0]) / 4 == pytest.approx(patches * SMALL.vision_hidden * 4, rel=0.05)
 
@@ -299,10 +304,10 @@ def test_samples_come_from_the_policy_that_is_trained(
     assert kinds == {"Linear"}  # the base of what sees is whole
     with torch.no_grad():
         prompts = [policy.encoder(example) for example in examples[:3]]
-        adapted = torch.cat(policy.network.features(prompts))
+        adapted = _seen(policy, prompts)
         for weight in policy.vision_adapter():
             weight.mul_(1.5)
-        assert (torch.cat(policy.network.features(prompts)) - adapted).norm() > 0.01 * adapted.norm()  # it has its say
+        assert (_seen(policy, prompts) - adapted).norm() > 0.01 * adapted.norm()  # it has its say
     apart = trained_less_sampled(policy, prompts, 4, 32)
     assert apart.abs().mean() < 0.01
     assert 0.9 < float(apart.exp().min()) <= float(apart.exp().max()) < 1.1
@@ -329,11 +334,11 @@ def test_the_reference_of_a_fresh_adapter_sees_what_the_base_sees(
         optimizer.zero_grad()
     policy.eval()
     with torch.no_grad():
-        moved, first = policy.logps(placed, *asked)[0], torch.cat(policy.network.features(placed))
+        moved, first = policy.logps(placed, *asked)[0], _seen(policy, placed)
         with policy.reference():
             assert torch.equal(policy.logps(placed, *asked)[0], base.logps(prompts[:2], *asked)[0])
-            plain = torch.cat(policy.network.features(placed))
-        assert torch.equal(plain, torch.cat(base.network.features(prompts[:2])))
+            plain = _seen(policy, placed)
+        assert torch.equal(plain, _seen(base, prompts[:2]))
         assert (first - plain).norm() > 0.01 * plain.norm()
         assert torch.equal(policy.logps(placed, *asked)[0], moved)
 
@@ -347,10 +352,10 @@ def test_the_reference_after_a_first_stage_sees_what_that_stage_saw(
     with torch.no_grad():
         for weight in policy.vision_adapter():
             weight.mul_(0.5)
-        moved = torch.cat(policy.network.features(prompts))
+        moved = _seen(policy, prompts)
         with policy.reference():
-            found = torch.cat(policy.network.features(prompts))
-        expected = torch.cat(first.network.features(prompts))
+            found = _seen(policy, prompts)
+        expected = _seen(first, prompts)
     assert torch.equal(found, expected)
     assert not torch.allclose(moved, expected)
 
