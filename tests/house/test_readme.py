@@ -112,7 +112,7 @@ def test_a_plan_of_the_readme_is_made(
     assert main([name, *(options or ["--config", "configs/grpo.yaml"])]) == 0
     shown = capsys.readouterr().out
     planned = "memory plan of Qwen/Qwen3-VL-4B-Instruct" in shown
-    assert planned or re.search(r"fits .* GiB   fea fit --config \S*grpo.yaml", shown)
+    assert planned or re.search(r"does not +\S+ GiB   fea fit --config \S*grpo.yaml", shown)  # on a card of 16 GB
     assert planned is ("--config" in options or not options)
     assert ("are left to the system" in shown) is ("--gpu" in options)
 
