@@ -100,7 +100,8 @@ def test_an_adapter_on_the_tower_is_planned_with_what_its_backward_pass_needs(
     if stage == "sft":
         own |= {"trainer__callbacks": json.dumps([MEASURING])}
     processes = 1 if strategy == "auto" else 2
-    assert check(tmp_path, stage, processes, **own, trainer__strategy=strategy) == {"update"}
+    most = check(tmp_path, stage, processes, **own, trainer__strategy=strategy)
+    assert most == {"update" if processes == 1 else "rollout"}  # which holds all of the sharded weights
 
 
 @pytest.mark.parametrize("kind", ["whole model", "adapter, bf16"])
