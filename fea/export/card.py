@@ -120,9 +120,8 @@ def _use(facts: Facts) -> Iterator[str]:
     yield _ASK
 
 
-_ASK = """\
-What to say is in `fea.json`: `system` and `user`. The picture stands before the text of the user. Answers are greedy;
-`generation_config.json` has no penalty, and leaves out tokens that are no text.
+_ASK = """
+What to say is in `fea.json`: `system` and `user`. The picture stands before the text of the user. Answers are greedy.
 """
 _READ = """\
 ```python
@@ -134,7 +133,8 @@ model = {model}
 """
 _USE: Mapping[str, str] = {
     "merged": _READ.format(more="", model='AutoModelForImageTextToText.from_pretrained("FOLDER", dtype="auto")')
-    + "\nThe folder is a whole model, for transformers, vLLM and SGLang, and for `fea` as `policy.base`.",
+    + "\nThe folder is a whole model, for transformers, vLLM and SGLang, and for `fea` as `policy.base`. Its generation\n"
+    "config has no penalty, and leaves out tokens that are no text.",
     "peft": _READ.format(
         more="from transformers import GenerationConfig\nfrom peft import PeftModel\n",
         model='PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained("{base}", dtype="auto"), "FOLDER")\n'
