@@ -59,11 +59,11 @@ def measured(base: Path) -> Iterator[dict[str, Any]]:
 
 
 def settings(base: Path, rank: int = 16) -> dict[str, Any]:
-    """What both stages share: the shipped configs on a CPU, with the whole prompt."""
+    """What both stages share: the shipped configs on a CPU, with the whole prompt, which costs most of the time."""
     return {
         "model__policy__base": base,
         "model__policy__lora": json.dumps({"rank": rank, "alpha": 2 * rank}),
-        "model__policy__knowledge": "full",
+        "model__policy__knowledge": "brief" if REHEARSAL else "full",
         "model__policy__min_pixels": FACE_PIXELS,
         "model__policy__max_pixels": FACE_PIXELS,
         "model__policy__checkpointing": "true",
