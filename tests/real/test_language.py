@@ -131,7 +131,7 @@ def test_the_plan_is_within_10_percent_of_what_it_takes(
     more = {**GRPO, "model__init_from": "null"} if stage == "grpo" else {}
     options = {**settings(base), **more, "trainer__max_steps": 2, "trainer__callbacks": json.dumps(callbacks)}
     (process,) = start_together(fit_arguments(stage, tmp_path / "run", **options), 1, FEA_MEASURED=str(tmp_path))
-    done = ended(process)
+    done = ended(process, HOUR)
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads((tmp_path / "rank0.json").read_text())
     planned, found = (max(told[kind].values()) for kind in ("planned", "measured"))
