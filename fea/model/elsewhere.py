@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fea.errors import FEAError
 from fea.facs import emotion_set
 from fea.model import belonging
-from fea.model.config import LoRA, PolicyConfig
+from fea.model.config import LoRA, PolicyConfig, VisionLoRA
+from fea.model.families.known import FAMILIES
+from fea.model.lora import is_seeing
 from fea.model.precision import without_bf16
 from fea.model.runs import absolute
 from fea.prompts.prompt import PROMPT_VERSION
@@ -31,7 +34,7 @@ _RUNS = "runs/"  # where fits write, so that a run which is not there is not loo
 # What `fea.json` says of the policy.
 _ASKED = ("knowledge", "min_pixels", "max_pixels")
 # What an adapter may have that ours has not.
-_OTHER_KINDS = ("use_dora", "use_rslora", "alpha_pattern", "modules_to_save", "lora_bias", "fan_in_fan_out")
+_OTHER_KINDS = ("use_dora", "modules_to_save", "lora_bias", "fan_in_fan_out")
 # Names of layers in adapters that were trained with releases of transformers before 4.52, where the parts of the Qwen families
 # lay beside each other.
 _EARLIER = (
@@ -133,21 +136,25 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def weights(folder: str) -> dict[str, Tensor]:
-    """The weights of an adapter, by their names in the policy.
+    """The weights of an adapter, by their names in the policy, as `described` sets it up.
+
+    PEFT gives each layer a rank and a scale of its own, the policy one to each of its parts. A lower rank is filled up with
+    zeros, and another scale goes into B: the update of each layer stays what it was.
 
     Raises:
         FEAError: they cannot be read.
     """
-    layers = _layers(Path(folder))
-    return {
-        f"model.{layer}.lora_{part}.default.weight": weight
-        for layer, parts in layers.items()
-        for part, weight in parts.items()
-    }
+    lora, scales, found = _lora(Path(folder)), _scales(Path(folder)), dict[str, Tensor]()
+    for layer, (down_rD, up_Or) in _layers(Path(folder)).items():
+        rank = lora.vision.rank if lora.vision and _is_seeing(layer) else lora.rank
+        missing, scale = rank - len(down_rD), scales[layer] * rank / lora.alpha
+        found[f"model.{layer}.lora_A.default.weight"] = F.pad(down_rD, (0, 0, 0, missing))
+        found[f"model.{layer}.lora_B.default.weight"] = F.pad(up_Or, (0, missing)) * scale
+    return found
 
 
-def _layers(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """A and B of each layer."""
+def _layers(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """A (r, D) and B (O, r) of each layer."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -162,15 +169,41 @@ def _layers(folder: Path) -> dict[str, dict[str, Tensor]]:
         parts = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
         if not parts:
             raise FEAError(f"'{folder / _ADAPTED}' holds '{name}', which is no part of a plain LoRA; read it with PEFT")
-        layer = parts[1]
-        for pattern, new in _EARLIER:
-            layer = pattern.sub(new, layer)
-        found.setdefault(layer, {})[parts[2]] = weight.float()
-    return found
+        found.setdefault(_spelled(parts[1]), {})[parts[2]] = weight.float()
+    if not found or any(len(parts) < 2 for parts in found.values()):
+        raise FEAError(f"'{folder / _ADAPTED}' lacks a half of its adapter (lora_A or lora_B); copy that file again")
+    return {layer: (parts["A"], parts["B"]) for layer, parts in found.items()}
+
+
+def _spelled(layer: str) -> str:
+    """The name of a layer as transformers builds it now."""
+    for pattern, new in _EARLIER:
+        layer = pattern.sub(new, layer)
+    return layer
+
+
+def _is_seeing(layer: str) -> bool:
+    """Whether a layer is one that an image goes through before the language model, in whichever family."""
+    return any(is_seeing(layer, family) for family in FAMILIES)
+
+
+def _scales(folder: Path) -> dict[str, float]:
+    """What each layer's update is multiplied by: alpha over the rank, or over its root (rsLoRA)."""
+    told = _read(folder / ADAPTER)
+    alphas = {_spelled(key): alpha for key, alpha in (told.get("alpha_pattern") or {}).items()}
+    scales = {}
+    for layer, (down_rD, _) in _layers(folder).items():
+        # As PEFT finds it: a key is the end of the name, and may be a pattern.
+        own = [alpha for key, alpha in alphas.items() if re.fullmatch(rf"(.*\.)?({key})", layer)]
+        rank = len(down_rD)
+        scales[layer] = float((own or [told.get("lora_alpha") or 0])[0]) / (
+            rank**0.5 if told.get("use_rslora") else rank
+        )
+    return scales
 
 
 def _lora(folder: Path) -> LoRA:
-    """The adapter as a setting."""
+    """The adapter as a setting: the highest rank of each part, with the alpha of its file."""
     told = _read(folder / ADAPTER)
     other = [name for name in _OTHER_KINDS if told.get(name)]
     if told.get("peft_type") != "LORA" or other or told.get("bias", "none") != "none":
@@ -178,13 +211,20 @@ def _lora(folder: Path) -> LoRA:
         raise FEAError(
             f"'{folder / ADAPTER}': only a plain LoRA is read, and this one has {kind}; merge it with PEFT first"
         )
-    layers, alpha = _layers(folder), float(told.get("lora_alpha") or 0)
-    ranks = {len(parts["A"]) for parts in layers.values() if "A" in parts}
-    if len(ranks) != 1 or not alpha or not alpha.is_integer():
-        raise FEAError(
-            f"'{folder}': its layers have ranks {sorted(ranks)} and alpha {alpha:g}; one rank and a whole alpha are read"
-        )
-    return LoRA(ranks.pop(), int(alpha), _targets(folder, layers))
+    if not all(scale > 0 for scale in _scales(folder).values()):
+        raise FEAError(f"'{folder / ADAPTER}' has lora_alpha {told.get('lora_alpha')}; give one above 0")
+    ranks = {layer: len(down_rD) for layer, (down_rD, _) in _layers(folder).items()}
+    seeing = max((rank for layer, rank in ranks.items() if _is_seeing(layer)), default=0)
+    reading = {layer: rank for layer, rank in ranks.items() if not _is_seeing(layer)}
+    if not reading:
+        raise FEAError(f"'{folder}' has an adapter on the vision tower alone; merge it with PEFT first")
+    alpha = float(told["lora_alpha"])
+    return LoRA(
+        max(reading.values()),
+        int(alpha) if alpha.is_integer() else 1,
+        _targets(folder, reading),
+        VisionLoRA(seeing) if seeing else None,
+    )
 
 
 def _targets(folder: Path, layers: Iterable[str]) -> str:
