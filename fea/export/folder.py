@@ -12,12 +12,12 @@ from typing import Any
 from fea.errors import FEAError
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
+from fea.model.elsewhere import SETTINGS
 from fea.model.network import Network
 from fea.model.policy import Policy
 from fea.prompts.prompt import system_prompt, user_prompt
 from fea.system.files import write_atomically
 
-SETTINGS = "fea.json"  # how a model was trained to be asked
 _CONFIG = "config.json"
 _GENERATION = "generation_config.json"
 _TEMPLATE = "chat_template.jinja"

@@ -242,13 +242,14 @@ def _targets(folder: Path, layers: Iterable[str]) -> str:
 
 
 def _base_of(folder: Path) -> str:
-    """The base of an adapter: as its folder names it, or lying beside that."""
+    """The base of an adapter: lying beside its folder, or as that names it."""
     named = str(_read(folder / ADAPTER).get("base_model_name_or_path") or "")
     if not named or (Path(named).is_absolute() and not Path(named).exists()):
         raise FEAError(
             f"the model that '{folder}' was trained on is not at '{named}'; name it with --base FOLDER_OR_HUB_NAME"
         )
-    places = (Path(named), folder / named, folder.parent / named)
+    # What lies beside it went the same way; a folder of this name where the command is called may be another one.
+    places = (folder / named, folder.parent / named, Path(named))
     return next((absolute(str(place)) for place in places if place.is_dir()), named)
 
 
