@@ -16,9 +16,11 @@ PLAN = """
     system       signals children files lines sets processes randomness machine allocator waiting progress
     facs
     prompts      spotting rules claims mentions emotion answer prompt
-    datasets     dataset
+    datasets     dataset signs
     images       signatures opening
-    records      missing action_units keys image_path record formats jsonl unknown doubts
+    records      missing action_units keys image_path record formats jsonl
+    datasets     conversion reading images analyses writing class_folders disfa bp4d raf_db known
+    records      unknown doubts
     data         example source table identity mixture shares image_check prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
@@ -38,7 +40,7 @@ PLAN = """
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer
-    commands     fit plan analyze synthesize review data_check data_split demo
+    commands     fit plan analyze synthesize review data_check data_convert data_split demo
     __init__ cli __main__
 """
 
@@ -162,6 +164,7 @@ LIGHT = [
     "commands.review",
     "commands.demo",
     "commands.data_check",
+    "commands.data_convert",
     "commands.data_split",
     "commands.plan",
     "commands.fit",
