@@ -69,14 +69,29 @@ def there(path: str) -> str | None:
     return f"{folder}/{real}" if real else None
 
 
-@lru_cache(maxsize=64)
 def _names(folder: str) -> dict[str, str]:
     """The files of a folder by their names in lower case."""
+    return _listed(folder, _state(folder))[0]
+
+
+def _state(folder: str) -> int:
+    """Changes with what a folder holds."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=256)
+def _listed(folder: str, _state: int) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Files by their names in lower case, and the names of the folders that are not hidden, in order."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name.lower(): entry.name for entry in entries if entry.is_file()}
+            kinds = [(entry.name, entry.is_dir()) for entry in entries]
     except OSError:
-        return {}
+        return {}, ()
+    files = {name.lower(): name for name, is_folder in kinds if not is_folder}
+    return files, tuple(sorted(name for name, is_folder in kinds if is_folder and not name.startswith(".")))
 
 
 def images_in(folder: Path | str) -> list[str]:
@@ -93,22 +108,20 @@ def folders_below(root: Path, depth: int) -> Iterator[str]:
         root: the folder.
         depth: how many levels below it are looked at.
     """
-    if depth and root.is_dir():
-        with os.scandir(root) as entries:
-            inner = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-        for name in inner:
-            path = f"{os.path.abspath(root)}/{name}"
-            yield path
-            yield from folders_below(Path(path), depth - 1)
+    if depth:
+        top = os.path.abspath(root)
+        for name in _listed(top, _state(top))[1]:
+            yield f"{top}/{name}"
+            yield from folders_below(Path(f"{top}/{name}"), depth - 1)
 
 
 def inside(root: Path, name: str, depth: int = 2) -> Path | None:
-    """A file or a folder of a name in a folder or a little below it, whatever its case; None if there is none."""
+    """A file or a folder of a name in a folder or a little below it, also in capitals; None if there is none."""
+    spellings = dict.fromkeys((name, name.lower(), name.upper()))
     for folder in (os.path.abspath(root), *folders_below(root, depth)):
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.lower() == name.lower():
-                    return Path(entry.path)
+        for spelling in spellings:
+            if os.path.exists(f"{folder}/{spelling}"):
+                return Path(folder, spelling)
     return None
 
 

@@ -4,32 +4,65 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fea.datasets import bp4d, disfa, raf_db
+from fea.datasets import (
+    affectnet,
+    bp4d,
+    ck_plus,
+    conversations,
+    csv_table,
+    disfa,
+    faba,
+    fea20k,
+    fer2013,
+    ferplus,
+    hugging_face,
+    image_folder,
+    libreface,
+    openface,
+    parquet,
+    py_feat,
+    raf_au,
+    raf_db,
+)
 from fea.datasets.conversion import Format
 from fea.datasets.dataset import Dataset
 
+# The first that recognizes a place has it: those that are sure come before those that take anything.
 FORMATS: dict[str, Format] = {
     found.name: found
     for found in (
         disfa.FORMAT,
         bp4d.FORMAT,
+        raf_au.FORMAT,
         raf_db.FORMAT,
+        affectnet.FORMAT,
+        ferplus.FORMAT,
+        ck_plus.FORMAT,
+        fer2013.FORMAT,
+        faba.FORMAT,
+        openface.FORMAT,
+        py_feat.FORMAT,
+        libreface.FORMAT,
+        conversations.FORMAT,
+        fea20k.FORMAT,
+        parquet.FORMAT,
+        hugging_face.FORMAT,
+        image_folder.FORMAT,
+        csv_table.FORMAT,
     )
 }
 
 DATASETS: tuple[Dataset, ...] = (
-    Dataset("affectnet", "non-commercial research and education; no passing on"),
+    affectnet.AFFECTNET,
     bp4d.BP4D,
+    ck_plus.CK_PLUS,
     disfa.DISFA,
     Dataset("emotionet", coded=frozenset({1, 2, 4, 5, 6, 9, 12, 17, 20, 25, 26, 43})),
-    Dataset(
-        "faba",
-        "annotations; the images are AffectNet's, with its license",
-        frozenset({1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 20, 23, 24, 25, 26, 27, 43}),
-    ),
+    faba.FABA,
     Dataset("faces", "drawn by `fea data faces`; free", exact=True),
-    Dataset("fea-20k", "annotations; the images are those of their sources"),
-    Dataset("fer2013", "the rights in the images are not settled"),
+    fea20k.FEA20K,
+    fer2013.FER2013,
+    ferplus.FERPLUS,
     raf_db.RAF,
 )
 

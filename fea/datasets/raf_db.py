@@ -41,8 +41,8 @@ def _recognizes(path: Path) -> bool:
         return sign_of(next(lines_of(path), "")) == SIGN
     if inside(path, _LIST, 3):
         return True
-    folders = class_folders(path, CODES)
-    return len(folders) >= 5 and any(re.search(r"(?i)/(?:train|test)/7$", folder.path) for folder in folders)
+    folders = {Path(folder.path).name for folder in class_folders(path, {**CODES, "0": ""})}
+    return folders == CODES.keys()  # with a folder 0 it is another data set
 
 
 def _faces(source: Source) -> Faces:

@@ -139,6 +139,12 @@ def code(cell: str) -> int | None:
     return int(value) if value is not None and value == int(value) else None
 
 
+def named(cell: str, names: Mapping[int, str]) -> str | None:
+    """What the number of a class stands for; None if it stands for nothing."""
+    value = code(cell)
+    return None if value is None else names.get(value)
+
+
 def natural(name: str) -> tuple[tuple[int, str], ...]:
     """A key that sorts names as people do: "frame2" before "frame10"."""
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name))

@@ -19,7 +19,9 @@ PLAN = """
     datasets     dataset signs
     images       signatures opening
     records      missing action_units keys image_path record formats jsonl
-    datasets     conversion reading images analyses writing class_folders disfa bp4d raf_db known
+    datasets     conversion reading images analyses writing class_folders disfa bp4d raf_db raf_au affectnet
+    datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
+    datasets     hugging_face json_files conversations fea20k faba known
     records      unknown doubts
     data         example source table identity mixture shares image_check prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
