@@ -18,9 +18,8 @@ from fea.datasets.class_folders import class_folders, faces_of, split_of
 from fea.datasets.conversion import Dropped, Face, Faces, Format, Source
 from fea.datasets.dataset import Dataset
 from fea.datasets.images import NOT_THERE, Images, images_in, inside
-from fea.datasets.reading import Table, code, lines_of, named, natural, number
+from fea.datasets.reading import Table, code, named, natural, number, shows
 from fea.datasets.signs import AFFECTNET as SIGN
-from fea.datasets.signs import sign_of
 from fea.errors import FEAError
 
 AFFECTNET = Dataset("affectnet", "non-commercial research and education; no passing on")
@@ -36,7 +35,7 @@ _LISTS = ("training.csv", "validation.csv")
 
 def _recognizes(path: Path) -> bool:
     if path.is_file():
-        return sign_of(next(lines_of(path), "")) == SIGN
+        return shows(path) == SIGN
     if any(inside(path, name, 1) for name in _LISTS):
         return True
     return bool(_annotations(path)) or _copied(path)

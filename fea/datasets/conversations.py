@@ -13,28 +13,13 @@ from typing import Any
 from fea.datasets.conversion import Dropped, Face, Faces, Format, Source
 from fea.datasets.images import NOT_THERE, Images
 from fea.datasets.json_files import objects_of
-from fea.datasets.reading import lines_of
+from fea.datasets.reading import shows
 from fea.datasets.signs import CONVERSATIONS as SIGN
-from fea.datasets.signs import Sign, sign_of
-from fea.errors import FEAError
 from fea.prompts.answer import parse
-
-_HEAD = 40  # lines that are looked at, of a list that is spread over many
-
-
-def recognizes_json(path: Path, sign: Sign) -> bool:
-    """Whether the first object of a file is such as a format has."""
-    if not path.is_file() or path.suffix.lower() not in (".json", ".jsonl"):
-        return False
-    try:
-        head = "".join(line for line, _ in zip(lines_of(path), range(_HEAD), strict=False))
-    except FEAError:
-        return False
-    return sign_of(head) == sign
 
 
 def _recognizes(path: Path) -> bool:
-    return recognizes_json(path, SIGN)
+    return path.is_file() and shows(path) == SIGN
 
 
 def turns_of(record: Mapping[str, Any]) -> list[tuple[str, str]]:

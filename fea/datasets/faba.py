@@ -14,12 +14,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fea.datasets.conversations import recognizes_json, turns_of
+from fea.datasets.conversations import turns_of
 from fea.datasets.conversion import Dropped, Face, Faces, Format, Source, codes
 from fea.datasets.dataset import Dataset
 from fea.datasets.images import NOT_THERE, Images, inside
 from fea.datasets.json_files import objects_of
-from fea.datasets.reading import named
+from fea.datasets.reading import named, shows
 from fea.datasets.signs import FABA as SIGN
 from fea.errors import FEAError
 from fea.facs import au_number, emotion_name
@@ -47,7 +47,7 @@ class _Said(NamedTuple):
 def _recognizes(path: Path) -> bool:
     if path.is_dir():
         return any(inside(path, f"{part}_{kind}_anno.json") for part in _PARTS for kind in ("au", "emotion"))
-    return recognizes_json(path, SIGN)
+    return shows(path) == SIGN
 
 
 def _faces(source: Source) -> Faces:

@@ -15,9 +15,8 @@ from fea.datasets.class_folders import class_folders, faces_of, split_of
 from fea.datasets.conversion import Dropped, Face, Faces, Format, Source
 from fea.datasets.dataset import Dataset
 from fea.datasets.images import inside
-from fea.datasets.reading import Table, lines_of, named
+from fea.datasets.reading import Table, named, shows
 from fea.datasets.signs import FER2013 as SIGN
-from fea.datasets.signs import sign_of
 from fea.errors import FEAError
 
 FER2013 = Dataset("fer2013", "the rights in the images are not settled")
@@ -29,7 +28,7 @@ _SIDE = 48  # pixels
 
 def _recognizes(path: Path) -> bool:
     if path.is_file():
-        return sign_of(next(lines_of(path), "")) == SIGN
+        return shows(path) == SIGN
     if any(inside(path, name, 1) for name in _TABLES):
         return True
     names = {Path(folder.path).name.lower() for folder in class_folders(path, _FOLDERS)}

@@ -16,9 +16,8 @@ from fea.datasets.conversion import Dropped, Face, Faces, Format, Source
 from fea.datasets.dataset import Dataset
 from fea.datasets.fer2013 import picture
 from fea.datasets.images import NOT_THERE, inside, there
-from fea.datasets.reading import Table, code, lines_of
+from fea.datasets.reading import Table, code, shows
 from fea.datasets.signs import FERPLUS as SIGN
-from fea.datasets.signs import sign_of
 from fea.errors import FEAError
 
 FERPLUS = Dataset("ferplus", "labels MIT; the rights in the images are not settled")
@@ -29,7 +28,7 @@ _FOLDERS = {"training": "FER2013Train", "publictest": "FER2013Valid", "privatete
 
 
 def _recognizes(path: Path) -> bool:
-    return sign_of(next(lines_of(path), "")) == SIGN if path.is_file() else inside(path, _TABLE, 1) is not None
+    return shows(path) == SIGN if path.is_file() else inside(path, _TABLE, 1) is not None
 
 
 def _faces(source: Source) -> Faces:

@@ -89,7 +89,7 @@ class Columns:
         most, between = 0.0, False
         for row in rows:
             for column in self.flags:
-                value = _value(row[column])
+                value = _tried(row[column])
                 if value is not None and value not in (0, 1):
                     most, between = max(most, value), between or value < 1
         if most > 1:
@@ -253,6 +253,14 @@ def _value(value: Any) -> float | None:
     """The value of a unit; "true" and "false" are read, too."""
     text = {"true": "1", "false": "0", "yes": "1", "no": "0"}.get(_text(value).lower(), _text(value))
     return grade(text)
+
+
+def _tried(value: Any) -> float | None:
+    """The same where it can be read; whoever reads the row says what it is else."""
+    try:
+        return _value(value)
+    except ValueError:
+        return None
 
 
 def _score(text: str) -> float | None:

@@ -16,9 +16,8 @@ from pathlib import Path
 
 from fea.datasets.conversion import Dropped, Face, Faces, Format, Source, by_number
 from fea.datasets.images import NOT_THERE, inside, there
-from fea.datasets.reading import lines_of, number
+from fea.datasets.reading import lines_of, number, shows
 from fea.datasets.signs import RAF_AU as SIGN
-from fea.datasets.signs import sign_of
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
 
@@ -31,7 +30,7 @@ _GRADES = "ABCDE"  # trace to maximum: 1 to 5
 
 def _recognizes(path: Path) -> bool:
     if path.is_file():
-        return sign_of("".join(line for line, _ in zip(lines_of(path), range(3), strict=False))) == SIGN
+        return shows(path) == SIGN
     return inside(path, _LIST, 1) is not None
 
 

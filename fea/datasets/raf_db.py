@@ -17,9 +17,8 @@ from fea.datasets.class_folders import class_folders, faces_of
 from fea.datasets.conversion import Dropped, Face, Faces, Format, Source
 from fea.datasets.dataset import Dataset
 from fea.datasets.images import NOT_THERE, inside, there
-from fea.datasets.reading import lines_of
+from fea.datasets.reading import lines_of, shows
 from fea.datasets.signs import RAF_DB as SIGN
-from fea.datasets.signs import sign_of
 from fea.errors import FEAError
 
 RAF = Dataset("raf-", "research; no passing on to third parties, no profit")
@@ -38,7 +37,7 @@ _NAME = re.compile(r"(train|test)_\d+", re.IGNORECASE)
 
 def _recognizes(path: Path) -> bool:
     if path.is_file():
-        return sign_of(next(lines_of(path), "")) == SIGN
+        return shows(path) == SIGN
     if inside(path, _LIST, 3):
         return True
     folders = {Path(folder.path).name for folder in class_folders(path, {**CODES, "0": ""})}

@@ -6,14 +6,16 @@ import csv
 import math
 import re
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
+from fea.datasets.signs import Sign, sign_of
 from fea.errors import FEAError
 from fea.records.missing import unknown
 
 # What coders write for "not coded": BP4D 9, tables of statistics 99 and 999, others numbers below zero.
 _NOT_CODED = frozenset((9.0, 99.0, 999.0, 9999.0))
+_HEAD = 40  # lines that are looked at: the first object of a list may be spread over many
 _DELIMITERS = ",;\t|"
 _CELL = 1 << 24  # characters of a cell: the pixels of an image take a few thousand
 
@@ -38,6 +40,14 @@ def lines_of(file: Path) -> Iterator[str]:
                 yield line
             except UnicodeEncodeError:
                 yield line.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+
+
+def shows(file: Path) -> Sign | None:
+    """What the first lines of a file show of where it comes from; None for one that is no text, too."""
+    try:
+        return sign_of("".join(islice(lines_of(file), _HEAD)))
+    except FEAError:
+        return None
 
 
 class Table:
@@ -112,7 +122,10 @@ def number(cell: str) -> float | None:
     except ValueError:
         if unknown(cell):
             return None
-        value = float(cell.replace(",", "."))
+        try:
+            value = float(cell.replace(",", "."))
+        except ValueError:
+            raise ValueError(f"'{cell}' is no number") from None
     return value if math.isfinite(value) else None
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from fea.datasets.conversion import Dropped, Face, Source
 from fea.datasets.images import NOT_THERE, Images, frames, images_in, is_image
-from fea.datasets.reading import Table, code, lines_of
-from fea.datasets.signs import Sign, sign_of
+from fea.datasets.reading import Table, code, shows
+from fea.datasets.signs import Sign
 from fea.errors import FEAError
 
 _IMAGES = ("input", "input_image_path", "image_path", "image", "filename", "file", "path")
@@ -36,19 +36,12 @@ class Row(NamedTuple):
 def recognizes(path: Path, sign: Sign) -> bool:
     """Whether a file, or the first table of a folder, was written by a program."""
     tables = [path] if path.is_file() else tables_in(path)
-    return bool(tables) and _sign(tables[0]) == sign
+    return bool(tables) and shows(tables[0]) == sign
 
 
 def tables_in(folder: Path) -> list[Path]:
     """The tables of a folder."""
     return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".csv" and file.is_file())
-
-
-def _sign(file: Path) -> Sign | None:
-    try:
-        return sign_of(next(lines_of(file), ""))
-    except FEAError:
-        return None
 
 
 def faces_of(
@@ -64,7 +57,7 @@ def faces_of(
     Raises:
         FEAError: there is no such table.
     """
-    files = [source.path] if source.path.is_file() else [f for f in tables_in(source.path) if _sign(f) == sign]
+    files = [source.path] if source.path.is_file() else [f for f in tables_in(source.path) if shows(f) == sign]
     if not files:
         raise FEAError(f"'{source.path}' holds no {sign.told.removeprefix('a ').removeprefix('an ')}; check the folder")
     for file in files:

@@ -98,6 +98,7 @@ class Records:
         near = os.path.commonpath([self.home, inner]) == self.home
         self.root = self.home if near else inner
         self.tally = Tally()
+        self._ids: set[int] = set()
         self._said: dict[int, int] = {}  # by image, its labels: hashes, for a million images are many names
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -141,8 +142,10 @@ class Records:
         return _REPEATED if earlier == said else _CONTRADICTS
 
     def _record(self, face: Face, image: str) -> dict[str, Any]:
+        name = face.id if hash(face.id) not in self._ids else f"{face.id}-{self.tally.faces}"  # parts may count alike
+        self._ids.add(hash(name))
         fields = {
-            "id": face.id,
+            "id": name,
             "dataset": self.dataset if face.dataset is None else face.dataset,
             "image": image,
             "question": face.question,
