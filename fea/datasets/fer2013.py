@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
-import io
+import re
+import struct
+import zlib
 from pathlib import Path
 
 from fea.datasets.class_folders import class_folders, faces_of, split_of
@@ -24,6 +26,7 @@ CODES = dict(enumerate(("anger", "disgust", "fear", "happiness", "sadness", "sur
 _FOLDERS = dict(zip(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"), CODES.values(), strict=True))
 _TABLES = ("fer2013.csv", "icml_face_data.csv")
 _SIDE = 48  # pixels
+_NUMBERS = re.compile(r"[0-9\s]+")
 
 
 def _recognizes(path: Path) -> bool:
@@ -65,17 +68,31 @@ def _faces(source: Source) -> Faces:
 
 def picture(cell: str) -> bytes | None:
     """The PNG of a face that is written as numbers; None if they are not as many as they have to be."""
-    from PIL import Image
+    import numpy as np
 
-    try:
-        values = bytes(map(int, cell.split()))
-    except ValueError:
+    if not _NUMBERS.fullmatch(cell):
         return None
-    if len(values) != _SIDE * _SIDE:
+    values = np.fromstring(cell, dtype=np.int64, sep=" ")
+    if len(values) != _SIDE * _SIDE or values.max() > 255:
         return None
-    content = io.BytesIO()
-    Image.frombytes("L", (_SIDE, _SIDE), values).save(content, "PNG", compress_level=1)
-    return content.getvalue()
+    return _png(values.astype(np.uint8).tobytes())
+
+
+def _png(values: bytes) -> bytes:
+    """A gray PNG, written here: Pillow takes four times as long for so small an image, and there are 35,887 of them.
+
+    Before the pixels of each line stands a zero: they are not filtered. (Layout: the PNG specification, sections 5 and 9.)
+    """
+    lines = b"".join(b"\0" + values[start : start + _SIDE] for start in range(0, len(values), _SIDE))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines, 1)),
+        (b"IEND", b""),
+    )
+    parts = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 FORMAT = Format("fer2013", "FER2013", _faces, _recognizes, "FER2013")

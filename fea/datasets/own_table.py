@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from fea.datasets.class_folders import split_of
@@ -251,8 +252,13 @@ def _text(value: Any) -> str:
 
 def _value(value: Any) -> float | None:
     """The value of a unit; "true" and "false" are read, too."""
-    text = {"true": "1", "false": "0", "yes": "1", "no": "0"}.get(_text(value).lower(), _text(value))
-    return grade(text)
+    return _value_of(value if isinstance(value, str) else _text(value))
+
+
+@lru_cache(maxsize=4096)  # of a million cells, nearly all are the same few
+def _value_of(text: str) -> float | None:
+    plain = _text(text)
+    return grade({"true": "1", "false": "0", "yes": "1", "no": "0"}.get(plain.lower(), plain))
 
 
 def _tried(value: Any) -> float | None:

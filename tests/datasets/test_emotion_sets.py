@@ -99,6 +99,7 @@ def fer2013(tmp_path: Path) -> Path:
         f"9,{pixels(1)},Training",
         f"1,{pixels(1)} 5,Training",
         f"1,{pixels(1)[:-1]}x,Training",
+        f"1,{pixels(256)},Training",
         f",{pixels(1)},Training",
     ]
     return text(tmp_path / "fer2013.csv", "emotion,pixels,Usage", *rows, *bad, end="\r\n")
@@ -116,7 +117,7 @@ def test_the_pixels_of_fer2013_become_images(fer2013: Path, tmp_path: Path, caps
     ]  # fmt: skip
     with Image.open(out.parent / done.lines[1]["image"]) as image:
         assert (image.size, image.mode, image.getpixel((47, 47))) == ((48, 48), "L", 20)
-    assert "  2 x there are not 2304 pixels from 0 to 255" in done.told
+    assert "  3 x there are not 2304 pixels from 0 to 255" in done.told
     assert "  1 x '9' is none of the codes 0 to 6" in done.told
     assert "  1 x '' is none of the codes 0 to 6" in done.told
     passes(capsys, done, out)
