@@ -65,6 +65,9 @@ SECTIONS = {
         "data check": Verb(
             "fea.commands.data_check:check_file", "Counts what is in a data file and lists what is wrong with it."
         ),
+        "data convert": Verb(
+            "fea.commands.data_convert:convert", "Turns the files of a data set into JSON lines; says what it left out."
+        ),
         "data faces": Verb(
             "fea.drawn.faces:write_faces", "Draws faces into image files and writes their labels beside them."
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from fea.errors import FEAError
@@ -12,7 +12,7 @@ def options_of(function: Callable[..., Any], argv: list[str], program: str) -> d
     """A function's arguments from the command line: its signature is the command's, its docstring the help.
 
     Its first parameter stands by itself if it has no default, and so do further ones before a `*`. All others are options, as
-    are those of a signature without a `*`.
+    are those of a signature without a `*`: "--dry_run", or "--dry-run"; "-o" is "--out".
     """
     import inspect
     from typing import get_type_hints
@@ -50,8 +50,17 @@ def options_of(function: Callable[..., Any], argv: list[str], program: str) -> d
         special.add(name)
     parser.add_function_arguments(_resolved(function, kind_of), skip=special, fail_untyped=True)
     build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
-    options = vars(build(parser.parse_args(argv)))
+    options = vars(build(parser.parse_args([_spelled(word, parameters) for word in argv])))
     return {name: options[name] for name in parameters}
+
+
+def _spelled(word: str, names: Container[str]) -> str:
+    """A word of the command line, an option in the spelling of the parameters."""
+    option, equals, value = word.partition("=")
+    if option == "-o" and "out" in names:
+        return f"--out{equals}{value}"
+    name = option[2:].replace("-", "_")
+    return f"--{name}{equals}{value}" if option.startswith("--") and name in names else word
 
 
 def _resolved(function: Callable[..., Any], kind_of: dict[str, Any]) -> Callable[..., Any]:

@@ -8,18 +8,18 @@ import json
 import re
 from pathlib import Path
 
+from fea.datasets.signs import sign_of
 from fea.errors import FEAError
 
 _HEAD = 1 << 16  # bytes of a file that are looked at: more than a few lines
 _LINES = 3  # of them; a file of another format shows it in its first ones
 
 _LIST = "python -c \"import json,sys; [print(json.dumps(x)) for x in json.load(sys.stdin)]\" < '{file}' > faces.jsonl"
-_TABLE = "python -c \"import pandas; pandas.{read}('{file}').to_json('faces.jsonl', orient='records', lines=True)\""
-_PARQUET, _CSV = _TABLE.replace("{read}", "read_parquet"), _TABLE.replace("{read}", "read_csv")
+_CONVERT = "turn it into JSON lines: fea data convert {name} '{file}' -o faces.jsonl"
 
 # What the first bytes of a file tell, and what to do.
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
-    (b"PAR1", "a Parquet table", f"turn it into JSON lines: {_PARQUET}"),
+    (b"PAR1", "a Parquet table", _CONVERT.replace("{name}", "parquet")),
     (b"ARROW1", "an Arrow table", "write its rows as JSON lines"),
     (b"\x1f\x8b", "compressed by gzip", "unpack it: gunzip '{file}'"),
     (b"BZh", "compressed by bzip2", "unpack it: bunzip2 '{file}'"),
@@ -69,8 +69,10 @@ def expect_lines(file: Path) -> None:
 def _not_there(file: Path) -> str:
     if file.is_dir():
         if any((file / name).exists() for name in ("dataset_info.json", "state.json", "dataset_dict.json")):
-            return f"'{file}' is a folder with a saved data set; write its rows as JSON lines, with `to_json`"
-        return f"'{file}' is a folder; name the files in it{_listed(sorted(file.glob('*.jsonl')))}"
+            return f"'{file}' is a folder with a saved data set; {_CONVERT.format(name='hf', file=file)}"
+        found = sorted(file.glob("*.jsonl"))
+        convert = f", or turn a data set into one: fea data convert '{file}' -o faces.jsonl" * (not found)
+        return f"'{file}' is a folder; name the files in it{_listed(found)}{convert}"
     if file.exists():
         return f"'{file}' is no regular file; write what it holds into one"
     if glob.has_magic(str(file)):
@@ -108,6 +110,8 @@ def _text(text: str, whole: bool) -> _Found | None:
             "text whose lines end in CR, as on old Macs",
             "give them line feeds: tr '\\r' '\\n' < '{file}' > faces.jsonl",
         )
+    if sign := sign_of(text):
+        return sign.told, _CONVERT.replace("{name}", sign.name)
     if text[:1] == "[" and (text[-1] == "]" or not whole):
         return "a JSON list", f"turn it into lines: {_LIST}"
     lines = [line.strip() for line in text.split("\n") if line.strip()][:_LINES]
@@ -131,7 +135,7 @@ _SIGNS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
         re.compile(r"(?!.*[{])[^\n]*[,;\t][^\n]*(?:\n[^\n]*[,;\t]|$)"),
         "a table (CSV)",
-        f"turn it into JSON lines: {_CSV}",
+        _CONVERT.replace("{name}", "csv"),
     ),
     (re.compile(r"(?:- )?\w+:(?:\s|$)"), "YAML", _AS_LINES),
     (re.compile(r"(?!.*\{)", re.DOTALL), "plain text", _AS_LINES),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from fea.datasets.dataset import dataset_of
+from fea.datasets.known import dataset_of
 from fea.facs import au_number
 from fea.records.record import Record
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from fea.datasets.dataset import dataset_of
+from fea.datasets.known import dataset_of
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
 from fea.model.families.known import FAMILIES

@@ -25,7 +25,12 @@ def test_help_names_every_command(arguments: list[str], capsys: pytest.CaptureFi
 def test_a_group_lists_its_members(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     shown = capsys.readouterr().out
-    assert re.findall(r"^  (data \w+) ", shown, re.MULTILINE) == ["data check", "data faces", "data split"]
+    assert re.findall(r"^  (data \w+) ", shown, re.MULTILINE) == [
+        "data check",
+        "data convert",
+        "data faces",
+        "data split",
+    ]
     assert cli.COMMANDS["data check"].told in shown
 
 

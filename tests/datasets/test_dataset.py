@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fea.datasets.dataset import DATASETS, dataset_of
+from fea.datasets.known import DATASETS, dataset_of
 from fea.facs import ACTION_UNITS
 
 

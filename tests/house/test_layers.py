@@ -16,9 +16,13 @@ PLAN = """
     system       signals children files lines sets processes randomness machine allocator waiting progress
     facs
     prompts      spotting rules claims mentions emotion answer prompt
-    datasets     dataset
+    datasets     dataset signs
     images       signatures opening
-    records      missing action_units keys image_path record formats jsonl unknown doubts
+    records      missing action_units keys image_path record formats jsonl
+    datasets     conversion reading images analyses writing class_folders disfa bp4d raf_db raf_au affectnet
+    datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
+    datasets     hugging_face json_files conversations fea20k faba known
+    records      unknown doubts
     data         example source table identity mixture shares image_check prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
@@ -41,7 +45,7 @@ PLAN = """
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces
-    commands     fit plan analyze synthesize review data_check data_split demo export
+    commands     fit plan analyze synthesize review data_check data_convert data_split demo export
     __init__ cli __main__
 """
 
@@ -166,6 +170,7 @@ LIGHT = [
     "commands.review",
     "commands.demo",
     "commands.data_check",
+    "commands.data_convert",
     "commands.data_split",
     "commands.plan",
     "commands.export",

@@ -64,6 +64,18 @@ def pictured() -> bytes:
         ("image,labels\na.png,joy\n", "is a table (CSV)"),
         ("image\tlabels\na.png\tjoy\n", "is a table (CSV)"),
         ("a.png 5\nb.png 4\n", "is plain text"),
+        ("face, confidence, AU01_r, AU12_r, AU12_c\n0, 0.9, 0, 1, 1\n", "is an OpenFace table"),
+        ("frame,FaceRectX,AU12,anger,happiness,input\n", "is a Py-Feat table"),
+        ("pitch,facial_expression,au_12,au_12_intensity\n", "is a LibreFace table"),
+        ("emotion,pixels,Usage\n3,1 2 3,Training\n", "is the table of FER2013"),
+        ("Usage,Image name,neutral,contempt,unknown,NF\n", "is the table of FER+"),
+        ("subDirectory_filePath,face_x,expression\n", "is a table of AffectNet"),
+        ("0,1,2,3,4\n2440,1,0,9,0\n", "is a table of BP4D"),
+        ("train_00001.jpg 5\r\ntest_0001.jpg 4\r\n", "is the list of RAF-DB"),
+        ("0007.jpg 1+L2+4\n8.jpg 12 \n0010.jpg null\n", "is the list of RAF-AU"),
+        (json.dumps([{"image": "a.png", "conversations": []}]), "is a file of conversations (LLaVA style)"),
+        (json.dumps({"image": "a.png", "messages": []}) + "\n", "is a file of conversations (LLaVA style)"),
+        (json.dumps([{"image": "a.png", "label": "1", "gpt4": "x"}]), "is a file of FABA-Instruct"),
         ("- image: a.png\n  labels: [joy]\n", "is YAML"),
         ("<!DOCTYPE html>\n<p>Sign in", "is XML or HTML"),
         (gzip.compress(LINE.encode(), mtime=0), "is compressed by gzip"),
@@ -95,8 +107,9 @@ def test_another_format_is_named(tmp_path: Path, content: str | bytes, what: str
 
 def test_a_parquet_table_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": ["a.png"]}), tmp_path / "faces.parquet")
-    assert "is a Parquet table, not one JSON object a line; turn it into JSON lines: python" in refused(
-        tmp_path / "faces.parquet"
+    assert (
+        "is a Parquet table, not one JSON object a line; turn it into JSON lines: fea data convert parquet '"
+        in refused(tmp_path / "faces.parquet")
     )
 
 
