@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from fea.datasets.dataset import dataset_of
+from fea.datasets.known import dataset_of
 from fea.export.formats import Format
 from fea.export.history import Stage
 from fea.export.scores import scores_of
