@@ -26,6 +26,7 @@ from fea.memory.plan import plan
 from fea.model import policy
 
 HOST = "in host memory"
+_A_MOMENT = 0.1  # seconds; a thread that has to wait for a core may come later than a step has ended
 
 
 class Measured(Callback):
@@ -53,6 +54,10 @@ class Measured(Callback):
 
     def on_train_batch_start(self, *_: Any) -> None:
         """The passes over a pack begin."""
+        if (
+            dist.is_initialized()
+        ):  # DDP makes its buckets anew after the first step, and a thread may hold the old ones still
+            time.sleep(_A_MOMENT)
         self._mark("update")
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -93,7 +98,7 @@ def _let_gloo_forget_first() -> None:
 
     def wait(work: dist.Work, *timeout: Any) -> bool:
         told = done(work, *timeout)
-        time.sleep(0.005)  # a moment after its end such a thread lets go of what it has sent
+        time.sleep(0.1 * _A_MOMENT)  # a moment after its end such a thread lets go of what it has sent
         return told
 
     dist.Work.wait = wait
