@@ -9,6 +9,8 @@ Shapes in names: N positions, D hidden width, V vocabulary; B matrices of X rows
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -25,26 +27,26 @@ _IMPOSSIBLE = -1e30
 _AGAIN: Any = {"use_reentrant": False, "preserve_rng_state": False}  # nothing that is computed again is random
 
 
-def product(left_BXY: Tensor, right_BYZ: Tensor, scale: float = 1.0) -> Tensor:
-    """Matrix products in fp32, (B, X, Z), whatever the type of the factors; inside of autocast too. Without a gradient.
+def exact_product(like: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """How (B, X, Y) times (B, Y, Z) is computed in fp32, inside of autocast too; without a gradient.
+
+    Chosen once for all products of a rollout: to ask each time takes as long as a tenth of a small product.
 
     Args:
-        left_BXY: factors.
-        right_BYZ: likewise.
-        scale: of the products.
+        like: a factor; all others have its type and are on its device.
     """
-    kind = left_BXY.device.type
-    if torch.is_autocast_enabled(kind):
-        with torch.autocast(kind, enabled=False):  # takes as long as a small product, so only where it is needed
-            return product(left_BXY, right_BYZ, scale)
-    if left_BXY.dtype == right_BYZ.dtype == torch.float32:
-        # The scale is part of the product, which saves a pass over what comes of it; nothing is added: beta is 0.
-        return torch.baddbmm(left_BXY.new_empty(1), left_BXY, right_BYZ, beta=0, alpha=scale)
-    if left_BXY.is_cuda:
-        products = torch.bmm(left_BXY, right_BYZ, out_dtype=torch.float32)
+    if like.dtype == torch.float32:
+        multiply: Callable[..., Tensor] = torch.bmm
+    elif like.is_cuda:
+        multiply = functools.partial(torch.bmm, out_dtype=torch.float32)
     else:
-        products = torch.bmm(left_BXY.float(), right_BYZ.float())
-    return products if scale == 1.0 else products.mul_(scale)
+        multiply = _product_of_copies
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False)(multiply) if torch.is_autocast_enabled(kind) else multiply
+
+
+def _product_of_copies(left_BXY: Tensor, right_BYZ: Tensor) -> Tensor:
+    return torch.bmm(left_BXY.float(), right_BYZ.float())
 
 
 def as_computed(factor: Tensor) -> Tensor:

@@ -4,16 +4,17 @@ process. What the loader makes ahead stays in host memory, and is not counted: a
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
+import sys
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from lightning.fabric.utilities.apply_func import apply_to_collection
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.core import hooks
@@ -25,8 +26,14 @@ from fea.data import loader
 from fea.memory.plan import plan
 from fea.model import policy
 
+Mapped = list[tuple[int, int]]
+
 HOST = "in host memory"
-_A_MOMENT = 0.1  # seconds; a thread that has to wait for a core may come later than a step has ended
+
+# A block of at least so many bytes gets a mapping of its own, which is gone with it: `mapped` tells which are there still. The
+# buckets of DDP, which threads of gloo give back, are larger.
+OWN_MAPPING = 1 << 20
+_M_MMAP_THRESHOLD = -3  # glibc's number for it, malloc.h
 
 
 class Measured(Callback):
@@ -38,26 +45,30 @@ class Measured(Callback):
 
     def __init__(self) -> None:
         self.folder = Path(os.environ["FEA_MEASURED"])
-        self.marks: list[tuple[int, str]] = []  # since when, what
+        self.marks: list[tuple[int, str, Mapped]] = []  # since when, what, and which memory is there
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begins, before there is a model."""
-        gc.collect()
-        _let_gloo_forget_first()
         _part_host_and_card()
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on all is seen."""
+        gc.collect()
+        assert ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, OWN_MAPPING)
         self.profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
         self.profiler.start()
         self._mark("start")
 
     def _mark(self, phase: str) -> None:
-        self.marks.append((time.time_ns(), phase))
+        self.marks.append((time.time_ns(), phase, mapped()))
 
     def on_train_batch_start(self, *_: Any) -> None:
         """The passes over a pack begin."""
-        if (
-            dist.is_initialized()
-        ):  # DDP makes its buckets anew after the first step, and a thread may hold the old ones still
-            time.sleep(_A_MOMENT)
+        self._mark("update")
+
+    def on_before_backward(self, *_: Any) -> None:
+        """The first of them is done, in which DDP makes its buckets anew after the first step."""
         self._mark("update")
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -83,25 +94,20 @@ class Measured(Callback):
         """Ends, with the most that was there in each phase."""
         self.profiler.stop()
         peaks = dict.fromkeys(("rollout", "validation", "update"), 0)
-        marks, phase, alive = [*self.marks, (1 << 63, "")], "", Alive()
+        marks, phase, alive = [*self.marks, (1 << 63, "", [])], "", Alive()
         for when, address, size in sorted(_changes(self.profiler.profiler.kineto_results.experimental_event_tree())):
             while when >= marks[0][0]:
-                phase = marks.pop(0)[1]
+                _, phase, there = marks.pop(0)
+                alive.forget(there)
             alive.change(address, size)
             peaks[phase] = max(peaks.get(phase, 0), alive.bytes)
         return peaks
 
 
-def _let_gloo_forget_first() -> None:
-    """What a thread of gloo was the last to hold is given back there, where the profiler does not see it."""
-    done = dist.Work.wait
-
-    def wait(work: dist.Work, *timeout: Any) -> bool:
-        told = done(work, *timeout)
-        time.sleep(0.1 * _A_MOMENT)  # a moment after its end such a thread lets go of what it has sent
-        return told
-
-    dist.Work.wait = wait
+def mapped() -> Mapped:
+    """The memory of this process: where each stretch of it begins and ends, in order."""
+    stretches = (line.split(maxsplit=1)[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines())
+    return [(int(start, 16), int(end, 16)) for start, end in stretches]
 
 
 def _part_host_and_card() -> None:
@@ -140,7 +146,8 @@ def _changes(events: Any) -> Iterator[tuple[int, int, int]]:
 class Alive:
     """Blocks that are in use.
 
-    What is given back elsewhere than in this thread is not seen. So a block is gone, too, once another one lies where it was.
+    What is given back elsewhere than in this thread is not seen. So a block is gone, too, once another one lies where it was,
+    or nothing does.
 
     Attributes:
         bytes: of all blocks.
@@ -166,6 +173,13 @@ class Alive:
         self._starts.insert(at, address)
         self._sizes[address] = size
         self.bytes += size
+
+    def forget(self, there: Mapped) -> None:
+        """Lets go of the large blocks that are not in memory."""
+        for address in [start for start in self._starts if self._sizes[start] >= OWN_MAPPING]:
+            stretch = bisect_right(there, (address, sys.maxsize)) - 1
+            if stretch < 0 or there[stretch][1] < address + self._sizes[address]:
+                self._drop(bisect_left(self._starts, address))
 
     def _drop(self, at: int) -> None:
         self.bytes -= self._sizes.pop(self._starts.pop(at))

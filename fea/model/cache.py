@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fea.data.prompt import Prompt
-from fea.logprobs import product
+from fea.logprobs import exact_product
 from fea.model.attention import KeysValues, TreeAttention
 
 # Tokens from which on a trunk is a level of its own; a shorter one is copied before each prompt. A level costs two matrix
@@ -117,12 +117,12 @@ class StepAttention:
 
     def attend(self, layer: int, query_RHE: Tensor, key_RKE: Tensor, value_RKE: Tensor) -> Tensor:
         """As in `attention.Visibility`; the row of tokens is one token of each of the R rows."""
-        self.own.put(layer, self.place_1, key_RKE, value_RKE)
+        self.own.put(layer, self.place_1 if self.stretch > 1 else None, key_RKE, value_RKE)
         query_KRSE = query_RHE.unflatten(1, (key_RKE.shape[1], -1)).transpose(0, 1).contiguous()
         # Scores of all levels stand side by side under one softmax; each level sums its values by its part of the shares.
         levels = [*self.shared, self.own]
         scores = [level.scores(layer, query_KRSE) for level in levels]
-        scores_KRSn = torch.cat(scores, dim=-1)
+        scores_KRSn = torch.cat(scores, dim=-1).mul_(query_RHE.shape[-1] ** -0.5)
         if self.unseen_R1n is not None:
             scores_KRSn += self.unseen_R1n
         parts = scores_KRSn.softmax(dim=-1).to(value_RKE.dtype).split([part.shape[-1] for part in scores], dim=-1)
@@ -166,6 +166,7 @@ class Level:
             self.keys_KMEn.append(key_MnKE.permute(2, 0, 3, 1).clone(memory_format=torch.contiguous_format))
             self.values_KMnE.append(value_MnKE.permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format))
         self.heads, _, self.tokens, _ = self.values_KMnE[0].shape
+        self.product = exact_product(self.values_KMnE[0])
 
     def seat(self, node_R: Tensor) -> None:
         """Gives every row a seat at the node that it sees.
@@ -206,28 +207,33 @@ class Level:
             for layer, part in enumerate(layers):
                 layers[layer] = part[:, nodes]
 
-    def put(self, layer: int, place_1: Tensor, key_MKE: Tensor, value_MKE: Tensor) -> None:
-        """Stores a token of every node at a place."""
-        self.keys_KMEn[layer].index_copy_(3, place_1, key_MKE.transpose(0, 1)[..., None])
-        self.values_KMnE[layer].index_copy_(2, place_1, value_MKE.transpose(0, 1)[:, :, None])
+    def put(self, layer: int, place_1: Tensor | None, key_MKE: Tensor, value_MKE: Tensor) -> None:
+        """Stores a token of every node at a place; None: it is the last of those that are looked at."""
+        keys_KMEn, values_KMnE = self.keys_KMEn[layer], self.values_KMnE[layer]
+        key_KME, value_KME = key_MKE.transpose(0, 1), value_MKE.transpose(0, 1)
+        if place_1 is None:  # known without asking the device: half the time of a place that is a tensor, on a CPU
+            keys_KMEn.select(3, self.tokens - 1).copy_(key_KME)
+            values_KMnE.select(2, self.tokens - 1).copy_(value_KME)
+        else:
+            keys_KMEn.index_copy_(3, place_1, key_KME[..., None])
+            values_KMnE.index_copy_(2, place_1, value_KME[:, :, None])
 
     def scores(self, layer: int, query_KRSE: Tensor) -> Tensor:
-        """(K, R, S, n) products of queries with the keys, over sqrt(E); S heads of queries share each head of keys."""
-        keys_ZEn = self.keys_KMEn[layer].flatten(0, 1)[..., : self.tokens]
-        return self._times(query_KRSE, keys_ZEn, scale=query_KRSE.shape[-1] ** -0.5)
+        """(K, R, S, n) products of queries with the keys; S heads of queries share each head of keys."""
+        return self._times(query_KRSE, self.keys_KMEn[layer].flatten(0, 1)[..., : self.tokens])
 
     def read(self, layer: int, shares_KRSn: Tensor) -> Tensor:
         """(K, R, S, E) sums of the values, weighted by the shares."""
         return self._times(shares_KRSn, self.values_KMnE[layer].flatten(0, 1)[:, : self.tokens])
 
-    def _times(self, rows_KRSx: Tensor, nodes_Zxy: Tensor, scale: float = 1.0) -> Tensor:
-        """In fp32, each row times the matrix of its node and the scale, (K, R, S, y); Z = K * M.
+    def _times(self, rows_KRSx: Tensor, nodes_Zxy: Tensor) -> Tensor:
+        """In fp32, each row times the matrix of its node, (K, R, S, y); Z = K * M.
 
         rows (K, R, S, x)  ->  seats (K, M * W, S, x)  =  (Z, W * S, x)
                                             times nodes   (Z, x, y)
         rows (K, R, S, y)  <-  seats (K, M * W, S, y)  =  (Z, W * S, y)
         """
         seats = rows_KRSx if self.even else rows_KRSx[:, self.row_MW]
-        products = product(seats.reshape(len(nodes_Zxy), -1, rows_KRSx.shape[-1]), nodes_Zxy, scale)
+        products = self.product(seats.reshape(len(nodes_Zxy), -1, rows_KRSx.shape[-1]), nodes_Zxy)
         products = products.view(self.heads, -1, rows_KRSx.shape[2], nodes_Zxy.shape[-1])
         return products if self.even else products[:, self.slot_R]

