@@ -62,6 +62,10 @@ SECTIONS = {
             "fea.commands.review:review",
             "Shows written analyses with their faces and labels on a local page, to be accepted, rejected or mended.",
         ),
+        "judge": Verb(
+            "fea.commands.judge:judge",
+            "Has a language model at a chat address rate written analyses: facts, consistency, clarity.",
+        ),
         "data check": Verb(
             "fea.commands.data_check:check_file", "Counts what is in a data file and lists what is wrong with it."
         ),

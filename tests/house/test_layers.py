@@ -26,6 +26,7 @@ PLAN = """
     data         example source table identity mixture shares image_check prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
+    evaluation   chat judge verdicts rated
     reports      tables curves page
     model        families.family families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
     model        config tiny encoding layout
@@ -45,7 +46,7 @@ PLAN = """
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces
-    commands     fit plan analyze synthesize review data_check data_convert data_split demo export
+    commands     fit plan analyze synthesize review data_check data_convert data_split demo export judge
     __init__ cli __main__
 """
 
@@ -150,6 +151,10 @@ LIGHT = [
     "evaluation.looking",
     "evaluation.vanished",
     "evaluation.intervals",
+    "evaluation.chat",
+    "evaluation.judge",
+    "evaluation.verdicts",
+    "evaluation.rated",
     "reports",
     "system.files",
     "system.lines",
@@ -174,6 +179,7 @@ LIGHT = [
     "commands.data_split",
     "commands.plan",
     "commands.export",
+    "commands.judge",
     "commands.fit",
     "commands._options",
     "commands._refusals",
