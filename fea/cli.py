@@ -54,6 +54,10 @@ SECTIONS = {
             "fea.commands.synthesize:synthesize",
             "Writes analyses for faces that have labels and no analysis; those that pass the triple check are kept.",
         ),
+        "score": Verb(
+            "fea.commands.score:score",
+            "Scores the answers of any model by a protocol: texts, labels, or tables of OpenFace, Py-Feat and LibreFace.",
+        ),
         "export": Verb(
             "fea.commands.export:export",
             "Takes a trained policy away: a merged folder, a PEFT adapter or GGUF files, read back and compared with its run.",

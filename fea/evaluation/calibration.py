@@ -39,7 +39,9 @@ class Bin(NamedTuple):
 def bins_of(cases: Sequence[Case]) -> list[Bin]:
     """The bins, of the faces with votes and a known emotion; none if there is no such face."""
     matches = [(case.votes, emotion_match(case.answer, case.example)) for case in cases if "emotion" in case.says]
-    known = np.array([(vote, right) for vote, right in matches if vote is not None and right is not None]).reshape(-1, 2)
+    known = np.array([(vote, right) for vote, right in matches if vote is not None and right is not None]).reshape(
+        -1, 2
+    )
     if not len(known):
         return []
     edges = np.linspace(0, 1, _BINS + 1)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fea.datasets.json_files import objects_of
 from fea.errors import FEAError
 from fea.evaluation.chat import Address, Message
 from fea.facs import ACTION_UNITS, au_code, au_number
@@ -163,22 +164,16 @@ def read_analyses(file: Path) -> tuple[list[Analysis], int]:
     Raises:
         FEAError: there is no such file, or a line is no prediction.
     """
-    if not file.is_file():
-        raise FEAError(f"predictions: there is no file '{file}'")
     found, unanswered = [], 0
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                raw = json.loads(line.decode("utf-8-sig"))
-                unanswered += bool(raw.get("error"))
-                found += [] if raw.get("error") else [_analysis(raw, number)]
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                raise FEAError(
-                    f"{file}:{number}: this is no prediction; a line is a JSON object with the analysis under 'text', and its "
-                    "'true_AUs', 'AUs_coded' and 'labels' are lists"
-                ) from None
+    for number, raw in objects_of(file):
+        try:
+            unanswered += bool(raw.get("error"))
+            found += [] if raw.get("error") else [_analysis(raw, number)]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise FEAError(
+                f"{file}:{number}: this is no prediction; a line is a JSON object with the analysis under 'text', and its "
+                "'true_AUs', 'AUs_coded' and 'labels' are lists"
+            ) from None
     return found, unanswered
 
 

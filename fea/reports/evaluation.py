@@ -16,7 +16,7 @@ from fea.evaluation.cases import Case
 from fea.evaluation.scored import Scored
 from fea.facs import ACTION_UNITS, au_number
 from fea.reports import faces
-from fea.reports.numbers import FEWEST, HEADLINE, in_order, shown, title, told
+from fea.reports.numbers import FEWEST, HEADLINE, LESS, in_order, shown, title, told
 from fea.reports.rendering import rendered
 from fea.system.files import write_atomically
 
@@ -27,8 +27,8 @@ _BASELINES = {
     "blind": "the most that an answer can earn that does not look at the face",
 }
 INTENDED = (
-    "An expression is not a feeling: these are visible movements and what annotators call them, not what a person feels, thinks "
-    "or intends. For research and as an aid to annotators; not for decisions about people."
+    "An expression is not a feeling: these are visible movements and what annotators call them, not what a person feels, "
+    "thinks or intends. For research and as an aid to annotators; not for decisions about people."
 )
 
 
@@ -108,7 +108,7 @@ def _row(name: str, scored: Scored) -> _Row:
     interval = scored.intervals.get(name, ())
     baselines = {key: scores.get(name) for key, scores in scored.baselines.items() if scores}
     numbers = [scored.scores[name], *interval, *(value for value in baselines.values() if value is not None)]
-    whole = all(0 <= number <= 1 for number in numbers) and name not in ("invented", "uncoded", "mae")
+    whole = all(0 <= number <= 1 for number in numbers) and name not in LESS
     return _Row(name, title(name), told(name), scored.scores[name], interval, baselines, whole)
 
 

@@ -30,6 +30,7 @@ _TOLD = {
     "rege_au": ("REGE, AUs", "in points"),
     "rege_emotion": ("REGE, emotion", "in points"),
 }
+LESS = frozenset({"invented", "uncoded", "mae"})  # of which less is better; the only ones that may be above 1
 HEADLINE = ("score", "au_f1", "emotion_f1", "accuracy")
 FEWEST = 20  # faces below which a group gets counts and no score: one face more or less moves a share by 5 points
 
@@ -52,4 +53,4 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def shown(value: float | None) -> str:
     """A number as it stands on a page; a dash where there is none."""
-    return "–" if value is None or value != value else f"{value:.3f}"
+    return "-" if value is None or value != value else f"{value:.3f}"
