@@ -11,22 +11,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fea.evaluation.chat import Failure
-from fea.evaluation.counts import Floats, macro
+from fea.evaluation.counts import Floats
 from fea.evaluation.judge import CRITERIA, Analysis, Verdict
+from fea.evaluation.measuring import mean_known, middle, resampled
+from fea.evaluation.scoring import DRAWS
 from fea.evaluation.verdicts import Outcome
 
-_DRAWS = 2000  # as of `intervals.differences`
-_MIDDLE = (0.025, 0.975)
 
-
-def summary(analyses: Sequence[Analysis], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def summary(
+    analyses: Sequence[Analysis], outcomes: Sequence[Outcome], draws: int = DRAWS, seed: int = 0
+) -> dict[str, Any]:
     """Means and counts of a judgment.
 
     Args:
         analyses: A of them.
         outcomes: what the judge said of each.
+        draws: of the bootstrap.
+        seed: of the draws.
 
     Returns:
         "faces", "judged", "failed" by kind, "resampled" ("subjects" where all are known, else "faces"), and under "criteria" by
@@ -34,63 +38,53 @@ def summary(analyses: Sequence[Analysis], outcomes: Sequence[Outcome]) -> dict[s
         "mean" of each, "mean_over_emotions" and its "interval_over_emotions".
     """
     failed = Counter(outcome.kind for outcome in outcomes if isinstance(outcome, Failure))
-    subjects = [analysis.subject for analysis in analyses]
-    draws = draws_of(subjects)
+    people = {analysis.subject for analysis in analyses}
+    by_people = "" not in people and len(people) > 1
+    rows = {key: n for n, key in enumerate(sorted(people) if by_people else range(len(analyses)))}
+    row_A = np.array([rows[one.subject if by_people else n] for n, one in enumerate(analyses)], dtype=np.int64)
+    found = {name: _criterion(name, analyses, outcomes, row_A, draws, seed) for name in CRITERIA}
     return {
         "faces": len(analyses),
         "judged": len(analyses) - failed.total(),
         "failed": dict(sorted(failed.items())),
-        "resampled": "subjects" if all(subjects) else "faces",
-        "criteria": {
-            name: found for name in CRITERIA if (found := _criterion(name, analyses, outcomes, draws)) is not None
-        },
+        "resampled": "subjects" if by_people else "faces",
+        "criteria": {name: numbers for name, numbers in found.items() if numbers},
     }
-
-
-def draws_of(subjects: Sequence[str], draws: int = _DRAWS, seed: int = 0) -> Floats:
-    """(D, A) how often each is taken in each draw: whole subjects where all are known, else one by one."""
-    known = subjects if all(subjects) else [str(number) for number in range(len(subjects))]
-    names = {name: number for number, name in enumerate(dict.fromkeys(known))}
-    if not names:
-        return np.zeros((draws, 0))
-    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return times[:, [names[name] for name in known]].astype(np.float64)
 
 
 def _criterion(
-    name: str, analyses: Sequence[Analysis], outcomes: Sequence[Outcome], draws: Floats
-) -> dict[str, Any] | None:
-    scores = np.array([o.scores.get(name, np.nan) if isinstance(o, Verdict) else np.nan for o in outcomes], dtype=float)
-    rated = ~np.isnan(scores)
-    if not rated.any():
-        return None
-    found: dict[str, Any] = {
-        "faces": int(rated.sum()),
-        "mean": float(scores[rated].mean()),
-        "interval": _interval(_means(scores[rated], draws[:, rated])),
-    }
-    first = np.array([next(iter(analysis.labels), "") for analysis in analyses])
-    words = sorted(set(first[rated]) - {""})
-    if not words:
-        return found
-    masks = [rated & (first == word) for word in words]
-    means = np.stack([_means(scores[mask], draws[:, mask]) for mask in masks], axis=-1)
-    per_word = np.array([scores[mask].mean() for mask in masks])
-    return found | {
-        "emotions": {
-            word: {"faces": int(mask.sum()), "mean": float(mean)}
-            for word, mask, mean in zip(words, masks, per_word, strict=True)
-        },
-        "mean_over_emotions": float(per_word.mean()),
-        "interval_over_emotions": _interval(macro(means, ~np.isnan(means))),
-    }
+    name: str,
+    analyses: Sequence[Analysis],
+    outcomes: Sequence[Outcome],
+    row_A: NDArray[np.int64],
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    scores_A = np.array(
+        [o.scores.get(name, np.nan) if isinstance(o, Verdict) else np.nan for o in outcomes], dtype=float
+    )
+    rated_A = ~np.isnan(scores_A)
+    if not rated_A.any():
+        return {}
+    label_A = np.array([next(iter(analysis.labels), "") for analysis in analyses])
+    words = sorted(set(label_A[rated_A].tolist()) - {""})
+    kinds = np.stack(
+        [rated_A, *(rated_A & (label_A == word) for word in words)], axis=1
+    )  # all of them, then each emotion
+    sums = np.zeros((int(row_A.max()) + 1, len(words) + 1, 2))  # of scores, and how many
+    np.add.at(sums, row_A, np.stack([kinds * np.nan_to_num(scores_A)[:, None], kinds], axis=-1))
+    one_row = np.zeros(len(sums), dtype=np.int64)  # there are no folds
+    drawn = np.concatenate([_means(np.tensordot(times, sums, axes=1)) for times in resampled(one_row, draws, seed)])
+    means, faces = _means(sums.sum(axis=0)), kinds.sum(axis=0)
+    found: dict[str, Any] = {"faces": int(faces[0]), "mean": float(means[0]), "interval": middle(drawn[:, 0])}
+    if words:
+        found["emotions"] = {word: {"faces": int(faces[n]), "mean": float(means[n])} for n, word in enumerate(words, 1)}
+        found["mean_over_emotions"] = float(means[1:].mean())
+        found["interval_over_emotions"] = middle(mean_known(drawn[:, 1:]))
+    return found
 
 
-def _means(scores: Floats, draws: Floats) -> Floats:
-    """(D,) the mean of each draw; NaN where none of these faces was drawn."""
-    times = draws.sum(axis=1)
-    return np.where(times > 0, draws @ scores / np.maximum(times, 1), np.nan)
-
-
-def _interval(values: Floats) -> list[float]:
-    return [float(end) for end in np.nanquantile(values, _MIDDLE)]
+def _means(sums: Floats) -> Floats:
+    """(...) of (..., 2) sums and how many; NaN where there are none."""
+    total, count = sums[..., 0], sums[..., 1]
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

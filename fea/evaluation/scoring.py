@@ -57,7 +57,7 @@ def score(
         seed: of the draws.
     """
     by = resampled_by(cases)
-    compared = _texts(cases, protocol)
+    compared = compared_texts(cases, protocol)
     rows = rows_of(cases, fitted.emotions, fitted.units, compared, by)
     return Scored(
         protocol=protocol.name,
@@ -79,7 +79,7 @@ def score(
     )
 
 
-def _texts(cases: Sequence[Case], protocol: Protocol) -> dict[str, Floats]:
+def compared_texts(cases: Sequence[Case], protocol: Protocol) -> dict[str, Floats]:
     """Scores of each text against its reference, NaN where there is none; empty where nothing is to be compared."""
     references = [(case.example.analysis or "") if protocol.texts else "" for case in cases]
     if not any(references) or not any(case.answer.text for case in cases) or not texts.available():

@@ -19,7 +19,8 @@ from fea.cli import main
 from fea.errors import FEAError
 from fea.evaluation.chat import Address, Chat, Failure
 from fea.evaluation.judge import CRITERIA, RUBRIC, Analysis, Verdict, instruction, read_analyses, verdict_of
-from fea.evaluation.rated import draws_of, summary
+from fea.evaluation.measuring import resampled
+from fea.evaluation.rated import summary
 from fea.prompts.answer import render
 
 KEY = "sk-very-secret-0123456789"
@@ -425,7 +426,7 @@ def test_means_stand_beside_means_over_emotions_with_intervals() -> None:
     assert found["emotions"] == {"fear": {"faces": 2, "mean": 3.0}, "happiness": {"faces": 6, "mean": 9.0}}
     assert found["mean_over_emotions"] == 6.0
     means, macros = [], []
-    for times in draws_of([""] * 11):
+    for times in np.concatenate(list(resampled(np.zeros(11, dtype=np.int64), 2000, 0))):
         taken = [n for n in range(9) for _ in range(int(times[n]))]
         means.append(np.mean([scores[n] for n in taken]))
         each = [[scores[n] for n in taken if labels[n] == word] for word in ("fear", "happiness")]
@@ -435,10 +436,17 @@ def test_means_stand_beside_means_over_emotions_with_intervals() -> None:
 
 
 def test_whole_subjects_are_drawn_where_all_are_known() -> None:
-    draws = draws_of(["a", "b", "a", "c"], draws=50)
-    assert (draws[:, 0] == draws[:, 2]).all()
-    assert (draws[:, [0, 1, 3]].sum(axis=1) == 3).all()
-    assert (draws_of(["a", "", "a", "c"], draws=50).sum(axis=1) == 4).all()
+    """Ten faces each of two people who differ: people are drawn, so that one of four draws holds one person alone."""
+    people = [Analysis(str(n), "", subject=f"person {n % 2}") for n in range(20)]
+    outcomes = [Verdict({"clarity": 2 + 6 * (n % 2)}, "") for n in range(20)]
+    told = summary(people, outcomes)
+    assert told["resampled"] == "subjects"
+    assert told["criteria"]["clarity"]["interval"] == (2, 8)
+    somebody = [people[0]._replace(subject=""), *people[1:]]
+    told = summary(somebody, outcomes)
+    assert told["resampled"] == "faces"
+    low, high = told["criteria"]["clarity"]["interval"]
+    assert 3 < low < 4.5 < 5.5 < high < 7
 
 
 @pytest.mark.parametrize(
