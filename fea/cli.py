@@ -66,6 +66,14 @@ SECTIONS = {
             "fea.commands.review:review",
             "Shows written analyses with their faces and labels on a local page, to be accepted, rejected or mended.",
         ),
+        "report": Verb(
+            "fea.commands.report:report",
+            "Writes the page of an evaluation: one HTML file with its scores, faces and groups.",
+        ),
+        "compare": Verb(
+            "fea.commands.compare:compare",
+            "Compares two evaluations face by face: every score, Action Unit and emotion, with paired bootstrap intervals.",
+        ),
         "judge": Verb(
             "fea.commands.judge:judge",
             "Has a language model at a chat address rate written analyses: facts, consistency, clarity.",

@@ -32,7 +32,13 @@ INTENDED = (
 )
 
 
-def write_evaluation(file: Path, scored: Scored, cases: Sequence[Case], pictures: bool = True) -> None:
+def write_evaluation(
+    file: Path,
+    scored: Scored,
+    cases: Sequence[Case],
+    pictures: bool = True,
+    judgment: Mapping[str, Any] | None = None,
+) -> None:
     """Writes the page of an evaluation.
 
     Args:
@@ -40,6 +46,7 @@ def write_evaluation(file: Path, scored: Scored, cases: Sequence[Case], pictures
         scored: the scores.
         cases: the faces with their answers.
         pictures: whether small pictures of the faces that are shown stand in the file, too.
+        judgment: what `fea judge` wrote into OUT.summary.json; None for none.
     """
     said = any(case.answer.text.strip() for case in cases)
     content = rendered(
@@ -57,6 +64,7 @@ def write_evaluation(file: Path, scored: Scored, cases: Sequence[Case], pictures
         subgroups=scored.subgroups,
         group_scores=[name for name in HEADLINE[1:] if name in scored.scores],
         votes=_votes(cases),
+        judgment=judgment,
         kinds=[
             (heading, about, [faces.shown(case, file.parent, pictures) for case in chosen])
             for heading, about, chosen in _chosen(cases)

@@ -27,8 +27,8 @@ PLAN = """
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   cases protocols fitting published dimensional texts measuring blind scored scoring foreign matching
-    evaluation   reading answered calibration chat judge verdicts rated
-    reports      tables numbers scores curves rendering page faces evaluation
+    evaluation   reading answered calibration compared chat judge verdicts rated
+    reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.family families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
     model        config tiny encoding layout
     model        attention norm adapter lora vision deepstack sampling network belonging load
@@ -47,7 +47,7 @@ PLAN = """
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces
-    commands     fit plan analyze synthesize review data_check data_convert data_split demo export judge score
+    commands     fit plan analyze synthesize review data_check data_convert data_split demo export judge score report compare
     __init__ cli __main__
 """
 
@@ -167,6 +167,7 @@ LIGHT = [
     "evaluation.reading",
     "evaluation.answered",
     "evaluation.calibration",
+    "evaluation.compared",
     "evaluation.chat",
     "evaluation.judge",
     "evaluation.verdicts",
@@ -197,6 +198,8 @@ LIGHT = [
     "commands.export",
     "commands.score",
     "commands.judge",
+    "commands.compare",
+    "commands.report",
     "commands.fit",
     "commands._options",
     "commands._refusals",
