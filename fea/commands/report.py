@@ -27,7 +27,7 @@ def report(folder: Path, *, out: Path | None = None, pictures: bool = True, judg
     from fea.reports.evaluation import REPORT, write_evaluation
 
     scored, cases = read(folder)
-    place = out or (folder if folder.is_dir() else folder.parent) / REPORT
+    place = out or folder / REPORT
     write_evaluation(place, scored, cases, pictures, _judgment(judged))
     print(f"written: {place}")
     return 0
