@@ -54,6 +54,10 @@ SECTIONS = {
             "fea.commands.synthesize:synthesize",
             "Writes analyses for faces that have labels and no analysis; those that pass the triple check are kept.",
         ),
+        "score": Verb(
+            "fea.commands.score:score",
+            "Scores the answers of any model by a protocol: texts, labels, or tables of OpenFace, Py-Feat and LibreFace.",
+        ),
         "export": Verb(
             "fea.commands.export:export",
             "Takes a trained policy away: a merged folder, a PEFT adapter or GGUF files, read back and compared with its run.",
@@ -61,6 +65,18 @@ SECTIONS = {
         "review": Verb(
             "fea.commands.review:review",
             "Shows written analyses with their faces and labels on a local page, to be accepted, rejected or mended.",
+        ),
+        "report": Verb(
+            "fea.commands.report:report",
+            "Writes the page of an evaluation: one HTML file with its scores, faces and groups.",
+        ),
+        "compare": Verb(
+            "fea.commands.compare:compare",
+            "Compares two evaluations face by face: every score, Action Unit and emotion, with paired bootstrap intervals.",
+        ),
+        "judge": Verb(
+            "fea.commands.judge:judge",
+            "Has a language model at a chat address rate written analyses: facts, consistency, clarity.",
         ),
         "data check": Verb(
             "fea.commands.data_check:check_file", "Counts what is in a data file and lists what is wrong with it."

@@ -69,6 +69,7 @@ class Source(NamedTuple):
         columns: key of a line to the column that holds it, for tables with names of their own.
         classes: what the numbers 0, 1, 2, ... of an emotion column mean.
         emotions: the words that are labels.
+        absent: take faces whose image is not there as well, by the name that it is given.
         notes: what the converter says of the whole; it adds to this list.
     """
 
@@ -79,6 +80,7 @@ class Source(NamedTuple):
     columns: Mapping[str, str] = _NOTHING
     classes: tuple[str, ...] = ()
     emotions: tuple[str, ...] = EMOTION_SETS["basic8"]
+    absent: bool = False
     notes: list[str] = []  # noqa: RUF012 - each is made with a list of its own
 
     def note(self, text: str) -> None:

@@ -160,7 +160,9 @@ class Columns:
         value = row[self.of["image"]]
         if isinstance(value, Mapping):
             value = value.get("bytes") or value.get("path")
-        return value if isinstance(value, bytes) else self.images.find(_text(value))
+        if isinstance(value, bytes):
+            return value
+        return self.images.find(_text(value)) or (_text(value) if self.source.absent else None)
 
     def _labels(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         value = row[self.of["labels"]] if "labels" in self.of else None

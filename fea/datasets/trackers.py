@@ -63,7 +63,7 @@ def faces_of(
     for file in files:
         table = Table(file)
         read = plan(table)
-        rows = _rows(table, source)
+        rows = (row if row.image or not source.absent else row._replace(image=row.name) for row in _rows(table, source))
         for name, found in groupby(rows, lambda row: row.name):
             faces = [(row, read(row)) for row in found]
             whole = [(row, face) for row, face in faces if isinstance(face, Face)]

@@ -170,12 +170,16 @@ def macro(values: Floats, counted: NDArray[np.bool_]) -> Floats:
     return mean
 
 
-def au_scores(sums: AUCounts) -> dict[str, Floats]:
+def au_scores(sums: AUCounts, counted: NDArray[np.bool_] | None = None) -> dict[str, Floats]:
     """How well Action Units are named.
+
+    Args:
+        sums: of counts.
+        counted: (N,) the units that means are over, which may be a protocol's fixed list; None: those that occur in the labels.
 
     Returns:
         (...) by name; empty if no unit was coded, NaN in those of several sums where none was.
-        au_f1: macro F1, the mean over units that occur in the labels (the field's headline number).
+        au_f1: macro F1, the mean over the counted units (the field's headline number).
         au_uar: unweighted average recall, the mean over the same units of their recall.
         au_micro_f1, au_precision, au_recall: over all decisions together.
         au_exact: share of answers whose claimed set is exactly the present one.
@@ -184,10 +188,10 @@ def au_scores(sums: AUCounts) -> dict[str, Floats]:
     """
     hits, claimed, present = (units.sum(axis=-1) for units in (sums.hits, sums.claimed, sums.present))
     answers = np.maximum(sums.answers, 1)
-    occurring = sums.present > 0
+    over = sums.present > 0 if counted is None else np.broadcast_to(counted, sums.present.shape)
     numbers = {
-        "au_f1": macro(f1(sums.hits, sums.claimed, sums.present), occurring),
-        "au_uar": macro(recall(sums.hits, sums.present), occurring),
+        "au_f1": macro(f1(sums.hits, sums.claimed, sums.present), over),
+        "au_uar": macro(recall(sums.hits, sums.present), over),
         "au_micro_f1": f1(hits, claimed, present),
         "au_precision": hits / np.maximum(claimed, 1),
         "au_recall": recall(hits, present),

@@ -10,24 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from fea.data.example import Example
 from fea.evaluation.marks import marked
 from fea.evaluation.scores import emotion_match
 from fea.facs import ACTION_UNITS
 from fea.prompts.answer import Answer
 from fea.reports.curves import Curve
+from fea.reports.rendering import rendered
 from fea.system.files import write_atomically
-
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
 
 # Of a plot, in pixels: room for numbers to the left of the axes and below them; the curve ends 8 above the lower one.
 _FRAME = {"width": 320, "height": 180, "left": 44, "right": 312, "top": 8, "lowest": 148, "axis": 156}
@@ -73,13 +63,14 @@ def write_page(file: Path, page: Page) -> None:
         file: where.
         page: what it shows.
     """
-    text = _TEMPLATES.get_template("page.html.jinja").render(
+    content = rendered(
+        "page.html.jinja",
         page=page,
         frame=_FRAME,
         plots=[_plot(caption, points) for caption, points in page.curves.items() if len(points) > 1],
         faces=[_shown(face) for face in page.faces],
     )
-    write_atomically(file, text.encode())
+    write_atomically(file, content)
 
 
 class _Plot(NamedTuple):

@@ -26,7 +26,9 @@ PLAN = """
     data         example source table identity mixture shares image_check prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
-    reports      tables curves page
+    evaluation   cases protocols fitting published dimensional texts measuring blind scored scoring foreign matching
+    evaluation   reading answered calibration compared chat judge verdicts rated
+    reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.family families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
     model        config tiny encoding layout
     model        attention norm adapter lora vision deepstack sampling network belonging load
@@ -45,7 +47,7 @@ PLAN = """
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces
-    commands     fit plan analyze synthesize review data_check data_convert data_split demo export
+    commands     fit plan analyze synthesize review data_check data_convert data_split demo export judge score report compare
     __init__ cli __main__
 """
 
@@ -150,6 +152,26 @@ LIGHT = [
     "evaluation.looking",
     "evaluation.vanished",
     "evaluation.intervals",
+    "evaluation.cases",
+    "evaluation.protocols",
+    "evaluation.fitting",
+    "evaluation.published",
+    "evaluation.dimensional",
+    "evaluation.texts",
+    "evaluation.measuring",
+    "evaluation.blind",
+    "evaluation.scored",
+    "evaluation.scoring",
+    "evaluation.foreign",
+    "evaluation.matching",
+    "evaluation.reading",
+    "evaluation.answered",
+    "evaluation.calibration",
+    "evaluation.compared",
+    "evaluation.chat",
+    "evaluation.judge",
+    "evaluation.verdicts",
+    "evaluation.rated",
     "reports",
     "system.files",
     "system.lines",
@@ -174,6 +196,10 @@ LIGHT = [
     "commands.data_split",
     "commands.plan",
     "commands.export",
+    "commands.score",
+    "commands.judge",
+    "commands.compare",
+    "commands.report",
     "commands.fit",
     "commands._options",
     "commands._refusals",

@@ -1,0 +1,145 @@
+"""`fea score`: the answers of any model, scored by a protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fea.data.example import Example
+    from fea.evaluation.protocols import Protocol
+
+
+def score(
+    files: list[str],
+    *,
+    protocol: str,
+    labels: Path | None = None,
+    out: Path | None = None,
+    lenient: bool = False,
+    image_root: Path | None = None,
+    threshold: float | None = None,
+    columns: dict[str, str] | None = None,
+    classes: list[str] | None = None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> int:
+    """Scores the answers of any model by a protocol: texts, labels, or tables of OpenFace, Py-Feat and LibreFace.
+
+    JSON lines name a face by "id" or "image" and hold a "text" (or "output", "response", "prediction", ...), or "AUs" and
+    "emotion"; tables have columns of such names. Texts are read strictly, by the format that `fea` asks for, and leniently, as
+    free text; both are shown. What could not be matched is counted and named; a face without an answer counts as wrong.
+
+    Args:
+        files: with answers; several are taken together, such as those of three folds.
+        protocol: disfa-8, bp4d-12, raf-au, faba-12, rafdb-7, affectnet-7, affectnet-8, fer2013-7, ck+, fea20k or facial-r1.
+        labels: the truth, JSONL in FEA-20K format; not needed for `predictions.jsonl` of `fea test --protocol`.
+        out: folder for `metrics.json` and `predictions.jsonl`; by default nothing is written.
+        lenient: what is written counts texts as they are read leniently.
+        image_root: folder of the images of the labels; by default the folder of that file. No image is opened.
+        threshold: from which intensity or probability on a unit of a table shows; by default the converter's own.
+        columns: which column of a table is what, where the names differ: '{image: file, labels: emo}'.
+        classes: what the numbers of an emotion column mean, from 0 on.
+        draws: of the bootstrap; 0 for no intervals.
+        seed: of the draws.
+
+    Returns:
+        0.
+
+    Raises:
+        FEAError: a file cannot be read, or does not fit the protocol.
+    """
+    from fea.datasets.conversion import Source
+    from fea.evaluation.answered import judged
+    from fea.evaluation.protocols import protocol_of
+    from fea.evaluation.scored import METRICS, write
+    from fea.reports.scores import told
+    from fea.system.files import try_place
+
+    named = protocol_of(protocol)
+    _check(out, draws, seed)
+    if out:
+        try_place(out / METRICS)
+    places = [Path(file) for file in files]
+    examples = _examples(named, places, labels, image_root)
+    source = Source(
+        path=places[0],
+        images=image_root or (labels or places[0]).parent,
+        threshold=threshold,
+        columns=columns or {},
+        classes=tuple(classes or ()),
+        emotions=named.emotions or examples[0].emotions,
+        notes=[],
+    )
+    strict, free = (
+        judged(named, examples, places, source, way, draws if way is lenient else 0, seed) for way in (False, True)
+    )
+    scored, cases = free if lenient else strict
+    print(*told(scored, {"strict": strict[0]} if lenient else {"lenient": free[0]}), sep="\n")
+    print(*_notes(named, examples, source.notes), sep="\n", end="\n" if source.notes else "")
+    if out:
+        write(out, scored, cases)
+        print(f"written: {out}")
+    return 0
+
+
+def _check(out: Path | None, draws: int, seed: int) -> None:
+    from fea.errors import FEAError
+    from fea.evaluation.scored import METRICS
+
+    if out and (out / METRICS).exists():
+        raise FEAError(f"out: '{out / METRICS}' exists; choose another folder, or remove it")
+    if draws < 0:
+        raise FEAError(f"draws: {draws}; give a number from 0 up, 0 for no intervals")
+    if seed < 0:
+        raise FEAError(f"seed: {seed}; give a number from 0 up")
+
+
+def _examples(protocol: Protocol, files: list[Path], labels: Path | None, image_root: Path | None) -> list[Example]:
+    """The faces: of the labels, or of predictions that hold them."""
+    from fea.errors import FEAError
+    from fea.evaluation.cases import read_cases
+    from fea.evaluation.scored import PREDICTIONS
+    from fea.facs import EMOTION_SETS
+
+    if labels is None:
+        if any(file.suffix != ".jsonl" or not _holds_labels(file) for file in files):
+            raise FEAError(
+                f"labels: '{files[0]}' holds no labels; name the file with the truth, --labels FILE.jsonl (a {PREDICTIONS} "
+                "that fea test --protocol wrote holds them)"
+            )
+        return [case.example for file in files for case in read_cases(file, EMOTION_SETS["basic8"])]
+    from fea.data.table import open_jsonl
+    from fea.records.record import Rules
+
+    rules = Rules(_words(labels) if protocol.any_emotion else EMOTION_SETS["basic8"], "unknown", wrap=False)
+    table = open_jsonl(labels, image_root or labels.parent, rules, "raise")
+    return [table[number] for number in range(len(table))]
+
+
+def _holds_labels(file: Path) -> bool:
+    from fea.datasets.json_files import objects_of
+
+    first = next((value for _, value in objects_of(file)), None)
+    return isinstance(first, dict) and {"id", "text", "labels", "true_AUs", "AUs_coded"} <= first.keys()
+
+
+def _words(labels: Path) -> tuple[str, ...]:
+    """The emotions of a file, known ones first: a published evaluation takes the labels as they are."""
+    from fea.datasets.json_files import objects_of
+    from fea.facs import EMOTION_SETS, emotion_name
+    from fea.records.missing import unknown
+    from fea.records.record import given_labels
+
+    rows = (value for _, value in objects_of(labels) if isinstance(value, dict))
+    words = (emotion_name(word) for row in rows for word in given_labels(row) if not unknown(word))
+    return tuple(dict.fromkeys([*EMOTION_SETS["basic8"], *words]))
+
+
+def _notes(protocol: Protocol, examples: list[Example], notes: list[str]) -> list[str]:
+    """What is to be known beside the numbers."""
+    from fea.evaluation import texts
+
+    if protocol.texts and any(example.analysis for example in examples) and not texts.available():
+        notes.append("texts are not compared: pip install 'fea[score]' brings what that needs")
+    return [f"note: {note}" for note in notes]
