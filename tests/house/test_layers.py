@@ -21,8 +21,9 @@ PLAN = """
     records      missing action_units keys image_path record formats jsonl
     datasets     conversion reading images analyses writing class_folders disfa bp4d raf_db raf_au affectnet
     datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
-    datasets     hugging_face json_files conversations fea20k faba known
+    datasets     hugging_face json_files conversations fea20k faba photographs known
     records      unknown doubts
+    faces        blendshapes rules landmarker measurements logistic readout silver learning
     data         example source table identity mixture shares image_check prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
@@ -44,8 +45,8 @@ PLAN = """
     web          server review
     iterate
     demo         tower board stages
-    commands     _refusals _configs _renamed _options _weights _trainer _faces
-    commands     fit plan analyze synthesize review data_check data_convert data_split demo export
+    commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
+    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split demo export
     __init__ cli __main__
 """
 
@@ -138,6 +139,7 @@ LIGHT = [
     "datasets",
     "images",
     "records",
+    "faces",
     "data.example",
     "data.image_check",
     "data.shares",
@@ -171,6 +173,7 @@ LIGHT = [
     "commands.demo",
     "commands.data_check",
     "commands.data_convert",
+    "commands.data_silver",
     "commands.data_split",
     "commands.plan",
     "commands.export",
