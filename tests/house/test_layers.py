@@ -17,14 +17,15 @@ PLAN = """
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset signs
-    images       signatures opening
+    images       signatures opening alike
     records      missing action_units keys image_path record formats jsonl
     datasets     conversion reading images analyses writing class_folders disfa bp4d raf_db raf_au affectnet
     datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
     datasets     hugging_face json_files conversations fea20k faba photographs known
     records      unknown doubts
     faces        blendshapes rules landmarker measurements logistic readout silver learning
-    data         example source table identity mixture shares image_check prompt loader module leaks strata
+    data         example source table identity mixture shares image_check overlap apart expectations
+    data         prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     reports      tables curves page
@@ -142,6 +143,7 @@ LIGHT = [
     "faces",
     "data.example",
     "data.image_check",
+    "data.overlap",
     "data.shares",
     "data.source",
     "evaluation.scores",
