@@ -87,6 +87,10 @@ SECTIONS = {
         "data faces": Verb(
             "fea.drawn.faces:write_faces", "Draws faces into image files and writes their labels beside them."
         ),
+        "data silver": Verb(
+            "fea.commands.data_silver:silver",
+            "Gives photographs silver Action Units, read from blendshapes; or learns to read them from coded faces.",
+        ),
         "data split": Verb(
             "fea.commands.data_split:split_file",
             "Makes a train and a test set from a reviewed file, with no person in both.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fea.data.image_check import Look
+    from fea.data.overlap import Side
     from fea.records.record import Record, Rules
 
 _SHOWN = 10  # problems of a kind that are listed
@@ -29,6 +31,8 @@ class _Tally:
         self.ids: set[int] = set()
         self.occurring: dict[str, set[int]] = defaultdict(set)
         self.labels_of: dict[str, dict[tuple[str, ...], int]] = {}  # by image, its labels with the first line of each
+        self.named: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # by split, the lines that name a person
+        self.split_of: dict[str, str] = {}  # by image, where lines name their split
         self.twice: list[str] = []
         self.problems: list[str] = []
         self.missing: list[str] = []
@@ -54,9 +58,26 @@ class _Tally:
             self.missing.append(f"{place}: image '{self.root / record.image}' does not exist")
         else:
             self.labels_of.setdefault(record.image, {}).setdefault(tuple(record.labels), record.line)
+        self._place_in_split(record, place)
         if hash(record.id) in self.ids:  # hashes: a million ids would cost ten times the memory
             self.twice.append(f"{place}: id '{record.id}' occurs twice")
         self.ids.add(hash(record.id))
+
+    def _place_in_split(self, record: Record, place: str) -> None:
+        if '"s' not in record.meta_info:  # of a million lines, most name neither a split nor a subject
+            return
+        meta = json.loads(record.meta_info)
+        split = str(meta.get("split") or "")
+        if split:
+            self.split_of.setdefault(record.image, split)
+        if "subject" in meta:
+            self.named[split].append((record.dataset, record.meta_info, place))
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that lines name; "" stands for those that name none."""
+        unnamed = len(self.split_of) < len(self.labels_of) or not self.labels_of
+        return [*dict.fromkeys(self.split_of.values()), *[""] * unnamed]
 
     @property
     def learned(self) -> bool:
@@ -69,7 +90,7 @@ class _Tally:
 
 
 def check_file(
-    file: Path,
+    file: list[str],
     image_root: Path | None = None,
     emotions: str | list[str] = "basic7",
     as_is: bool = False,
@@ -77,19 +98,38 @@ def check_file(
 ) -> int:
     """Counts what is in a data file and lists what is wrong with it.
 
+    Of several files, or of one whose lines name their `split` in `meta_info`, it also lists the people and the images that are
+    on two sides: the same, or saved again, rescaled, mirrored, or cut at the edges.
+
     Args:
-        file: JSONL in FEA-20K format.
-        image_root: folder of its images; by default the folder of the file.
+        file: JSONL in FEA-20K format; several, such as those of training, validation and test, are compared, too.
+        image_root: folder of the images; by default the folder of the file.
         emotions: allowed emotions: "basic7", "basic8", "compound11" or a list.
         as_is: take descriptions as they stand; otherwise those without think and answer tags get them.
         images: open every image; by default where there are 20,000 or fewer.
 
     Returns:
-        0, or 2 if a line or an image cannot be read, or nothing in the file says what is to be learned.
+        0, or 2 if a line or an image cannot be read, nothing in a file says what is to be learned, or two sides overlap.
 
     Raises:
         FEAError: there is no such file, or it is of another format.
     """
+    tallies = [_read(Path(name), image_root, emotions, as_is) for name in file]
+    compare = sum(len(tally.splits) for tally in tallies) > 1
+    sides: list[Side] = []
+    for tally in tallies:
+        looks: dict[str, Look] = {}
+        tally.warnings += _look(tally, images, compare, looks)
+        print(_report(tally.file, tally))
+        sides += _sides(tally, looks) if compare else []
+    shared = list(_shared(sides))
+    print(*shared, sep="\n", end="\n" * bool(shared))
+    bad = any(t.problems or t.missing or t.unreadable or not t.learned for t in tallies)
+    return 2 if bad or shared else 0
+
+
+def _read(file: Path, image_root: Path | None, emotions: str | list[str], as_is: bool) -> _Tally:
+    """The lines of a file."""
     from fea.errors import FEAError
     from fea.facs import emotion_set
     from fea.records.jsonl import read_lines
@@ -108,24 +148,46 @@ def check_file(
         else:
             tally.add(raw, record)
     tally.warnings += tally.doubts.told({name: coded_in(name, units) for name, units in tally.occurring.items()})
-    tally.warnings += _look(tally, images)
-    print(_report(file, tally))
-    return 2 if tally.problems or tally.missing or tally.unreadable or not tally.learned else 0
+    return tally
 
 
-def _look(t: _Tally, images: bool | None) -> Iterator[str]:
+def _look(t: _Tally, images: bool | None, compare: bool, looks: dict[str, Look]) -> Iterator[str]:
     """Opens the images if that is wanted; what is wrong with them, and with the labels of images that are the same."""
     from fea.data.image_check import MOST_OPENED, copies, look_at_all, told
 
-    looks: dict[str, Look] = {}
     if images or (images is None and len(t.labels_of) <= MOST_OPENED):
-        seen = look_at_all({str(t.root / image): t.place_of(image) for image in t.labels_of})
-        looks = dict(zip(t.labels_of, seen.values(), strict=True))
+        seen = look_at_all({str(t.root / image): t.place_of(image) for image in t.labels_of}, compare=compare)
+        looks |= dict(zip(t.labels_of, seen.values(), strict=True))
         t.unreadable += [look.problem for look in looks.values() if look.problem]
     elif images is None:
         yield f"images were not opened: {len(t.labels_of)} are more than {MOST_OPENED}; open them with --images true"
     yield from told(looks)
     yield from _contradictions(t, copies(looks))
+
+
+def _sides(t: _Tally, looks: dict[str, Look]) -> Iterator[Side]:
+    """A file as a side of a split, or each split that its lines name."""
+    from fea.data.overlap import Side, people_in
+
+    for split in t.splits:
+        images = [image for image in t.labels_of if t.split_of.get(image, "") == split]
+        thumbnails = {image: looks[image].thumbnail for image in images if image in looks}
+        yield Side(
+            f"{t.file}, {split}" if len(t.splits) > 1 else str(t.file),
+            people_in(t.named[split]),
+            {str(t.root / image): t.place_of(image) for image in images},
+            {str(t.root / image): seen for image, seen in thumbnails.items() if seen is not None},
+        )
+
+
+def _shared(sides: list[Side]) -> Iterator[str]:
+    from itertools import combinations
+
+    from fea.data.overlap import overlap
+
+    for first, second in combinations(sides, 2):
+        for told in overlap(first, second).told(first.name, second.name):
+            yield f"overlap: {told}"
 
 
 def _contradictions(t: _Tally, first_of: Mapping[str, str]) -> Iterator[str]:

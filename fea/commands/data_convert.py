@@ -6,12 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fea.datasets.conversion import Format, Source
+    from fea.datasets.conversion import Source
     from fea.datasets.writing import Records
-
-_SHOWN = 10  # reasons that are listed
 
 
 def convert(
@@ -32,8 +28,8 @@ def convert(
 
     Args:
         source: the name of a format and the folder or file it is in: `raf-db RAF-DB/basic`; without the name it is recognized
-            where that can be. Formats: disfa, bp4d, raf-au, raf-db, affectnet, fer2013, ferplus, ck+, faba-instruct,
-            fea20k, conversations, imagefolder, csv, parquet, hf; openface, py-feat and libreface for silver labels.
+            where that can be. Formats: disfa, disfa+, bp4d, raf-au, raf-db, affectnet, fer2013, ferplus, ck+, faba-instruct,
+            fea20k, conversations, imagefolder, photos, csv, parquet, hf; openface, py-feat and libreface for silver labels.
         out: the file to be written, which may not be there yet. Paths of images in its folder are relative to it.
         image_root: folder of the images; by default the source, or the folder that it lies in.
         threshold: intensity or probability from which on a unit shows; each format has its own.
@@ -51,11 +47,13 @@ def convert(
     Raises:
         FEAError: the source is not there or of another format, the place is taken, or no row becomes a face.
     """
+    from fea.commands._converted import told
     from fea.datasets.conversion import Source
+    from fea.datasets.known import chosen
     from fea.datasets.writing import Records
     from fea.facs import emotion_set
 
-    found, path = _chosen(source)
+    found, path = chosen(source, "convert")
     _check(out, limit, from_labels, dry_run)
     out = out or Path("faces.jsonl")
     given = Source(
@@ -70,7 +68,7 @@ def convert(
     )
     records = Records(found.faces(given), found.dataset, out, given.images, limit, not dry_run)
     _write(records, out, from_labels, given, dry_run)
-    print(*_told(found, given, records, out, len(source) < 2, dry_run), sep="\n")
+    print(*told(found, given, records, out, len(source) < 2, dry_run), sep="\n")
     return 0
 
 
@@ -88,77 +86,13 @@ def _check(out: Path | None, limit: int | None, from_labels: int, dry_run: bool)
         check_place(out)
 
 
-def _chosen(source: list[str]) -> tuple[Format, Path]:
-    """The format and the place that were named, or the format that the place shows."""
-    import difflib
-
-    from fea.datasets.known import FORMATS, recognize
-    from fea.errors import FEAError
-
-    if len(source) > 2:
-        raise FEAError(f"source: found {len(source)} words; give the name of a format and one file or folder")
-    path = Path(source[-1])
-    if len(source) == 2 and source[0].lower() not in FORMATS:
-        near = difflib.get_close_matches(source[0].lower(), FORMATS, 1, cutoff=0.5)
-        raise FEAError(
-            f"there is no format '{source[0]}'; "
-            + (f"did you mean '{near[0]}'?" if near else f"formats are {', '.join(FORMATS)}")
-        )
-    if len(source) == 2 and source[0].lower() == "hf":
-        return FORMATS["hf"], path
-    if not path.exists():
-        hint = "; name the file or folder after it" if source[-1] in FORMATS else "; check the path"
-        raise FEAError(f"'{path}' does not exist{hint}")
-    found = FORMATS[source[0].lower()] if len(source) == 2 else recognize(path)
-    if found is None:
-        raise FEAError(
-            f"'{path}' does not show what format it is of; name it: fea data convert NAME {path}; formats are "
-            f"{', '.join(FORMATS)}"
-        )
-    return found, path
-
-
 def _write(records: Records, out: Path, from_labels: int, source: Source, dry_run: bool) -> None:
     from fea.datasets.analyses import WORTH
-    from fea.datasets.writing import nothing_left, write
-    from fea.errors import FEAError
+    from fea.datasets.writing import run_through, write
 
     if not dry_run:
         written = write(records, out, from_labels)
         if from_labels:
             source.note(f"{written} plain analyses were written from the labels ('analysis' in meta_info); {WORTH}")
         return
-    for _ in records:
-        pass
-    if not records.tally.faces:
-        raise FEAError(nothing_left(records.tally))
-
-
-def _told(found: Format, source: Source, records: Records, out: Path, guessed: bool, dry_run: bool) -> Iterator[str]:
-    """What was done, what was left out, and what comes next."""
-    import os
-
-    from fea.facs import EMOTION_SETS
-    from fea.reports import tables
-
-    tally = records.tally
-    if guessed:
-        yield f"took '{source.path}' for {found.told} ({found.name})"
-    yield f"{out}: {tally.faces} faces of {tally.rows} rows" + "; a dry run, nothing was written" * dry_run
-    yield from filter(None, [tables.plain("  {:<20} {}", tally.labels.most_common())])
-    yield f"Action Units coded: {tally.coded}; analyses: {tally.described}"
-    if tally.splits:
-        yield "split: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.splits.items()))
-    if tally.dropped:
-        yield f"left out: {sum(tally.dropped.values())} rows"
-        for reason, count in tally.dropped.most_common(_SHOWN):
-            yield f"  {count} x {reason} (the first: {tally.first[reason]})"
-        if len(tally.dropped) > _SHOWN:
-            yield f"  ... and {len(tally.dropped) - _SHOWN} more reasons"
-    yield from (f"note: {note}" for note in source.notes)
-    if records.root != os.path.abspath(out.parent):
-        yield f"the images are relative to '{records.root}': name it as image_root of the file"
-    root = f" --image_root '{records.root}'" if records.root != os.path.abspath(out.parent) else ""
-    preset = "" if set(tally.labels) <= set(EMOTION_SETS["basic7"]) else " --emotions basic8"
-    if not dry_run:
-        yield f"next: fea data check '{out}'{root}{preset}"
+    run_through(records)

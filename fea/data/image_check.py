@@ -9,9 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fea.errors import FEAError
+from fea.images.alike import SIDE, thumbnail
 from fea.images.opening import AT_A_TIME, MOST_PIXELS, load_image
-from fea.system.files import write_atomically
+from fea.system.files import whole, write_atomically
 from fea.system.progress import progress
 
 if TYPE_CHECKING:
@@ -31,21 +35,24 @@ class Look(NamedTuple):
         flat: it is black, or of another single color.
         tiny: its shorter side is below 32 pixels.
         content: a hash of its pixels.
+        thumbnail: what it is known by in comparisons, (SIDE, SIDE, 3); None if that was not asked for.
     """
 
     problem: str = ""
     flat: bool = False
     tiny: bool = False
     content: bytes = b""
+    thumbnail: NDArray[np.uint8] | None = None
 
 
-def look(image: str, place: str, most_pixels: int = MOST_PIXELS) -> Look:
+def look(image: str, place: str, most_pixels: int = MOST_PIXELS, compare: bool = False) -> Look:
     """Opens one image.
 
     Args:
         image: path of the file.
         place: file and line that name it, for the message.
         most_pixels: it may have.
+        compare: make a thumbnail, too.
     """
     try:
         opened = load_image(image, place, most_pixels=most_pixels)
@@ -57,20 +64,22 @@ def look(image: str, place: str, most_pixels: int = MOST_PIXELS) -> Look:
         flat=all(high - low < _FLAT for low, high in ranges),
         tiny=min(opened.size) < _SMALLEST,
         content=pixels,
+        thumbnail=thumbnail(opened) if compare else None,
     )
 
 
-def look_at_all(place_of: Mapping[str, str], most_pixels: int = MOST_PIXELS) -> dict[str, Look]:
+def look_at_all(place_of: Mapping[str, str], most_pixels: int = MOST_PIXELS, compare: bool = False) -> dict[str, Look]:
     """Opens images, with a progress bar on a terminal.
 
     Args:
         place_of: by path, file and line that name it.
         most_pixels: an image may have.
+        compare: make thumbnails, too.
     """
     # Pillow decodes outside of Python's lock.
     with ThreadPoolExecutor(AT_A_TIME) as pool, progress(len(place_of), "images") as advance:
         looks: dict[str, Look] = {}
-        seen_of = pool.map(lambda image, place: look(image, place, most_pixels), place_of, place_of.values())
+        seen_of = pool.map(lambda image, place: look(image, place, most_pixels, compare), place_of, place_of.values())
         for image, seen in zip(place_of, seen_of, strict=True):
             looks[image] = seen
             advance(1)
@@ -78,10 +87,17 @@ def look_at_all(place_of: Mapping[str, str], most_pixels: int = MOST_PIXELS) -> 
 
 
 class Found(NamedTuple):
-    """What is wrong with the images of a file: why some cannot be read, and a sentence for each other thing."""
+    """What is wrong with the images of a file.
+
+    Attributes:
+        problems: why some cannot be read.
+        warnings: a sentence for each other thing.
+        thumbnails: by path, of those that can be read; of none, if they are too many to be opened.
+    """
 
     problems: list[str]
     warnings: list[str]
+    thumbnails: Mapping[str, NDArray[np.uint8]]
 
 
 def look_once(table: Table, most_pixels: int = MOST_PIXELS) -> Found:
@@ -91,27 +107,41 @@ def look_once(table: Table, most_pixels: int = MOST_PIXELS) -> Found:
         table: the file. One with more images than are opened unasked is not looked at.
         most_pixels: an image may have.
     """
-    remembered = table.copy.with_suffix(".images.json")
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        if remembered.stat().st_mtime_ns >= table.copy.stat().st_mtime_ns:
-            known = json.loads(remembered.read_bytes())
-            if known["most_pixels"] == most_pixels:
-                return Found([], known["warnings"])
     lines: dict[str, int] = {}
     for image, line in zip(table.column("image"), table.column("line"), strict=True):
         lines.setdefault(image, line)
     if len(lines) > MOST_OPENED:
-        return Found(
-            [], [f"images were not opened: {len(lines)} are more than {MOST_OPENED}; `fea data check` opens them"]
-        )
+        told_why = f"images were not opened: {len(lines)} are more than {MOST_OPENED}; `fea data check` opens them"
+        return Found([], [told_why], {})
     place_of = {str(table.image_root / image): f"{table.path}:{line}" for image, line in lines.items()}
-    looks = look_at_all(place_of, most_pixels)
-    found = Found([seen.problem for seen in looks.values() if seen.problem], list(told(looks)))
-    if not found.problems:  # what cannot be read may be mended without a word in the file
+    if known := _remembered(table, list(place_of), most_pixels):
+        return known
+    looks = look_at_all(place_of, most_pixels, compare=True)
+    problems = [seen.problem for seen in looks.values() if seen.problem]
+    found = Found(problems, list(told(looks)), {i: s.thumbnail for i, s in looks.items() if s.thumbnail is not None})
+    if not problems:  # what cannot be read may be mended without a word in the file
         with suppress(OSError):  # a cache that is only read
-            told_now = {"most_pixels": most_pixels, "warnings": found.warnings}
-            write_atomically(remembered, json.dumps(told_now).encode())
+            _remember(table, found, most_pixels)
     return found
+
+
+def _remembered(table: Table, images: Sequence[str], most_pixels: int) -> Found | None:
+    """What was found when the images of this state of a file were looked at; None if they were not."""
+    told_then, thumbnails = table.copy.with_suffix(".images.json"), table.copy.with_suffix(".thumbnails")
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        if told_then.stat().st_mtime_ns >= table.copy.stat().st_mtime_ns:
+            known = json.loads(told_then.read_bytes())
+            pixels = np.fromfile(thumbnails, np.uint8).reshape(len(images), SIDE, SIDE, 3)
+            if known["most_pixels"] == most_pixels:
+                return Found([], known["warnings"], dict(zip(images, pixels, strict=True)))
+    return None
+
+
+def _remember(table: Table, found: Found, most_pixels: int) -> None:
+    with whole(table.copy.with_suffix(".thumbnails")) as stream:
+        stream.writelines(thumbnail.tobytes() for thumbnail in found.thumbnails.values())
+    told_now = {"most_pixels": most_pixels, "warnings": found.warnings}
+    write_atomically(table.copy.with_suffix(".images.json"), json.dumps(told_now).encode())
 
 
 def told(looks: Mapping[str, Look]) -> Iterator[str]:

@@ -11,9 +11,12 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
+from fea.data.apart import expect_apart
+from fea.data.expectations import expect_labels, expect_something_to_learn
 from fea.data.image_check import look_once
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
+from fea.data.overlap import Thumbnails
 from fea.data.shares import Shares, check_power, shares_of
 from fea.data.source import OnBad, Source
 from fea.data.table import Table, open_jsonl
@@ -110,11 +113,26 @@ class FEADataModule(L.LightningDataModule):
         self.counted: Shares | None = None
 
     def prepare_data(self) -> None:
-        """Validates and converts the files once, on one process; before a fit their images are opened once, too."""
-        tables = self._open()
-        if "train" in tables:
-            for table in (*tables["train"], *tables["val"]):
-                self._look_at_images(table)
+        """Validates and converts the files once, on one process.
+
+        Before a fit their images are opened once, too; before anything is measured, faces that were learned from are looked
+        for.
+        """
+        tables, name = self._open(), self.wanted[-1]
+        judged = [] if name == "predict" else [table for table in tables[name] if not table.overlap]
+        learned = tables["train"] if "train" in tables else self._learned_from() if judged else []
+        looked = [*tables["train"], *tables["val"]] if "train" in tables else [*learned, *judged] if learned else []
+        thumbnails = {table.copy: self._look_at_images(table) for table in looked}
+        expect_apart(name, learned, judged, thumbnails, self.max_image_pixels)
+
+    def _learned_from(self) -> list[Table]:
+        """The training files that are still there, of a run that is measured now."""
+        there = [source for source in self.sources["train"] if Path(source.file).is_file()]
+        if len(there) < len(self.sources["train"]):
+            rank_zero_info(
+                "data.train: not all of its files are here: nobody looked whether faces of them are measured on"
+            )
+        return [self.open_source(source) for source in there]
 
     def setup(self, stage: str) -> None:
         """Opens the converted files and says what is in them."""
@@ -137,12 +155,12 @@ class FEADataModule(L.LightningDataModule):
         tables = {name: [self.open_source(source) for source in self.sources[name]] for name in self.wanted}
         for name in tables:
             if name == "train":
-                _expect_something_to_learn(tables[name])
+                expect_something_to_learn(tables[name])
             elif name != "predict":
-                _expect_labels(name, tables[name])
+                expect_labels(name, tables[name])
         return tables
 
-    def _look_at_images(self, table: Table) -> None:
+    def _look_at_images(self, table: Table) -> Thumbnails:
         found = look_once(table, self.max_image_pixels)
         if found.problems:
             told = f"{len(found.problems)} images of '{table.path}' cannot be read; the first: {found.problems[0]}"
@@ -151,6 +169,7 @@ class FEADataModule(L.LightningDataModule):
             rank_zero_info(told)
         for warning in found.warnings:
             rank_zero_info(f"{table.path}: warning: {warning}")
+        return found.thumbnails
 
     def open_source(self, source: Source) -> Table:
         """Validates and converts a file."""
@@ -158,7 +177,7 @@ class FEADataModule(L.LightningDataModule):
         emotions = self.emotions if source.emotions is None else emotion_set(source.emotions)
         root = file.parent if source.image_root is None else Path(source.image_root)
         table = open_jsonl(file, root, Rules(emotions, self.on_unknown_label, source.wrap), self.on_bad)
-        table.weight = source.weight
+        table.weight, table.overlap = source.weight, source.overlap
         return table
 
     # --- what a synthesis adds ---
@@ -274,27 +293,3 @@ class FEADataModule(L.LightningDataModule):
     @property
     def _module(self) -> Consumer:
         return cast(Consumer, self._trainer.lightning_module)
-
-
-def _expect_something_to_learn(tables: Sequence[Table]) -> None:
-    """Refuses a file from which nothing is understood, before a run learns from it to write and nothing else."""
-    for table in tables:
-        if not (table.summary.labeled or table.summary.coded or table.summary.analysed):
-            raise FEAError(
-                f"data.train: no label and no analysis is understood in '{table.path}'{_hint(table)}; give 'labels', 'AUs' or "
-                "'description' to its lines, or leave it out"
-            )
-
-
-def _expect_labels(name: str, tables: Sequence[Table]) -> None:
-    """Refuses files that nothing can be measured on."""
-    if tables and not any(table.summary.labeled or table.summary.coded for table in tables):
-        files = ", ".join(f"'{table.path}'" for table in tables)
-        raise FEAError(
-            f"data.{name}: no label is understood in {files}{_hint(tables[0])}; give 'labels' or 'AUs' to the lines that "
-            "answers are measured on"
-        )
-
-
-def _hint(table: Table) -> str:
-    return f" ({table.summary.warnings[0]})" if table.summary.warnings else ""

@@ -22,6 +22,8 @@ class Source:
         wrap: put descriptions without tags into think and answer blocks; false: take them as they stand.
         weight: how often its examples are drawn in training, relative to those of other files; with all equal, each example is
             shown once an epoch.
+        overlap: of a file of `val` or `test`: it may share people and images with the training files; otherwise such files are
+            refused before a run.
     """
 
     file: str
@@ -29,6 +31,7 @@ class Source:
     emotions: Emotions | None = None
     wrap: bool = True
     weight: float = 1.0
+    overlap: bool = False
 
     def __post_init__(self) -> None:
         if not self.weight > 0:

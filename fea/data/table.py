@@ -98,9 +98,11 @@ class Table:
     Attributes:
         copy: the converted file.
         weight: how often its examples are drawn in training, relative to those of other files.
+        overlap: whether it may share people and images with files that are learned from.
     """
 
     weight = 1.0
+    overlap = False
 
     def __init__(self, path: Path, rows: datasets.Dataset, summary: Summary, image_root: Path, rules: Rules):
         self.path, self.rows, self.summary = path, rows, summary

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from fea.datasets import (
@@ -20,12 +22,14 @@ from fea.datasets import (
     libreface,
     openface,
     parquet,
+    photographs,
     py_feat,
     raf_au,
     raf_db,
 )
 from fea.datasets.conversion import Format
 from fea.datasets.dataset import Dataset
+from fea.errors import FEAError
 
 # The first that recognizes a place has it: those that are sure come before those that take anything.
 FORMATS: dict[str, Format] = {
@@ -48,6 +52,7 @@ FORMATS: dict[str, Format] = {
         parquet.FORMAT,
         hugging_face.FORMAT,
         image_folder.FORMAT,
+        photographs.FORMAT,
         csv_table.FORMAT,
     )
 }
@@ -80,3 +85,36 @@ def dataset_of(name: str) -> Dataset | None:
 def recognize(path: Path) -> Format | None:
     """The first format that a file or a folder is of; None if it does not show."""
     return next((found for found in FORMATS.values() if found.recognizes(path)), None)
+
+
+def chosen(words: Sequence[str], command: str) -> tuple[Format, Path]:
+    """The format and the place that were named, or the format that the place shows.
+
+    Args:
+        words: the name of a format and a place, or a place alone.
+        command: of `fea data` that was called, for messages.
+
+    Raises:
+        FEAError: there is no such format or no such place, or the place does not show what it is.
+    """
+    if len(words) > 2:
+        raise FEAError(f"source: found {len(words)} words; give the name of a format and one file or folder")
+    path = Path(words[-1])
+    if len(words) == 2 and words[0].lower() not in FORMATS:
+        near = difflib.get_close_matches(words[0].lower(), FORMATS, 1, cutoff=0.5)
+        raise FEAError(
+            f"there is no format '{words[0]}'; "
+            + (f"did you mean '{near[0]}'?" if near else f"formats are {', '.join(FORMATS)}")
+        )
+    if len(words) == 2 and words[0].lower() == "hf":
+        return FORMATS["hf"], path
+    if not path.exists():
+        hint = "; name the file or folder after it" if words[-1] in FORMATS else "; check the path"
+        raise FEAError(f"'{path}' does not exist{hint}")
+    found = FORMATS[words[0].lower()] if len(words) == 2 else recognize(path)
+    if found is None:
+        raise FEAError(
+            f"'{path}' does not show what format it is of; name it: fea data {command} NAME {path}; formats are "
+            f"{', '.join(FORMATS)}"
+        )
+    return found, path

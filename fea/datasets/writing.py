@@ -34,6 +34,7 @@ class Tally:
         self.first: dict[str, str] = {}
         self.labels: Counter[str] = Counter()
         self.splits: Counter[str] = Counter()
+        self.sources: Counter[str] = Counter()
 
     @property
     def rows(self) -> int:
@@ -54,6 +55,7 @@ class Tally:
         self.described += bool(face.description)
         self.labels.update(face.labels)
         self.splits.update([face.meta["split"]] if "split" in face.meta else [])
+        self.sources.update([str(face.meta["source"])] if "source" in face.meta else [])
 
 
 def check_place(out: Path) -> None:
@@ -199,6 +201,18 @@ def _described(written: bytes) -> bytes:
 def line(record: dict[str, Any]) -> bytes:
     """A record as a line."""
     return (json.dumps(record, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+
+
+def run_through(records: Records) -> None:
+    """Counts what would be written, and writes nothing.
+
+    Raises:
+        FEAError: no row became a face.
+    """
+    for _ in records:
+        pass
+    if not records.tally.faces:
+        raise FEAError(nothing_left(records.tally))
 
 
 def nothing_left(tally: Tally) -> str:

@@ -74,7 +74,8 @@ class RenderedFaces(FEADataModule):
             ),
         }
         files: dict[str, list[str | Source]] = {
-            name: [Source(str(where / "faces.jsonl"), wrap=False)] for name, (where, _) in self.drawn.items()
+            name: [Source(str(where / "faces.jsonl"), wrap=False, overlap=True)]
+            for name, (where, _) in self.drawn.items()
         }
         super().__init__(
             train=[*files["train"], *(train or [])],

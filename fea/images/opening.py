@@ -77,6 +77,22 @@ def load_image(
     return ImageOps.mirror(image) if flipped else image
 
 
+def image_bytes(path: str, most_pixels: int = MOST_PIXELS) -> bytes:
+    """The content of an image file, whatever it is.
+
+    Raises:
+        FEAError: the file is missing, empty, no file, or larger than any picture of so many pixels.
+    """
+    name = f"image '{path}'"
+    try:
+        with _opened(path, name, most_pixels) as stream:
+            return stream.read()
+    except FEAError:
+        raise
+    except (OSError, ValueError) as error:
+        _refuse(name, (isinstance(error, OSError) and error.strerror) or str(error), "check the path")
+
+
 def read_image(stream: BinaryIO, name: str, most_pixels: int = MOST_PIXELS, enough: int | None = None) -> Image.Image:
     """Reads an image from a stream that can be searched, such as the bytes of a table; otherwise like `load_image`.
 

@@ -28,7 +28,7 @@ def test_all_formats_of_the_help_are_there(capsys: pytest.CaptureFixture[str]) -
         main(["data", "convert", "--help"])
     shown = " ".join(capsys.readouterr().out.replace("-\n", "-").split())
     assert [name for name in FORMATS if f"{name}" not in shown] == []
-    assert len(FORMATS) == 18
+    assert len(FORMATS) == 20
 
 
 def test_a_limit_and_a_dry_run(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,8 @@ def labeled(request: pytest.FixtureRequest, faces_file: Path, tmp_path: Path) ->
 
 def files(file: Path, root: Path) -> dict[str, Any]:
     source = json.dumps([{"file": str(file), "image_root": str(root)}])
-    return {"data": "FEADataModule", "data__train": source, "data__val": source, "data__batch_size": 4}
+    same = json.dumps([{"file": str(file), "image_root": str(root), "overlap": True}])
+    return {"data": "FEADataModule", "data__train": source, "data__val": same, "data__batch_size": 4}
 
 
 @pytest.mark.filterwarnings("ignore:reward '.*' returned None for every answer")

@@ -17,13 +17,15 @@ PLAN = """
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset signs
-    images       signatures opening
+    images       signatures opening alike
     records      missing action_units keys image_path record formats jsonl
     datasets     conversion reading images analyses writing class_folders disfa bp4d raf_db raf_au affectnet
     datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
-    datasets     hugging_face json_files conversations fea20k faba known
+    datasets     hugging_face json_files conversations fea20k faba photographs known
     records      unknown doubts
-    data         example source table identity mixture shares image_check prompt loader module leaks strata
+    faces        blendshapes rules landmarker measurements logistic readout silver learning
+    data         example source table identity mixture shares image_check overlap apart expectations
+    data         prompt loader module leaks strata
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   cases protocols fitting published dimensional texts measuring blind scored scoring foreign matching
@@ -46,8 +48,9 @@ PLAN = """
     web          server review
     iterate
     demo         tower board stages
-    commands     _refusals _configs _renamed _options _weights _trainer _faces
-    commands     fit plan analyze synthesize review data_check data_convert data_split demo export judge score report compare
+    commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
+    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split demo export
+    commands     judge score report compare
     __init__ cli __main__
 """
 
@@ -140,8 +143,10 @@ LIGHT = [
     "datasets",
     "images",
     "records",
+    "faces",
     "data.example",
     "data.image_check",
+    "data.overlap",
     "data.shares",
     "data.source",
     "evaluation.scores",
@@ -193,6 +198,7 @@ LIGHT = [
     "commands.demo",
     "commands.data_check",
     "commands.data_convert",
+    "commands.data_silver",
     "commands.data_split",
     "commands.plan",
     "commands.export",

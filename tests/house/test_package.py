@@ -49,7 +49,7 @@ KNOBS: dict[type, int] = {
     TowerModule: 4,
     FEADataModule: 15,
     RenderedFaces: 15,
-    Source: 5,
+    Source: 6,
     PolicyConfig: 12,
     LoRA: 5,
     VisionLoRA: 2,
