@@ -62,6 +62,7 @@ class Stranger:
         images: image processor.
         processor: class of the joint processor, and its settings.
         manner: in which its template is told a question.
+        roughen: makes what it says less even.
     """
 
     tokens: tuple[str, ...]
@@ -71,6 +72,14 @@ class Stranger:
     images: Callable[[], Any]
     processor: dict[str, Any]
     manner: str
+    roughen: Callable[[Any], None] = lambda model: None
+
+
+def _repeat_less(model: Any) -> None:
+    """A head that is the embedding, and embeddings that outweigh what layers add to them, would say the last token again."""
+    with torch.no_grad():
+        model.model.language_model.embed_tokens.weight.mul_(0.1)
+        model.model.language_model.norm.weight.fill_(9.0)  # to which it adds 1
 
 
 def _smolvlm(ids: dict[str, int]) -> Any:
@@ -187,6 +196,7 @@ STRANGERS = {
         lambda: transformers.Gemma3ImageProcessorPil(size=_SQUARE, image_seq_length=4),
         {"processor_class": "Gemma3Processor", "image_seq_length": 4},
         "folded",
+        _repeat_less,
     ),
     "qwen3_5": Stranger(
         (
@@ -227,6 +237,7 @@ def write_stranger(kind: str, folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = transformers.AutoModelForImageTextToText.from_config(stranger.config(ids))
+    stranger.roughen(model)
     model.generation_config = transformers.GenerationConfig(
         eos_token_id=[ids[stranger.tokens[-1]], ids[stranger.tokens[0]]], pad_token_id=ids[stranger.tokens[0]],
         do_sample=True, temperature=0.5, repetition_penalty=1.5,  # what would bend answers

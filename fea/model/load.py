@@ -150,6 +150,16 @@ def is_known(config: PolicyConfig) -> bool:
     return bool(publisher(config.base) or _family_of(config))
 
 
+def check_sharded(config: PolicyConfig) -> None:
+    """Refuses to share out weights whose layers are not known by name.
+
+    Raises:
+        FEAError: the base belongs to another family.
+    """
+    if not is_known(config):
+        any_family.check(config, sharded=True)
+
+
 def _family_of(config: PolicyConfig) -> Family | None:
     if config.base == "tiny":
         return of_type(config.tiny.family) or TINY

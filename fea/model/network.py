@@ -9,6 +9,7 @@ Shapes in names: B prompts, R rows, L their length.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,10 +78,10 @@ class Speaker:
         head: nn.Linear = self.model.get_submodule(self.family.head)
         return head
 
-    @property
-    def parts(self) -> list[Any]:
-        """All that a folder of it holds; each has `save_pretrained`."""
-        return [self.model, self.tokenizer, self.image_processor]
+    def save(self, folder: Path) -> None:
+        """Writes the model in the format of its family."""
+        for part in (self.model, self.tokenizer, self.image_processor):
+            part.save_pretrained(folder)
 
     def decode(self, ids: Tensor) -> str:
         """Text of a completion, without the tokens that are no text: of those only an end is ever written."""

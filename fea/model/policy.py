@@ -81,8 +81,7 @@ class Policy(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes the model in the format of its family, to be named as `policy.base`; not for a policy with an adapter."""
-        for part in self.network.parts:
-            part.save_pretrained(folder)
+        self.network.save(folder)
 
     # --- log-probabilities ---
 

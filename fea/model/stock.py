@@ -15,8 +15,10 @@ prompts, V vocabulary.
 from __future__ import annotations
 
 import inspect
+import json
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ from fea.model.network import Speaker
 from fea.model.processed import Processed
 from fea.model.sampling import Completions, Generation, choose, widest
 from fea.prompts.prompt import Knowledge
+from fea.system.files import write_atomically
 
 # Completions that are written at a time, of one prompt at least: each keeps keys and values of its whole prompt. With 1,350
 # tokens in all, 32 of a model of 2B parameters take up to 8 GiB.
@@ -69,10 +72,12 @@ class Stock(Speaker):
         """As in `Road`."""
         return Processed(self.family, self.processor, knowledge)
 
-    @property
-    def parts(self) -> list[Any]:
-        """All that a folder of it holds."""
-        return [self.model, self.processor]
+    def save(self, folder: Path) -> None:
+        """Writes the model in the format of its family, with what puts texts and images together."""
+        super().save(folder)
+        parts = self.processor.get_attributes()
+        told = {name: value for name, value in self.processor.to_dict().items() if name not in parts}
+        write_atomically(folder / "processor_config.json", json.dumps(told, indent=2).encode())
 
     def look(self, prompts: Sequence[Prompt], again: bool = True) -> list[Prompt]:
         """As in `Road`; images are looked at in each pass."""
@@ -170,6 +175,7 @@ class Stock(Speaker):
                     input_ids=ids_RP,
                     attention_mask=torch.ones_like(ids_RP),
                     max_new_tokens=generation.max_tokens,
+                    eos_token_id=self.ends,
                     do_sample=False,
                     logits_processor=[chosen],
                     **given,
