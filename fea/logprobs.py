@@ -133,7 +133,28 @@ def _chunk_logps(
     entropy_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """`token_logps` of so few positions that their logits fit in memory."""
-    log_p_NV = log_distribution(logits(hidden_ND, head_VD), forbidden, temperature)
+    return _told(logits(hidden_ND, head_VD), targets_N, forbidden, temperature, entropy_gradient)
+
+
+def logit_logps(
+    logits_NV: Tensor,
+    targets_N: Tensor,
+    forbidden: Tensor | None = None,
+    temperature: float = 1.0,
+    chunk: int = 512,
+    entropy_gradient: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """`token_logps` from logits that are there: nothing else of their size is kept for the backward pass."""
+    chunks = zip(torch.split(logits_NV, chunk), torch.split(targets_N, chunk), strict=True)
+    parts = [checkpoint(_told, *part, forbidden, temperature, entropy_gradient, **_AGAIN) for part in chunks]
+    logps, entropies = zip(*parts, strict=True)
+    return torch.cat(logps), torch.cat(entropies)
+
+
+def _told(
+    logits_NV: Tensor, targets_N: Tensor, forbidden: Tensor | None, temperature: float, entropy_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    log_p_NV = log_distribution(logits_NV, forbidden, temperature)
     told_NV = log_p_NV if entropy_gradient else log_p_NV.detach()
     entropy_N = -(told_NV.exp() * told_NV).sum(dim=-1)
     return log_p_NV.gather(-1, targets_N[:, None])[:, 0], entropy_N

@@ -37,6 +37,7 @@ from fea.model import precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import LoRA, PolicyConfig, TinySize
+from fea.model.load import is_known
 from fea.model.sampling import Generation
 from fea.sft import SFTModule  # noqa: F401
 from fea.system.files import Lock
@@ -128,15 +129,22 @@ class CLI(LightningCLI):
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise
-            setting = self.model.own_setting()
-            told = verdict(setting, plan(setting), total_memory())
             raise FEAError(
-                f"out of memory at step {self.trainer.global_step}; by the plan this run {told}; checkpoints are whole: go on "
-                "with --resume"
+                f"out of memory at step {self.trainer.global_step}; {self._remedy()}; checkpoints are whole: go on with --resume"
             ) from error
         finally:
             if self.lock:
                 self.lock.close()
+
+    def _remedy(self) -> str:
+        """What would need less memory: by the plan, or where none can be made, what helps whatever the model."""
+        setting = self.model.own_setting()
+        if is_known(setting.policy):
+            return f"by the plan this run {verdict(setting, plan(setting), total_memory())}"
+        return (
+            "raise model.microbatches or trainer.accumulate_grad_batches, or set model.policy.checkpointing or "
+            "model.policy.four_bit to true"
+        )
 
     def before_fit(self) -> None:
         """Sees that the folder of the run is free, and finds the checkpoint that a resumed run goes on from."""

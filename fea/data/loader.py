@@ -139,11 +139,14 @@ class _Joined(NamedTuple):
     prompts          ids [a b c], [d e]          positions (3, 3), (3, 2)
     tensors          ids [a b c d e]             positions (3, 5), joined along dimension 1
     sizes            ids [3, 2]                  positions [3, 2]
+    given            what a processor gave, flat     shapes   of each prompt's part of it
     """
 
     examples: list[Example]
     tensors: dict[str, Tensor]
     sizes: dict[str, list[int]]
+    given: dict[str, Tensor]
+    shapes: dict[str, list[torch.Size]]
 
 
 def _join(items: list[tuple[Prompt | None, list[str]]]) -> tuple[_Joined, list[str]]:
@@ -156,15 +159,27 @@ def _join(items: list[tuple[Prompt | None, list[str]]]) -> tuple[_Joined, list[s
         sizes[name] = [part.shape[dim] for part in parts]
         if parts:
             tensors[name] = torch.cat(parts, dim)
-    examples = [prompt.example for prompt in prompts]
-    return _Joined(examples, tensors, sizes), [reason for _, reasons in items for reason in reasons]
+    examples, given = [prompt.example for prompt in prompts], [prompt.given or {} for prompt in prompts]
+    names = given[0] if given else ()
+    flat = {name: torch.cat([each[name].flatten() for each in given]) for name in names}
+    shapes = {name: [each[name].shape for each in given] for name in names}
+    return _Joined(examples, tensors, sizes, flat, shapes), [reason for _, reasons in items for reason in reasons]
 
 
 def _split(joined: _Joined) -> list[Prompt]:
     """In the process that asked: the prompts again, as views of the joined tensors."""
     parts = {name: tensor.split(joined.sizes[name], dim=_JOINED[name]) for name, tensor in joined.tensors.items()}
+    given = {
+        name: [part.view(shape) for part, shape in zip(tensor.split([s.numel() for s in shapes]), shapes, strict=True)]
+        for name, tensor in joined.given.items()
+        if (shapes := joined.shapes[name])
+    }
     return [
-        Prompt(example, **{name: part[number] for name, part in parts.items()})
+        Prompt(
+            example,
+            **{name: part[number] for name, part in parts.items()},
+            given={name: part[number] for name, part in given.items()} or None,
+        )
         for number, example in enumerate(joined.examples)
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -46,6 +46,8 @@ class Prompt(NamedTuple):
         grid: (3,) frames, rows and columns of patches.
         target: (T,) ids of the analysis with its end token; empty where none is needed.
         features: of the image, where a frozen vision tower has seen it already.
+        given: what the processor of another family makes of the image, by the names that its network knows, one image each;
+            then there are no pixels, no grid and no positions beside it.
     """
 
     example: Example
@@ -55,6 +57,7 @@ class Prompt(NamedTuple):
     grid: Tensor
     target: Tensor
     features: Seen | None = None
+    given: Mapping[str, Tensor] | None = None
 
 
 def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:

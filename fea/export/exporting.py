@@ -36,6 +36,7 @@ from fea.export.naming import tied_names
 from fea.export.reading import read_merged, read_peft
 from fea.model.checkpoints import Stored, load_policy, weights
 from fea.model.config import Device, PolicyConfig
+from fea.model.load import is_known
 from fea.model.policy import Policy
 from fea.rollouts.rollout import Rollout
 from fea.system.sets import together
@@ -122,6 +123,11 @@ def check_order(order: Order) -> None:
         FEAError: naming the format that can.
     """
     policy = order.told.policy
+    if not is_known(policy):
+        raise FEAError(
+            f"format: the base of '{order.run}' belongs to a family that is not known by name, of which no export can be made "
+            "yet; its checkpoints hold the trained weights (fea analyze, test and predict read them)"
+        )
     if order.format != "peft":
         return
     if policy.lora is None:

@@ -22,7 +22,7 @@ _LENGTH = 8  # bytes at the head of a safetensors file: how long its table of co
 _TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model")
 _IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_ORIGIN = "from the model it was made from"
+ORIGIN = "from the model it was made from"
 
 
 def check_place(base: str) -> None:
@@ -36,19 +36,19 @@ def check_place(base: str) -> None:
         with folder.open("rb") as content:
             gguf = content.read(len(_GGUF)) == _GGUF
         kind = "a GGUF file, which is made for llama.cpp and not for training" if gguf else "a file"
-        raise _refusal(base, f"is {kind}", "name the folder of the model, with config.json and *.safetensors in it")
+        raise refusal(base, f"is {kind}", "name the folder of the model, with config.json and *.safetensors in it")
     if not folder.is_dir():
         return
     if (folder / "adapter_config.json").is_file():
         origin = _adapted(folder / "adapter_config.json")
-        raise _refusal(base, "holds an adapter (adapter_config.json) and no whole model", f"name its base{origin}")
+        raise refusal(base, "holds an adapter (adapter_config.json) and no whole model", f"name its base{origin}")
     if (folder / "config.json").is_file():
         return
     if next(folder.glob("*.gguf"), None):
-        raise _refusal(base, "holds a GGUF file, which is made for llama.cpp", "name the folder that it was made from")
+        raise refusal(base, "holds a GGUF file, which is made for llama.cpp", "name the folder that it was made from")
     if (folder / "checkpoints").is_dir():
-        raise _refusal(base, "is a run and no base", "to go on from its weights, name it as model.init_from")
-    raise _refusal(base, "holds no model (no config.json in it)", f"copy that file {_ORIGIN}, or name another folder")
+        raise refusal(base, "is a run and no base", "to go on from its weights, name it as model.init_from")
+    raise refusal(base, "holds no model (no config.json in it)", f"copy that file {ORIGIN}, or name another folder")
 
 
 def check_files(base: str) -> None:
@@ -62,7 +62,7 @@ def check_files(base: str) -> None:
         return
     for names, what in ((_TOKENIZERS, "tokenizer"), (_IMAGE_PROCESSORS, "image processor")):
         if not any((folder / name).is_file() for name in names):
-            raise _refusal(base, f"holds no {what} (no {names[0]} in it)", f"copy that file {_ORIGIN}")
+            raise refusal(base, f"holds no {what} (no {names[0]} in it)", f"copy that file {ORIGIN}")
     for file in _weights(base, folder):
         _check_whole(base, file)
 
@@ -77,13 +77,13 @@ def _weights(base: str, folder: Path) -> list[Path]:
             try:
                 named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise _refusal(base, f"has a damaged {index.name} ({error})", f"copy that file {_ORIGIN}") from error
+                raise refusal(base, f"has a damaged {index.name} ({error})", f"copy that file {ORIGIN}") from error
             missing = [shard for shard in named if not (folder / shard).is_file()]
             if missing:
                 told = f"lacks {_listed(missing)}, of {len(named)} files that {index.name} names"
-                raise _refusal(base, told, "download it again")
+                raise refusal(base, told, "download it again")
             return [folder / shard for shard in named]
-    raise _refusal(base, f"holds no weights (no {_WEIGHTS[0]} in it)", f"copy them {_ORIGIN}")
+    raise refusal(base, f"holds no weights (no {_WEIGHTS[0]} in it)", f"copy them {ORIGIN}")
 
 
 def _check_whole(base: str, file: Path) -> None:
@@ -93,7 +93,7 @@ def _check_whole(base: str, file: Path) -> None:
         head = content.read(len(_POINTER))
         if head == _POINTER:
             told = f"has a pointer of Git LFS in the place of {file.name}"
-            raise _refusal(base, told, "run 'git lfs pull' there, or download it again")
+            raise refusal(base, told, "run 'git lfs pull' there, or download it again")
         if file.suffix != ".safetensors":
             return
         length = int.from_bytes(head[:_LENGTH], "little")
@@ -106,7 +106,7 @@ def _check_whole(base: str, file: Path) -> None:
     if size != whole:
         cut = f"ends after {size} of {whole} bytes"
         told = f"is not whole: {file.name} {cut if size < whole else 'is damaged'}"
-        raise _refusal(base, told, "download that file again")
+        raise refusal(base, told, "download that file again")
 
 
 def check_sees(base: str, config: Any) -> None:
@@ -117,7 +117,7 @@ def check_sees(base: str, config: Any) -> None:
     """
     if not hasattr(config, "vision_config"):
         told = f"is a {config.model_type} model, which reads text and sees no image"
-        raise _refusal(base, told, "name a vision-language model")
+        raise refusal(base, told, "name a vision-language model")
 
 
 def check_parts(base: str, family: Family, config: Any, tokenizer: Any, image_processor: Any) -> None:
@@ -134,23 +134,46 @@ def check_parts(base: str, family: Family, config: Any, tokenizer: Any, image_pr
         FEAError: they are not.
     """
     words, rows = tokenizer.get_vocab(), int(config.get_text_config().vocab_size)
-    if max(words.values()) >= rows:
-        told = f"has a tokenizer of {max(words.values()) + 1} tokens, and by its config.json {rows} rows to embed them"
-        raise _refusal(base, told, f"copy tokenizer and config {_ORIGIN}")
+    check_words(base, words, rows)
     wanted = {token: getattr(config, name, None) for name, token in family.never_sampled.items()}
     for token, told_id in {**wanted, family.end_token: words.get(family.end_token)}.items():
         if token not in words:
             told = f"lacks its own tokenizer: there is no token {token} in it"
-            raise _refusal(base, told, f"copy the files of the tokenizer {_ORIGIN}")
+            raise refusal(base, told, f"copy the files of the tokenizer {ORIGIN}")
         if words[token] != told_id:
             told = f"has {token} as token {words[token]} in its tokenizer and as {told_id} in its config.json"
-            raise _refusal(base, told, f"copy both {_ORIGIN}")
-    _check_ends(base, rows)
+            raise refusal(base, told, f"copy both {ORIGIN}")
+    check_ends(base, rows)
     _check_template(base, family, tokenizer)
     _check_image_processor(base, config.vision_config, image_processor)
 
 
-def _check_ends(base: str, rows: int) -> None:
+def check_words(base: str, words: Mapping[str, int], rows: int) -> None:
+    """Holds that every token of a tokenizer has a row that embeds it.
+
+    Args:
+        base: as it was named.
+        words: the tokens with their ids.
+        rows: that embed tokens.
+
+    Raises:
+        FEAError: there are too few.
+    """
+    if max(words.values()) >= rows:
+        told = f"has a tokenizer of {max(words.values()) + 1} tokens, and by its config.json {rows} rows to embed them"
+        raise refusal(base, told, f"copy tokenizer and config {ORIGIN}")
+
+
+def check_ends(base: str, rows: int) -> None:
+    """Holds that the ends which a base names are among its tokens.
+
+    Args:
+        base: as it was named.
+        rows: that embed tokens.
+
+    Raises:
+        FEAError: they are not, or their file cannot be used.
+    """
     from transformers import GenerationConfig
 
     try:
@@ -159,11 +182,11 @@ def _check_ends(base: str, rows: int) -> None:
         if isinstance(error, OSError) and not (Path(base) / "generation_config.json").is_file():
             return  # not every base has one
         told = f"has a generation_config.json that cannot be used ({' '.join(str(error).split())})"
-        raise _refusal(base, told, f"copy that file {_ORIGIN}") from error
+        raise refusal(base, told, f"copy that file {ORIGIN}") from error
     ends = told if isinstance(told, list) else [] if told is None else [told]
     if outside := [end for end in ends if not isinstance(end, int) or not 0 <= end < rows]:
         told = f"names {_listed(outside)} as eos_token_id in generation_config.json, and has {rows} tokens"
-        raise _refusal(base, told, f"copy that file {_ORIGIN}")
+        raise refusal(base, told, f"copy that file {ORIGIN}")
 
 
 def _check_template(base: str, family: Family, tokenizer: Any) -> None:
@@ -173,9 +196,9 @@ def _check_template(base: str, family: Family, tokenizer: Any) -> None:
     system, question = "Look at the face.", "What does it show?"
     shown = [{"type": "image"}, {"type": "text", "text": question}]
     messages = [{"role": "system", "content": system}, {"role": "user", "content": shown}]
-    copy = f"copy the chat template {_ORIGIN}"
+    copy = f"copy the chat template {ORIGIN}"
     if not tokenizer.chat_template:
-        raise _refusal(base, "has no chat template (no chat_template.jinja in it)", copy)
+        raise refusal(base, "has no chat template (no chat_template.jinja in it)", copy)
     try:
         turns, asked = (
             tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
@@ -184,17 +207,17 @@ def _check_template(base: str, family: Family, tokenizer: Any) -> None:
     except (TemplateError, TypeError, ValueError, KeyError) as error:
         why = " ".join(str(error).split())
         told = f"has a chat template that cannot write a question about an image ({why}), such as one for text alone"
-        raise _refusal(base, told, copy) from error
+        raise refusal(base, told, copy) from error
     places = asked.count(family.image_token)
     if places != 1:
         told = f"has a chat template with {places} places ({family.image_token}) for one image"
-        raise _refusal(base, f"{told}, such as one for text alone" if not places else told, copy)
+        raise refusal(base, f"{told}, such as one for text alone" if not places else told, copy)
     for text in (system, question):
         if text not in asked:
-            raise _refusal(base, f"has a chat template that leaves out what is said ('{text}')", copy)
+            raise refusal(base, f"has a chat template that leaves out what is said ('{text}')", copy)
     if len(asked) <= len(turns):
         told = "has a chat template that does not begin an answer (it takes no notice of add_generation_prompt)"
-        raise _refusal(base, told, copy)
+        raise refusal(base, told, copy)
 
 
 def _check_image_processor(base: str, vision: Any, image_processor: Any) -> None:
@@ -205,7 +228,7 @@ def _check_image_processor(base: str, vision: Any, image_processor: Any) -> None
         if wanted is not None and wanted != found:
             cut = "none" if found is None else found
             told = f"has an image processor ({type(image_processor).__name__}) with {there} {cut}"
-            raise _refusal(base, f"{told}, and a vision tower with {name} {wanted}", f"copy both {_ORIGIN}")
+            raise refusal(base, f"{told}, and a vision tower with {name} {wanted}", f"copy both {ORIGIN}")
 
 
 def check_loaded(base: str, found: Mapping[str, Collection[Any]]) -> None:
@@ -225,11 +248,11 @@ def check_loaded(base: str, found: Mapping[str, Collection[Any]]) -> None:
     }
     if shapes:
         told = f"has weights of other sizes than its config.json: {_listed([shapes[name] for name in sorted(shapes)])}"
-        raise _refusal(base, told, f"copy both {_ORIGIN}")
+        raise refusal(base, told, f"copy both {ORIGIN}")
     for how, names in kinds.items():
         if names:
             told = f"has other weights than its config.json asks for: {len(names)} {how}, such as {_listed(names)}"
-            raise _refusal(base, told, f"copy both {_ORIGIN}")
+            raise refusal(base, told, f"copy both {ORIGIN}")
 
 
 def _adapted(file: Path) -> str:
@@ -245,5 +268,6 @@ def _listed(names: list[Any]) -> str:
     return ", ".join(map(str, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
-def _refusal(base: str, wrong: str, way_out: str) -> FEAError:
+def refusal(base: str, wrong: str, way_out: str) -> FEAError:
+    """One sentence about a base: what is wrong with it, and what to do."""
     return FEAError(f"policy.base: '{base}' {wrong}; {way_out}")

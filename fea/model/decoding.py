@@ -166,9 +166,4 @@ class Decoding:
 
     def completions(self) -> Completions:
         """What was written, cut to the longest completion, and the texts of it."""
-        longest = int(self.mask_NT.sum(dim=1).max())
-        # Copies: the update computes gradients with them, which tensors of the inference mode refuse.
-        ids, mask, logps = (tensor[:, :longest].clone() for tensor in (self.ids_NT, self.mask_NT, self.logps_NT))
-        ended = torch.isin(ids, self.ends).logical_and(mask.bool()).any(dim=1)
-        texts = [self.network.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
-        return Completions(ids, mask, logps, ~ended, texts)
+        return self.network.told(self.ids_NT, self.mask_NT, self.logps_NT)

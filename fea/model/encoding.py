@@ -99,9 +99,9 @@ class Encoder:
             self._texts[key] = self._ids(text)
         return self._texts[key]
 
-    def _cut(self, text: str) -> str:
+    def _cut(self, text: str, mark: str = _CUT) -> str:
         """A text of others, cut apart within whatever would be read as a special token; most texts are not cut at all."""
-        return self._reserved.sub(rf"\g<0>{_CUT}", text.replace(_CUT, ""))
+        return self._reserved.sub(rf"\g<0>{mark}", text.replace(mark, ""))
 
     def _ids(self, text: str) -> list[int]:
         """Ids of a text whose parts between cuts are read one by one."""

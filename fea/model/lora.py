@@ -10,10 +10,10 @@ from torch import nn
 from fea.errors import FEAError
 from fea.model import adapter
 from fea.model.config import LoRA
-from fea.model.families.family import Family
+from fea.model.families.family import Anatomy
 
 
-def add(model: nn.Module, family: Family, lora: LoRA) -> None:
+def add(model: nn.Module, family: Anatomy, lora: LoRA) -> None:
     """Puts an adapter on a network whose weights are frozen; in fp32, and a zero update at first.
 
     Args:
@@ -26,12 +26,13 @@ def add(model: nn.Module, family: Family, lora: LoRA) -> None:
     """
     from peft import inject_adapter_in_model
 
-    _check_targets(model, family, lora.targets)
+    targets = targets_of(family, lora)
+    _check_targets(model, family, targets)
     try:
         inject_adapter_in_model(peft_config(model, family, lora), model)
     except ValueError as error:
         raise FEAError(
-            f"policy.lora.targets: '{lora.targets}' matches what cannot have an adapter; name linear layers of the language "
+            f"policy.lora.targets: '{targets}' matches what cannot have an adapter; name linear layers of the language "
             "model"
         ) from error
     for name, parameter in model.named_parameters():
@@ -40,11 +41,11 @@ def add(model: nn.Module, family: Family, lora: LoRA) -> None:
     adapter.install(model)
 
 
-def peft_config(model: nn.Module, family: Family, lora: LoRA) -> Any:
+def peft_config(model: nn.Module, family: Anatomy, lora: LoRA) -> Any:
     """The same in the words of PEFT: one adapter, whose rank is another one in what sees."""
     from peft import LoraConfig
 
-    targets, ranks = lora.targets, dict[str, int]()
+    targets, ranks = targets_of(family, lora), dict[str, int]()
     if lora.vision:
         targets = "|".join([f"(?:{targets})", *map(re.escape, vision_layers(model, family))])
         ranks = {rf"{re.escape(path)}\..*": lora.vision.rank for path in family.seeing}
@@ -58,17 +59,22 @@ def peft_config(model: nn.Module, family: Family, lora: LoRA) -> Any:
     )
 
 
-def vision_layers(model: nn.Module, family: Family) -> list[str]:
+def targets_of(family: Anatomy, lora: LoRA) -> str:
+    """Pattern of the layers that get an adapter: where none is named, of all linear layers of the language model."""
+    return family.lora_targets if lora.targets == LoRA().targets else lora.targets
+
+
+def vision_layers(model: nn.Module, family: Anatomy) -> list[str]:
     """Names of the linear layers that an image goes through before the language model."""
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and is_seeing(name, family)]
 
 
-def is_seeing(name: str, family: Family) -> bool:
+def is_seeing(name: str, family: Anatomy) -> bool:
     """Whether a module or a weight is a part of what sees."""
     return f"{name}.".startswith(tuple(f"{path}." for path in family.seeing))
 
 
-def _check_targets(model: nn.Module, family: Family, targets: str) -> None:
+def _check_targets(model: nn.Module, family: Anatomy, targets: str) -> None:
     """Holds that an adapter would learn wherever the pattern puts one; PEFT matches whole names too."""
     try:
         matched = [name for name, _ in model.named_modules() if re.fullmatch(targets, name)]

@@ -1,4 +1,4 @@
-"""`Network`: a vision-language network as all families look from outside.
+"""`Network`: a vision-language network as all known families look from outside; `Speaker`: what any other has of that.
 
 Decoding, log-probabilities and the dry run need this much of a policy and nothing else. It is no `nn.Module`: the parameters
 belong to `Policy`, under names that are stored in every checkpoint, and what FSDP wraps is the policy.
@@ -9,6 +9,7 @@ Shapes in names: B prompts, R rows, L their length.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,12 +19,13 @@ from fea.data.prompt import Prompt, Seen
 from fea.model.attention import Visibility
 from fea.model.deepstack import Deep
 from fea.model.encoding import TAGS
-from fea.model.families.family import Family
+from fea.model.families.family import Anatomy, Family
 from fea.model.layout import Layout
+from fea.model.sampling import Completions
 
 
-class Network:
-    """A network with what turns texts and images into its input.
+class Speaker:
+    """What writes text: a network with its tokenizer, whatever its family.
 
     Args:
         family: says where things lie in it.
@@ -36,7 +38,7 @@ class Network:
         ends: ids of the tokens that end a completion: those that the base names, and the one that ends a turn.
     """
 
-    def __init__(self, family: Family, model: Any, tokenizer: Any = None, image_processor: Any = None):
+    def __init__(self, family: Anatomy, model: Any, tokenizer: Any = None, image_processor: Any = None):
         self.family, self.model = family, model
         self.tokenizer, self.image_processor = tokenizer, image_processor
         self.image_token = int(model.config.image_token_id)
@@ -70,6 +72,39 @@ class Network:
         # The head has more rows than there are tokens: vocabularies are filled up to a round number.
         return set(range(len(self.head.weight))) - shown.union(self.ends) | breaking
 
+    @property
+    def head(self) -> nn.Linear:
+        """What maps hidden states to the vocabulary."""
+        head: nn.Linear = self.model.get_submodule(self.family.head)
+        return head
+
+    def save(self, folder: Path) -> None:
+        """Writes the model in the format of its family."""
+        for part in (self.model, self.tokenizer, self.image_processor):
+            part.save_pretrained(folder)
+
+    def decode(self, ids: Tensor) -> str:
+        """Text of a completion, without the tokens that are no text: of those only an end is ever written."""
+        shown = [token for token in ids.tolist() if token not in self._hidden]
+        text: str = self.tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    def told(self, ids_NT: Tensor, mask_NT: Tensor, logps_NT: Tensor) -> Completions:
+        """What was written, cut to the longest completion, with the texts of it."""
+        longest = int(mask_NT.sum(dim=1).max())
+        # Copies: the update computes gradients with them, which tensors of the inference mode refuse.
+        ids, mask, logps = (tensor[:, :longest].clone() for tensor in (ids_NT, mask_NT, logps_NT))
+        ends = torch.tensor(self.ends, device=ids.device)
+        ended = torch.isin(ids, ends).logical_and(mask.bool()).any(dim=1)
+        texts = [self.decode(row[kept]) for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]
+        return Completions(ids, mask, logps, ~ended, texts)
+
+
+class Network(Speaker):
+    """A network of a known family, with what turns texts and images into its input. Arguments are those of `Speaker`."""
+
+    family: Family
+
     # --- its parts ---
 
     @property
@@ -81,12 +116,6 @@ class Network:
     def vision_tower(self) -> Any:
         """The part that sees."""
         return self.model.get_submodule(self.family.vision_tower)
-
-    @property
-    def head(self) -> nn.Linear:
-        """What maps hidden states to the vocabulary."""
-        head: nn.Linear = self.model.get_submodule(self.family.head)
-        return head
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -169,14 +198,8 @@ class Network:
         hidden: Tensor = output.last_hidden_state
         return hidden
 
-    def decode(self, ids: Tensor) -> str:
-        """Text of a completion, without the tokens that are no text: of those only an end is ever written."""
-        shown = [token for token in ids.tolist() if token not in self._hidden]
-        text: str = self.tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
 
-
-def _ends(family: Family, model: Any, tokenizer: Any) -> list[int]:
+def _ends(family: Anatomy, model: Any, tokenizer: Any) -> list[int]:
     told = model.generation_config.eos_token_id  # one, several, or none: not every base names any
     named = told if isinstance(told, list) else [] if told is None else [told]
     return list(dict.fromkeys([*named, tokenizer.convert_tokens_to_ids(family.end_token)]))

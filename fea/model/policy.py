@@ -8,28 +8,28 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule
 
 from fea.data.prompt import Prompt
-from fea.logprobs import token_logps
 from fea.model import fsdp
 from fea.model.adapter import held
 from fea.model.cache import Trunk
 from fea.model.config import PolicyConfig
-from fea.model.decoding import Decoding
-from fea.model.encoding import Encoder
-from fea.model.layout import trunk_of
 from fea.model.load import load
 from fea.model.lora import is_seeing
-from fea.model.reading import Pass, Read, read_prompts
+from fea.model.network import Network
+from fea.model.reading import Read
 from fea.model.recorded import Record, cuda_graph
+from fea.model.roads import Road, Shared
 from fea.model.sampling import Completions, Generation
+from fea.model.stock import Stock
 from fea.system import processes
 
 
@@ -48,11 +48,15 @@ class Policy(nn.Module):
     def __init__(self, config: PolicyConfig, start: Mapping[str, Tensor], empty: bool = False):
         super().__init__()
         self.config, self.gathers = config, True
-        self.network = load(config, _without("model.", start), empty)
+        found = load(config, _without("model.", start), empty)
+        self.road: Road = found if isinstance(found, Stock) else Shared(found)
+        if isinstance(found, Stock):
+            self.config = replace(config, layout="rows")  # the only one that any network can be asked in
+        # Off the general road all of it is there; on it, what a `Speaker` has.
+        self.network = cast(Network, found)
         self.model = self.network.model  # where parameters have their names
         self._reference: dict[str, Tensor] = {}
-        network = self.network
-        self.encoder = Encoder(network.family, network.tokenizer, network.image_processor, config.knowledge)
+        self.encoder = self.road.encoder(config.knowledge)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name."""
@@ -77,8 +81,7 @@ class Policy(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes the model in the format of its family, to be named as `policy.base`; not for a policy with an adapter."""
-        for part in (self.network.model, self.network.tokenizer, self.network.image_processor):
-            part.save_pretrained(folder)
+        self.network.save(folder)
 
     # --- log-probabilities ---
 
@@ -104,19 +107,9 @@ class Policy(nn.Module):
         Returns:
             (N, T) each, in nats, 0 in the padding.
         """
-        network = self.network
-        ready = Pass(network, self.config.layout, prompts, ids_NT, mask_NT, apart=read is not None)
-        logps, entropies = token_logps(
-            ready.predicting([] if read else network.features(prompts), read),
-            network.head.weight,
-            ready.layout.targets,
-            network.forbidden,
-            temperature,
-            entropy_gradient=entropy_gradient,
+        return self.road.logps(
+            self.config.layout, prompts, ids_NT, mask_NT, temperature, entropy_gradient, read
         )
-        empty = torch.zeros_like(mask_NT, dtype=torch.float32)
-        where = mask_NT.bool()
-        return empty.masked_scatter(where, logps), empty.masked_scatter(where, entropies)
 
     def read(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Read | None]:
         """Reads prompts whose completions will come in parts: what the calls of `logps` for these need of them.
@@ -125,12 +118,7 @@ class Policy(nn.Module):
             The last hidden states, (B, D), in which sharded weights see that a backward pass begins; and what was read, None
             where every completion has a prompt of its own, in the layout `rows`.
         """
-        name, network = self.config.layout, self.network
-        if name == "rows":
-            return torch.empty(0), None
-        trunk = trunk_of(prompts, network.image_token) if name == "tree" else 0
-        ends_BD, attention = read_prompts(network, prompts, trunk)
-        return ends_BD, Read(ends_BD, attention.let_go())
+        return self.road.read(self.config.layout, prompts)
 
     @torch.no_grad()
     def look(self, prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -138,11 +126,7 @@ class Policy(nn.Module):
 
         Then each pass looks anew: what was seen before an update, or with the weights of the reference, is of no use after it.
         """
-        placed: list[Prompt] = move_data_to_device(list(prompts), self.network.device)
-        if self.config.trains_tower:
-            return placed
-        seen = self.network.features(placed)
-        return [prompt._replace(features=features) for prompt, features in zip(placed, seen, strict=True)]
+        return self.road.look(prompts, again=self.config.trains_tower)
 
     # --- samples ---
 
@@ -170,9 +154,8 @@ class Policy(nn.Module):
         if self.training:
             raise RuntimeError("rollouts need eval mode: call policy.eval() first")
         with fsdp.sampling(self, self.gathers) as anyone, self._adapted():
-            decoding = Decoding(self.network, prompts, group, generation, noise_NT, trunk or Trunk(), self._record)
-            decoding.run(anyone)
-        return decoding.completions()
+            written = self.road.write(prompts, group, generation, noise_NT, trunk, self._record, anyone)
+        return written.completions()
 
     def _adapted(self) -> AbstractContextManager[None]:
         """The adapter as it is while tokens are written; as it stands where each token gathers the weights anew."""

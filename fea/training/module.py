@@ -22,7 +22,7 @@ from fea.model import checkpoints, frozen, fsdp, precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
-from fea.model.load import count_tokens
+from fea.model.load import check_sharded, count_tokens, is_known
 from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
@@ -72,6 +72,7 @@ class FEAModule(Evaluated):
         mesh = self.device_mesh
         if mesh is not None:
             fsdp.check(mesh, self.trainer.world_size)
+            check_sharded(self.config)
         with processes.together():
             # Weights that are sharded are spread from the first process; in 4 bits each needs what they are unpacked with.
             self._build(empty=mesh is not None and processes.rank() > 0 and not self.config.four_bit)
@@ -82,6 +83,7 @@ class FEAModule(Evaluated):
         checkpoints.check_adapter(self.init_from, self.config)
         start = checkpoints.weights(self.init_from)
         self.policy = Policy(self.config, start, empty)
+        self.config = self.policy.config  # its layout is the one that there is
         self.inherits = not start.keys() <= self.policy.trainable().keys()
         self.frozen = "" if empty else frozen.digest(self.policy)
         self.seen_before = checkpoints.stored(self.init_from).datasets if self.init_from else frozenset[str]()
@@ -135,7 +137,7 @@ class FEAModule(Evaluated):
     def on_fit_start(self) -> None:
         """Says how the numbers are computed."""
         rank_zero_info(f"layout: {self.config.layout}")
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and is_known(self.config):
             rank_zero_info(f"memory plan\n{table(plan(self.own_setting()))}")
 
     # --- prompts ---

@@ -5,7 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import Any, Protocol
+
+
+class Anatomy(Protocol):
+    """What every family is asked, known by name (`Family`) or not (`fea.model.families.general.General`)."""
+
+    @property
+    def image_token(self) -> str:
+        """Stands for an image in a text, once for every visual token."""
+
+    @property
+    def end_token(self) -> str:
+        """Ends a turn."""
+
+    @property
+    def never_sampled(self) -> Mapping[str, str]:
+        """Attributes of the config that hold ids of tokens which are no text, with these tokens."""
+
+    @property
+    def head(self) -> str:
+        """Dotted path of what maps hidden states to the vocabulary."""
+
+    @property
+    def seeing(self) -> tuple[str, ...]:
+        """Dotted paths of all that an image goes through before the language model."""
+
+    @property
+    def lora_targets(self) -> str:
+        """Regular expression of the linear layers of the language model."""
 
 
 @dataclass(frozen=True)

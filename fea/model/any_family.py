@@ -1,0 +1,120 @@
+"""A base of a family that is not known by name, made ready for the general road; and what cannot be had there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from fea.errors import FEAError
+from fea.model import belonging, trained
+from fea.model.config import PolicyConfig
+from fea.model.families.general import General
+from fea.model.families.known import FAMILIES
+from fea.model.outline import outline
+from fea.model.pretrained import config_of, from_base, pretrained, recompute_activations
+from fea.model.processor import load_processor
+from fea.model.stock import Stock
+
+
+def build(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool) -> Stock:
+    """Builds the network with frozen and trainable parts marked.
+
+    Args:
+        config: what to build.
+        start: weights to begin from instead of the base's; adapter weights among them go into the adapter.
+        empty: asked for where weights are sharded, which they cannot be here.
+
+    Raises:
+        FEAError: the config asks for what the general road has not, or the parts of the base do not fit.
+    """
+    check(config, sharded=empty)
+    belonging.check_files(config.base)
+    sizes = config_of(config.base)
+    processor = load_processor(config.base, sizes)
+    general = outline(config.base, sizes, processor)
+    _tell(config.base, general.model_type)
+    model = _without_chance(pretrained(config, general.kept_whole, empty))
+    trained.mark(model, general, config, start, _tower(model, general))
+    if config.checkpointing:
+        _recompute(config.base, model)
+    return Stock(general, model.train(), processor)
+
+
+def check(config: PolicyConfig, sharded: bool) -> None:
+    """Refuses what needs a family that is known by name; of the others nothing more is read than their `config.json`.
+
+    Args:
+        config: of a policy on the general road.
+        sharded: whether its weights would be.
+
+    Raises:
+        FEAError: naming the setting, and what to set instead.
+    """
+    kind = f"'{config.base}' is a {config_of(config.base).model_type} model, whose layers are not known by name"
+    if config.lora and config.lora.vision:
+        raise FEAError(
+            f"policy.lora.vision: {kind}, so its tower has no adapter; set it null, or train the whole tower with lora: null "
+            "and train_vision: true"
+        )
+    if config.vision_attention != "sdpa":
+        raise FEAError(f"policy.vision_attention: {kind}; set sdpa, with which its tower computes as it comes")
+    if sharded:
+        raise FEAError(f"trainer.strategy: {kind}, so its weights cannot be sharded; use strategy: ddp, or auto")
+
+
+def unplanned(config: PolicyConfig) -> FEAError:
+    """Why there is no plan of memory."""
+    return FEAError(
+        f"policy.base: no memory can be planned for '{config.base}', a {config_of(config.base).model_type} model: how much "
+        f"its layers keep is known of {_titles()} alone; try a few steps, with trainer.max_steps"
+    )
+
+
+def tokenizer(base: str) -> Any:
+    """The tokenizer of a base."""
+    from transformers import AutoTokenizer
+
+    return from_base(AutoTokenizer.from_pretrained, base)
+
+
+@cache  # once in a process, however many policies it builds
+def _tell(base: str, model_type: str) -> None:
+    rank_zero_info(
+        f"policy.base: '{base}' is a {model_type} model and goes the general road, which is slow: its completions share no "
+        f"prompt (layout: rows), which is for {_titles()}; images are sized by its own processor, not by min_pixels and "
+        "max_pixels"
+    )
+
+
+def _titles() -> str:
+    *titles, last = (family.title for family in FAMILIES)
+    return f"{', '.join(titles)} and {last}"
+
+
+def _tower(model: nn.Module, general: General) -> list[nn.Parameter]:
+    """All weights but those of the language model and of the head, some of which may be in no module of their own."""
+    inside = {id(w) for path in (general.language_model, general.head) for w in model.get_submodule(path).parameters()}
+    return [weight for weight in model.parameters() if id(weight) not in inside]
+
+
+def _without_chance(model: Any) -> Any:
+    """Without dropout: what is sampled is to be as probable as what is trained."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float):  # attention_dropout, drop_prob: given to a function each time
+                setattr(module, name, 0.0)
+    return model
+
+
+def _recompute(base: str, model: Any) -> None:
+    try:
+        recompute_activations(model)
+    except ValueError as error:
+        told = f"has layers that cannot be computed again in the backward pass ({' '.join(str(error).split())})"
+        raise belonging.refusal(base, told, "set policy.checkpointing: false") from error

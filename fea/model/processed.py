@@ -1,0 +1,92 @@
+"""From an `Example` to what the model reads, by the processor of a base whose family is not known by name."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from PIL import Image
+from torch import Tensor
+
+from fea.data.example import Example
+from fea.data.prompt import Prompt
+from fea.errors import FEAError
+from fea.images.opening import load_image
+from fea.model.chat import conversation, written
+from fea.model.encoding import Encoder
+from fea.model.families.family import Family
+from fea.model.families.general import General
+from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
+
+# A word joiner, which shows nothing: put into a special token that a text spells, it leaves the characters that one sees. The
+# processor reads the whole prompt at once, and would not stop at the mark that `Encoder` cuts at.
+_JOINER = "\u2060"
+
+# Of a portrait, to tell how long a prompt gets with an image.
+_PORTRAIT = (448, 448)
+
+
+class Processed(Encoder):
+    """As `Encoder`; images are sized, cut into tiles and put into the text as the base's own processor does it.
+
+    Args:
+        general: what is known of the base.
+        processor: of the base.
+        knowledge: in the prompt.
+    """
+
+    def __init__(self, general: General, processor: Any, knowledge: Knowledge):
+        # Of a family it is asked for two tokens alone.
+        super().__init__(cast(Family, general), processor.tokenizer, processor.image_processor, knowledge)
+        self.general, self.processor = general, processor
+
+    def __call__(self, example: Example, with_target: bool = False) -> Prompt:
+        """As that of `Encoder`."""
+        taught = with_target and example.analysis
+        target = self.target(taught) if taught else torch.empty(0, dtype=torch.long)
+        return self._prompt(example, example.question)._replace(target=target)
+
+    def ask(self, prompt: Prompt, question: str) -> Prompt:
+        """The same face with another question; its image is read again."""
+        asked: Prompt = move_data_to_device(self._prompt(prompt.example, question), prompt.ids.device)
+        return asked._replace(target=prompt.target)
+
+    def most_tokens(self, example: Example) -> int:
+        """Length of the example's prompt with an image of usual size."""
+        return len(self._read(example, example.question, Image.new("RGB", _PORTRAIT))[0])
+
+    def _prompt(self, example: Example, question: str) -> Prompt:
+        image = load_image(example.image, example.place, example.flipped, self.max_image_pixels)
+        ids, given = self._read(example, question, image)
+        none = torch.empty(0)
+        positions = torch.arange(len(ids)).expand(3, -1)  # as if all were text: its network makes its own
+        return Prompt(example, ids, positions, none, torch.zeros(3, dtype=torch.long), none.long(), given=given)
+
+    def _read(self, example: Example, question: str, image: Image.Image) -> tuple[Tensor, dict[str, Tensor]]:
+        """Ids of the prompt, and what the network is given beside them."""
+        text = self.text(question, example.emotions)
+        begin = self.tokenizer.bos_token
+        try:
+            found = self.processor(
+                text=[text],
+                images=[image],
+                return_tensors="pt",
+                # A template that writes the token which begins a text leaves nothing to add.
+                add_special_tokens=not (begin and text.startswith(begin)),
+            )
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            why = " ".join(str(error).split())
+            raise FEAError(
+                f"{example.place}: image '{example.image}' is refused by the processor of the base ({why}); take it out, or "
+                "change its size"
+            ) from error
+        given = {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+        given.pop("attention_mask", None)
+        return given.pop("input_ids")[0], given
+
+    def text(self, question: str, emotions: tuple[str, ...]) -> str:
+        """The prompt as the chat template of the base writes it, with one place for the image."""
+        asked = self._cut(user_prompt(question, emotions), _JOINER)
+        messages = conversation(self.general.manner, system_prompt(self.knowledge), asked)
+        return written(self.tokenizer, messages, answer=True)
