@@ -194,7 +194,7 @@ def facts(checkpoint: Path | None, module: FEAModule) -> dict[str, Any]:
     """What is known of the weights that a command measures, for a file of scores."""
     content = opened(checkpoint) if checkpoint else {}
     known = {
-        "weights": told(checkpoint, module),
+        "weights": told(checkpoint, module).partition(": ")[2],
         "base": module.config.base,
         "init_from": module.init_from,
         "run": content.get("run"),

@@ -46,11 +46,12 @@ class ProtocolScores(Callback):
         data = cast(Any, trainer).datamodule
         examples = Examples(data.tables["test"])
         self.faces = fitted(self.protocol, (examples[number] for number in range(len(examples))))
-        missing = [word for word in self.protocol.emotions if word not in data.all_emotions]
-        if missing and any(truth.example.labels for truth in self.faces.truths):
+        labels = {label for truth in self.faces.truths for label in truth.example.labels}
+        missing = sorted(labels - set(data.all_emotions))
+        if missing:
             raise FEAError(
-                f"data.emotions: protocol {self.protocol.name} judges {', '.join(missing)}, which no answer may be; give "
-                f"--data.emotions '[{', '.join(self.protocol.emotions)}]'"
+                f"data.emotions: protocol {self.protocol.name} judges {', '.join(missing)}, which no answer may be; add that "
+                "to data.emotions"
             )
         if trainer.is_global_zero:
             try_place(self._folder(trainer) / scored.METRICS)
