@@ -12,9 +12,10 @@ from scoring import run, write
 
 from fea.evaluation import texts
 
-WORDS = (
-    "the brows are drawn together and lips stretched corners rise AU4 AU12 AU6 which suggests anger joy . lids".split()
-)
+WORDS = [
+    *("the", "brows", "are", "drawn", "together", "and", "lips", "stretched", "corners", "rise"),
+    *("AU4", "AU12", "AU6", "which", "suggests", "anger", "joy", ".", "lids"),
+]
 TINY = 1e-9
 
 
