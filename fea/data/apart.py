@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -48,16 +49,23 @@ def expect_apart(
 
 
 def side_of(table: Table, thumbnails: Thumbnails) -> Side:
-    """A file as a side of a split."""
+    """A file, as far as its examples are chosen, as a side of a split."""
+    columns = zip(*(table.column(name) for name in ("line", "image", "dataset", "meta_info")), strict=True)
+    rows = [*columns] if table.chosen is None else [*itertools.compress(columns, table.chosen)]
     images: dict[str, str] = {}
-    lines = [f"{table.path}:{line}" for line in table.column("line")]
-    for image, place in zip(table.column("image"), lines, strict=True):
-        images.setdefault(str(table.image_root / image), place)
-    rows = zip(table.column("dataset"), table.column("meta_info"), lines, strict=True)
-    return Side(str(table.path), people_in(rows), images, thumbnails)
+    for line, image, *_ in rows:
+        images.setdefault(str(table.image_root / image), f"{table.path}:{line}")
+    people = people_in((dataset, meta, f"{table.path}:{line}") for line, _, dataset, meta in rows)
+    return Side(str(table.path), people, images, {image: t for image, t in thumbnails.items() if image in images})
 
 
 def _remembered(first: Table, second: Table) -> Path:
     """The file that is there if these two were found to have nothing in common."""
-    state = [_VERSION, *((str(table.copy), table.copy.stat().st_mtime_ns) for table in (first, second))]
+    state = [_VERSION, *(_state(table) for table in (first, second))]
     return first.copy.with_name(f"{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]}.apart")
+
+
+def _state(table: Table) -> tuple[str, int, str]:
+    """What a file and the choice of its examples are known by."""
+    chosen = "" if table.chosen is None else hashlib.sha256(table.chosen.tobytes()).hexdigest()
+    return str(table.copy), table.copy.stat().st_mtime_ns, chosen

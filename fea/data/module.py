@@ -12,11 +12,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from fea.data.apart import expect_apart
-from fea.data.expectations import expect_labels, expect_something_to_learn
-from fea.data.image_check import look_once
+from fea.data.expecting import expect_labels, expect_something_to_learn, look_at_images
+from fea.data.folds import choose
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
-from fea.data.overlap import Thumbnails
 from fea.data.shares import Shares, check_power, shares_of
 from fea.data.source import OnBad, Source
 from fea.data.table import Table, open_jsonl
@@ -70,6 +69,8 @@ class FEADataModule(L.LightningDataModule):
             that few faces are not shown again and again.
         mirror: show half of the training images mirrored; sided units change sides.
         seed: of the order of training examples.
+        fold: train and validate on the faces of all folds but this one, and test on those of this one; the fold of a face
+            is `meta_info.fold`, from 1, or that of its person in published lists. null: no folds.
         max_image_pixels: an image with more is not read; the default is 8192 x 8192.
     """
 
@@ -89,6 +90,7 @@ class FEADataModule(L.LightningDataModule):
         balance_power: float = 1.0,
         mirror: bool = False,
         seed: int = 0,
+        fold: int | None = None,
         max_image_pixels: int = MOST_PIXELS,
     ):
         super().__init__()
@@ -106,6 +108,7 @@ class FEADataModule(L.LightningDataModule):
         self.emotions = emotion_set(emotions)
         self.on_unknown_label, self.on_bad = on_unknown_label, on_bad
         self.balance, self.balance_power, self.mirror, self.seed = balance, balance_power, mirror, seed
+        self.fold = fold
         self.tables: dict[str, list[Table]] = {}
         self.joined: list[Table] = []
         self.reweighed: dict[str, float] = {}
@@ -122,7 +125,7 @@ class FEADataModule(L.LightningDataModule):
         judged = [] if name == "predict" else [table for table in tables[name] if not table.overlap]
         learned = tables["train"] if "train" in tables else self._learned_from() if judged else []
         looked = [*tables["train"], *tables["val"]] if "train" in tables else [*learned, *judged] if learned else []
-        thumbnails = {table.copy: self._look_at_images(table) for table in looked}
+        thumbnails = {table.copy: look_at_images(table, self.max_image_pixels, self.on_bad) for table in looked}
         expect_apart(name, learned, judged, thumbnails, self.max_image_pixels)
 
     def _learned_from(self) -> list[Table]:
@@ -132,7 +135,10 @@ class FEADataModule(L.LightningDataModule):
             rank_zero_info(
                 "data.train: not all of its files are here: nobody looked whether faces of them are measured on"
             )
-        return [self.open_source(source) for source in there]
+        tables = [self.open_source(source) for source in there]
+        if self.fold is not None:
+            choose(tables, self.fold, False, "train")
+        return tables
 
     def setup(self, stage: str) -> None:
         """Opens the converted files and says what is in them."""
@@ -154,22 +160,13 @@ class FEADataModule(L.LightningDataModule):
             raise FEAError(f"data.{self.wanted[0]}: no file is given; list at least one JSONL file there")
         tables = {name: [self.open_source(source) for source in self.sources[name]] for name in self.wanted}
         for name in tables:
+            if self.fold is not None and name != "predict":
+                choose(tables[name], self.fold, name == "test", name)
             if name == "train":
                 expect_something_to_learn(tables[name])
             elif name != "predict":
                 expect_labels(name, tables[name])
         return tables
-
-    def _look_at_images(self, table: Table) -> Thumbnails:
-        found = look_once(table, self.max_image_pixels)
-        if found.problems:
-            told = f"{len(found.problems)} images of '{table.path}' cannot be read; the first: {found.problems[0]}"
-            if self.on_bad == "raise":
-                raise FEAError(f"{told}, or set 'on_bad: skip'")
-            rank_zero_info(told)
-        for warning in found.warnings:
-            rank_zero_info(f"{table.path}: warning: {warning}")
-        return found.thumbnails
 
     def open_source(self, source: Source) -> Table:
         """Validates and converts a file."""

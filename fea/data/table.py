@@ -98,10 +98,12 @@ class Table:
     Attributes:
         copy: the converted file.
         weight: how often its examples are drawn in training, relative to those of other files.
+        chosen: (examples,) which of them are used, such as those of a fold; None for all.
         overlap: whether it may share people and images with files that are learned from.
     """
 
     weight = 1.0
+    chosen: NDArray[np.bool_] | None = None
     overlap = False
 
     def __init__(self, path: Path, rows: datasets.Dataset, summary: Summary, image_root: Path, rules: Rules):

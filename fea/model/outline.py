@@ -47,7 +47,9 @@ def outline(base: str, config: Any, processor: Any) -> General:
         image_token=tokenizer.convert_ids_to_tokens(image),
         place=place,
         end_token=end,
-        never_sampled={name: tokenizer.convert_ids_to_tokens(value) for name, value in _no_text(config, words[end], rows)},
+        never_sampled={
+            name: tokenizer.convert_ids_to_tokens(value) for name, value in _no_text(config, words[end], rows)
+        },
         language_model=language,
         head=head,
         seeing=tuple(_beside(network, "", (language, head))),
@@ -96,5 +98,7 @@ def _linear(network: nn.Module, language: str, head: str) -> str:
     """Pattern of the linear layers of the language model."""
     inner = dict(network.get_submodule(language).named_modules())
     outer = head.removeprefix(f"{language}.")
-    names = {name.rpartition(".")[2] for name, module in inner.items() if isinstance(module, nn.Linear) and name != outer}
+    names = {
+        name.rpartition(".")[2] for name, module in inner.items() if isinstance(module, nn.Linear) and name != outer
+    }
     return rf"{re.escape(language)}\.(.*\.)?({'|'.join(sorted(names))})"

@@ -24,8 +24,8 @@ PLAN = """
     datasets     hugging_face json_files conversations fea20k faba photographs known
     records      unknown doubts
     faces        blendshapes rules landmarker measurements logistic readout silver learning
-    data         example source table identity mixture shares image_check overlap apart expectations
-    data         prompt loader module leaks strata
+    data         example source table identity mixture shares image_check overlap apart strata folds expecting
+    data         prompt loader module leaks
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   cases protocols fitting published dimensional texts measuring blind scored scoring foreign matching
@@ -41,7 +41,7 @@ PLAN = """
     export       formats asked gap adapter naming merged folder reading gguf llama history scores card push exporting
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
-    training     folder resume fits
+    training     folder resume fits tested
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
@@ -49,7 +49,7 @@ PLAN = """
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
-    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split demo export
+    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
     commands     judge score report compare
     __init__ cli __main__
 """
@@ -200,6 +200,7 @@ LIGHT = [
     "commands.data_convert",
     "commands.data_silver",
     "commands.data_split",
+    "commands.data_folds",
     "commands.plan",
     "commands.export",
     "commands.score",

@@ -121,7 +121,10 @@ def test_a_prompt_is_the_text_of_the_familys_template(make: MakePolicy, kind: st
         assert image.count(network.family.image_token) == int((prompt.ids == network.image_token).sum()) >= 4
         if kind != "smolvlm":  # which asks for a part that reads films
             assert set(image.split(network.family.image_token)) == {""}
-            shown = [{"type": "image", "image": Image.open(prompt.example.image).convert("RGB")}, {"type": "text", "text": asked}]
+            shown = [
+                {"type": "image", "image": Image.open(prompt.example.image).convert("RGB")},
+                {"type": "text", "text": asked},
+            ]
             said = [{"type": "text", "text": system_prompt("brief")}]
             messages = [{"role": "system", "content": said}, {"role": "user", "content": shown}]
             if STRANGERS[kind].manner == "folded":
@@ -157,7 +160,9 @@ def test_another_question_about_the_same_face(make: MakePolicy, uneven: list[Pro
         expected = encoder(prompt.example._replace(question="Why?"))
         assert torch.equal(again.ids, expected.ids)
         assert again.example == prompt.example
-        assert all(torch.equal(again.given[name], tensor) for name, tensor in prompt.given.items() if "type" not in name)
+        assert all(
+            torch.equal(again.given[name], tensor) for name, tensor in prompt.given.items() if "type" not in name
+        )
 
 
 # --- what is written ---
@@ -215,7 +220,9 @@ def test_tokens_that_stand_for_images_are_never_sampled(
     """They are made the most probable ones: without the ban nothing else would be written."""
     policy = make()
     network, prompts = policy.network, [policy.encoder(example) for example in examples[:2]]
-    images = network.tokenizer.convert_tokens_to_ids([t for t in STRANGERS[kind].tokens if "im" in t and "im_end" not in t])
+    images = network.tokenizer.convert_tokens_to_ids(
+        [t for t in STRANGERS[kind].tokens if "im" in t and "im_end" not in t]
+    )
     assert {network.image_token, *images} <= set(network.forbidden.tolist())
     monkeypatch.setattr(
         stock, "logits", lambda hidden, head: logits(hidden, head).index_fill(-1, network.forbidden, 1e4)
@@ -228,7 +235,9 @@ def test_tokens_that_stand_for_images_are_never_sampled(
 
 # --- gradients ---
 
-Numbers = tuple[Tensor, dict[str, Tensor]]  # log-probabilities of all completion tokens, and gradients by name of a weight
+Numbers = tuple[
+    Tensor, dict[str, Tensor]
+]  # log-probabilities of all completion tokens, and gradients by name of a weight
 
 
 def numbers(network: Any, logps: Tensor) -> Numbers:
@@ -416,7 +425,9 @@ def test_a_template_for_text_alone_is_refused(smolvlm: Path, tmp_path: Path) -> 
 ADAPTER = {"model__policy__lora": '{"rank": 4, "alpha": 8}', "data__train_faces": 12}
 
 
-@pytest.mark.parametrize("named", ["smolvlm", *(pytest.param(n, marks=pytest.mark.benchmark) for n in list(STRANGERS)[1:])])
+@pytest.mark.parametrize(
+    "named", ["smolvlm", *(pytest.param(n, marks=pytest.mark.benchmark) for n in list(STRANGERS)[1:])]
+)
 def test_on_4_bits_an_adapter_trains_and_a_resumed_run_is_one_that_never_stopped(named: str, tmp_path: Path) -> None:
     """From inside a rollout: four packs of it, in two parts each, make two optimizer steps, with replay and a reference."""
     settings = {
@@ -441,7 +452,14 @@ def test_on_4_bits_an_adapter_trains_and_a_resumed_run_is_one_that_never_stopped
 
 
 def test_it_is_taught_and_answers(smolvlm: Path, tmp_path: Path, faces_file: Path) -> None:
-    cli = fit("sft", tmp_path / "run", model__policy__base=smolvlm, trainer__max_steps=2, trainer__limit_val_batches=1, **ADAPTER)
+    cli = fit(
+        "sft",
+        tmp_path / "run",
+        model__policy__base=smolvlm,
+        trainer__max_steps=2,
+        trainer__limit_val_batches=1,
+        **ADAPTER,
+    )
     assert cli.model.config.layout == "rows"
     trained = {name: weight.detach() for name, weight in cli.model.policy.trainable().items()}
     assert any(weight.abs().max() > 0 for name, weight in trained.items() if "lora_B" in name)

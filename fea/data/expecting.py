@@ -1,9 +1,14 @@
-"""What files have to hold for a run to make sense, before it learns or measures anything."""
+"""What a set of files has to hold for a command, found out before the work."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lightning.pytorch.utilities import rank_zero_info
+
+from fea.data.image_check import look_once
+from fea.data.overlap import Thumbnails
+from fea.data.source import OnBad
 from fea.data.table import Table
 from fea.errors import FEAError
 
@@ -12,7 +17,7 @@ def expect_something_to_learn(tables: Sequence[Table]) -> None:
     """Refuses a file from which nothing is understood, before a run learns from it to write and nothing else.
 
     Raises:
-        FEAError: there is such a file.
+        FEAError: naming the file.
     """
     for table in tables:
         if not (table.summary.labeled or table.summary.coded or table.summary.analysed):
@@ -25,12 +30,8 @@ def expect_something_to_learn(tables: Sequence[Table]) -> None:
 def expect_labels(name: str, tables: Sequence[Table]) -> None:
     """Refuses files that nothing can be measured on.
 
-    Args:
-        name: "val" or "test".
-        tables: its files.
-
     Raises:
-        FEAError: no line of theirs has a label.
+        FEAError: naming them.
     """
     if tables and not any(table.summary.labeled or table.summary.coded for table in tables):
         files = ", ".join(f"'{table.path}'" for table in tables)
@@ -38,6 +39,28 @@ def expect_labels(name: str, tables: Sequence[Table]) -> None:
             f"data.{name}: no label is understood in {files}{_hint(tables[0])}; give 'labels' or 'AUs' to the lines that "
             "answers are measured on"
         )
+
+
+def look_at_images(table: Table, most_pixels: int, on_bad: OnBad) -> Thumbnails:
+    """Opens every image once; thumbnails of those that can be read, by path.
+
+    Args:
+        table: with their paths.
+        most_pixels: that an image may have.
+        on_bad: whether one that cannot be read is refused, or told.
+
+    Raises:
+        FEAError: one cannot be read, with on_bad "raise".
+    """
+    found = look_once(table, most_pixels)
+    if found.problems:
+        told = f"{len(found.problems)} images of '{table.path}' cannot be read; the first: {found.problems[0]}"
+        if on_bad == "raise":
+            raise FEAError(f"{told}, or set 'on_bad: skip'")
+        rank_zero_info(told)
+    for warning in found.warnings:
+        rank_zero_info(f"{table.path}: warning: {warning}")
+    return found.thumbnails
 
 
 def _hint(table: Table) -> str:
