@@ -29,7 +29,7 @@ def convert(
     Args:
         source: the name of a format and the folder or file it is in: `raf-db RAF-DB/basic`; without the name it is recognized
             where that can be. Formats: disfa, disfa+, bp4d, raf-au, raf-db, affectnet, fer2013, ferplus, ck+, faba-instruct,
-            fea20k, conversations, imagefolder, photos, csv, parquet, hf; openface, py-feat and libreface for silver labels.
+            fea20k, conversations, imagefolder, photos, csv, parquet, hf; and for silver labels openface, libreface, py-feat.
         out: the file to be written, which may not be there yet. Paths of images in its folder are relative to it.
         image_root: folder of the images; by default the source, or the folder that it lies in.
         threshold: intensity or probability from which on a unit shows; each format has its own.

@@ -4,6 +4,7 @@
     FACS/S005/001/S005_001_00000011_facs.txt           lines "   9.0e+00   4.0e+00": a unit and its grade, 0 for no grade
     Emotion/S005/001/S005_001_00000011_emotion.txt     "   3.0e+00"; folders of some sequences are empty
     CK+48/anger/S010_004_00000017.png                  the copy in folders, last three frames of each sequence, no units
+    ckextended.csv                                     emotion,pixels,Usage as in FER2013, with its codes, and 7 for contempt
 
 (Codes: the readme of the data set, as quoted by several loaders.) All units of FACS were looked for.
 """
@@ -17,8 +18,11 @@ from pathlib import Path
 from fea.datasets.class_folders import class_folders, faces_of
 from fea.datasets.conversion import Dropped, Face, Faces, Format, Source, by_number, plain
 from fea.datasets.dataset import Dataset
+from fea.datasets.fer2013 import CODES as FER2013_CODES
+from fea.datasets.fer2013 import faces_in
 from fea.datasets.images import NOT_THERE, inside, there
-from fea.datasets.reading import lines_of, named, number
+from fea.datasets.reading import Table, lines_of, named, number, shows
+from fea.datasets.signs import FER2013
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
 
@@ -28,6 +32,7 @@ _FOLDERS = {
     "anger": "anger", "contempt": "contempt", "disgust": "disgust", "fear": "fear", "happy": "happiness",
     "sadness": "sadness", "surprise": "surprise",
 }  # fmt: skip
+_OF_THE_TABLE = {**FER2013_CODES, 7: "contempt"}
 _NAME = re.compile(r"(S\d{3})_(\d{3})_\d{8}", re.IGNORECASE)
 _IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images")
 _UNITS = ("FACS", "FACS_labels")
@@ -35,6 +40,8 @@ _EMOTIONS = ("Emotion", "Emotion_labels")
 
 
 def _recognizes(path: Path) -> bool:
+    if path.is_file():
+        return path.name.lower().startswith("ck") and shows(path) == FER2013
     return path.is_dir() and (_folder(path, _IMAGES) is not None or _copied(path))
 
 
@@ -49,6 +56,10 @@ def _copied(path: Path) -> bool:
 
 
 def _faces(source: Source) -> Faces:
+    if source.path.is_file():
+        source.note("this copy of CK+ does not say who is who: its parts may show the same people")
+        yield from faces_in(Table(source.path), _OF_THE_TABLE, "ck+")
+        return
     if _folder(source.images, _IMAGES) is None and _copied(source.path):
         yield from faces_of(class_folders(source.path, _FOLDERS), "ck+")
         return

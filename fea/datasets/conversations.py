@@ -15,7 +15,7 @@ from fea.datasets.images import NOT_THERE, Images
 from fea.datasets.json_files import objects_of
 from fea.datasets.reading import shows
 from fea.datasets.signs import CONVERSATIONS as SIGN
-from fea.prompts.answer import parse
+from fea.prompts.answer import read_emotion
 
 
 def _recognizes(path: Path) -> bool:
@@ -63,7 +63,7 @@ def _face(
         return Dropped("nobody answers in it", place)
     text = turns[last][1]
     question = next((said for who, said in reversed(turns[:last]) if who == "user"), "")
-    emotion = parse(text, emotions, lenient=True).emotion
+    emotion = read_emotion(text, emotions)
     if emotion not in emotions:
         return Dropped("the answer states no emotion, or several", place)
     return Face(name, image, (emotion,), question=question, description=text)

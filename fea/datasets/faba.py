@@ -23,7 +23,7 @@ from fea.datasets.reading import named, shows
 from fea.datasets.signs import FABA as SIGN
 from fea.errors import FEAError
 from fea.facs import au_number, emotion_name
-from fea.prompts.answer import parse, render
+from fea.prompts.answer import read_emotion, render
 from fea.prompts.mentions import find_mentions
 from fea.records.action_units import read_units
 
@@ -97,7 +97,7 @@ def _read(record: dict[str, Any], emotion: bool) -> _Said:
     label = record.get("label")
     if emotion:
         word = emotion_name(named(str(label), CODES) or str(label)) if label is not None else None
-        stated = word if label is not None else parse(text, tuple(CODES.values()), lenient=True).emotion
+        stated = word if label is not None else read_emotion(text, tuple(CODES.values()))
         return _Said(emotion=stated if stated in CODES.values() else None, texts=(text,))
     if label is not None:
         present = read_units(label, "label").present

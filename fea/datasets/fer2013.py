@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from fea.datasets.class_folders import class_folders, faces_of, split_of
@@ -49,21 +50,31 @@ def _faces(source: Source) -> Faces:
             )
         yield from faces_of(folders, "fer2013")
         return
-    table = Table(file)
+    yield from faces_in(Table(file), CODES, "fer2013")
+
+
+def faces_in(table: Table, codes: Mapping[int, str], prefix: str) -> Faces:
+    """The faces of a table with the pixels of each, and the number of its emotion.
+
+    Args:
+        table: with columns as fer2013.csv has them.
+        codes: what the numbers stand for.
+        prefix: of the ids.
+    """
     emotion, pixels = table.needed("emotion"), table.needed("pixels")
     usage = table.column("usage", "split")
     for line, row in table:
-        where = f"row {line} of '{file}'"
-        label = None if row is None else named(row[emotion], CODES)
+        where = f"row {line} of '{table.file}'"
+        label = None if row is None else named(row[emotion], codes)
         if row is None:
             yield Dropped("the row does not fit the columns", where)
         elif label is None:
-            yield Dropped(f"{row[emotion]!r} is none of the codes 0 to 6", where)
+            yield Dropped(f"{row[emotion]!r} is none of the codes 0 to {max(codes)}", where)
         elif (image := picture(row[pixels])) is None:
             yield Dropped(f"there are not {_SIDE * _SIDE} pixels from 0 to 255", where)
         else:
             split = split_of(row[usage]) if usage else None
-            yield Face(f"fer2013-{line:05d}", image, (label,), meta={"split": split} if split else {})
+            yield Face(f"{prefix}-{line:05d}", image, (label,), meta={"split": split} if split else {})
 
 
 def picture(cell: str) -> bytes | None:

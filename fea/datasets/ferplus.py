@@ -1,6 +1,7 @@
 """FER+: the faces of FER2013, judged by ten people each.
 
     fer2013new.csv     Usage,Image name,neutral,...,contempt,unknown,NF: votes; as many rows as fer2013.csv, in its order
+    FER2013Train/label.csv         fer0000000.png,"(0, 0, 48, 48)",4,0,...: the same votes beside the images, without names
     FER2013Train/fer0000000.png    or Valid, Test: images, if somebody has made them; else fer2013.csv is needed
 
 (Layout: the readme of FER+.) The emotion with most votes is the label, several that have as many are all; NF is no face.
@@ -8,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,8 @@ FERPLUS = Dataset("ferplus", "labels MIT; the rights in the images are not settl
 _EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 _OTHERS = {"unknown": "the coders could not tell (unknown)", "NF": "most coders saw no face (NF)"}
 _TABLE = "fer2013new.csv"
+_COLUMNS = ("Usage", "Image name", *_EMOTIONS, *_OTHERS)  # either may come without the line that has these
+_BESIDE = ("Image name", "box", *_EMOTIONS, *_OTHERS)
 _FOLDERS = {"training": "FER2013Train", "publictest": "FER2013Valid", "privatetest": "FER2013Test"}
 
 
@@ -35,16 +39,18 @@ def _faces(source: Source) -> Faces:
     file = source.path if source.path.is_file() else inside(source.path, _TABLE, 1)
     if file is None:
         raise FEAError(f"'{source.path}' has no '{_TABLE}'; give the folder of FER+")
-    table = Table(file)
-    usage, name = table.needed("Usage"), table.needed("Image name")
+    beside = file.name.lower() == "label.csv"
+    table = Table(file, _BESIDE if beside else _COLUMNS)
+    usage, name = None if beside else table.needed("Usage"), table.needed("Image name")
     votes = {label: table.needed(label) for label in (*_EMOTIONS, *_OTHERS)}
-    pixels = _pixels(source, file)
+    pixels = None if beside else _pixels(source, file)
     for line, row in table:
         cell = next(pixels, None) if pixels else None
         place = f"row {line} of '{file}'"
         if row is None:
             yield Dropped("the row does not fit the columns", place)
             continue
+        part = file.parent.name if usage is None else row[usage]
         counts = {label: code(row[column]) or 0 for label, column in votes.items()}
         most = max(counts.values())
         leading = [label for label, count in counts.items() if count == most]
@@ -52,12 +58,12 @@ def _faces(source: Source) -> Faces:
         if most == 0 or other:
             yield Dropped(_OTHERS[other] if most and other else "there are no votes", place)
             continue
-        image = picture(cell) if cell is not None else _image(source.images, row[usage], row[name])
+        image = picture(cell) if cell is not None else _image(source.images, part, row[name])
         if image is None:
             yield Dropped(NOT_THERE, place)
         else:
             shares = {label: count for label, count in counts.items() if count}
-            split = split_of(row[usage])
+            split = split_of(part)
             meta = {**({"split": split} if split else {}), "votes": shares}
             yield Face(f"ferplus-{line:05d}", image, tuple(leading), meta=meta)
 
@@ -65,7 +71,7 @@ def _faces(source: Source) -> Faces:
 def _image(root: Path, usage: str, name: str) -> str | None:
     folder = _FOLDERS.get(usage.lower(), "")
     places = (f"{folder}/{name}", f"Images/{folder}/{name}", f"data/{folder}/{name}", name)
-    return next((found for place in places if name and (found := there(f"{root}/{place}"))), None)
+    return next((found for place in places if name and (found := there(os.path.normpath(f"{root}/{place}")))), None)
 
 
 def _pixels(source: Source, file: Path) -> Iterator[str] | None:

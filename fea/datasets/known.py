@@ -13,6 +13,7 @@ from fea.datasets import (
     conversations,
     csv_table,
     disfa,
+    disfa_plus,
     faba,
     fea20k,
     fer2013,
@@ -36,6 +37,7 @@ FORMATS: dict[str, Format] = {
     found.name: found
     for found in (
         disfa.FORMAT,
+        disfa_plus.FORMAT,
         bp4d.FORMAT,
         raf_au.FORMAT,
         raf_db.FORMAT,

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 _DELIMITER = re.compile(r"[,;\t|]")
 _RAF_DB = re.compile(r"(?:train|test)_\d+\.\w{3,4}\s+\d+\s*$", re.IGNORECASE)
 _RAF_AU = re.compile(r"\d+\.\w{3,4}\s+(?:null|[A-Z]{0,2}\d+[A-E]?(?:\+[A-Z]{0,2}\d+[A-E]?)*)\s*$", re.IGNORECASE)
+_FERPLUS = re.compile(
+    r"(?:(?:Training|PublicTest|PrivateTest),(?:fer\d+\.png)?|fer\d+\.png,\"\(.*\)\"),(?:\d+,){9}\d+", re.IGNORECASE
+)
 _FEA = frozenset(("labels", "AUs", "description"))  # a line that has one of these is one of ours
 
 
@@ -43,6 +46,8 @@ def sign_of(head: str) -> Sign | None:
         return RAF_DB
     if all(_RAF_AU.match(line) for line in lines):
         return RAF_AU
+    if all(_FERPLUS.fullmatch(line) for line in lines):
+        return FERPLUS
     return _of_columns([cell.strip().strip("\"'").lower() for cell in _DELIMITER.split(lines[0])])
 
 

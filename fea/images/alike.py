@@ -28,9 +28,11 @@ _SMALLEST = 0.75  # of a side; what is cut off further is another picture
 _WORTH, _CLOSER, ALIKE = 0.93, 0.93, 0.955
 _SMOOTH = Image.Resampling.BILINEAR  # over as many pixels as a new one covers
 _ROUNDS = 12  # of moving a window; six are enough where the two belong together
-_BLOCK = (
-    512  # thumbnails of one set that are compared with all of the other at a time: 512 x 100,000 products are 200 MB
+_PLAIN = (
+    2.0  # steps of 256 that colors vary by in an image that shows nothing: it is like nothing, not even like its like
 )
+_NOISE = 1e-6  # keeps what is divided by above 0
+_BLOCK = 2048  # thumbnails of a set that are compared at a time: their windows take 50 MB
 
 
 class Alike(NamedTuple):
@@ -89,7 +91,7 @@ def alike(
     if not len(first) or not len(second):
         return
     for number, found in enumerate(_candidates(first, second)):
-        if found.likeness >= _WORTH:
+        if found.likeness >= _WORTH and second[number].std(axis=(0, 1)).max() > _PLAIN:
             pair = _planes(first[found.first]), _mirror(_planes(second[number]), found.mirrored)
             closer = _moved(*pair, found, _FINE)
             if closer.likeness >= _CLOSER and (sure := _compared(closer, number, opened)) >= ALIKE:
@@ -133,7 +135,7 @@ def _described(images: Pixels, window: _Window) -> Pixels:
     """Windows as vectors of length 1, (images, 3 * _COARSE ** 2): their products are likenesses."""
     vectors = _part(images, window, _COARSE).reshape(len(images), -1)
     vectors = vectors - vectors.mean(axis=1, keepdims=True)
-    ones: Pixels = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-6)  # of a plain color all is 0
+    ones: Pixels = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + _NOISE)
     return ones
 
 
@@ -177,7 +179,7 @@ def _moved(first: Pixels, second: Pixels, found: _Candidate, side: int) -> _Cand
     """
     part_of, whole = (first, second) if found.of_first else (second, first)
     wanted = _part(whole, _WHOLE, side)
-    contrast = float(((wanted - wanted.mean()) ** 2).sum()) + 1e-6
+    contrast = float(((wanted - wanted.mean()) ** 2).sum()) + _NOISE
     share = ((np.arange(side) + 0.5) / side).astype(np.float32)
     best, place = found._replace(likeness=-1.0), np.array(found.window)
     for _ in range(_ROUNDS):

@@ -61,16 +61,11 @@ def parse(text: str, emotions: Collection[str] = (), lenient: bool = False) -> A
     Returns:
         The answer; a part that cannot be read is None or empty, which rewards and metrics count as wrong.
     """
-    tags = [_Tag(match["name"].lower(), match["close"] != "", *match.span()) for match in _TAG.finditer(text)]
-    thinks = _blocks(tags, "think", len(text))
-    answers = list(_outside(_blocks(tags, "answer", len(text)), thinks))
+    tags, thinks, answers = _found(text)
     think, answer = _first(text, thinks), _first(text, answers)
-    said = [text[slice(*block.content)] for block in answers if _says(text, block)]
-    emotion = answered_emotion(said, emotions)
+    emotion = _emotion(text, answers, emotions, lenient)
     if lenient and not thinks:
         thinks = [_Block((0, len(text)), (0, len(text)))]
-    if lenient and not answers:
-        emotion = stated_emotion(text, emotions)
     mentions = find_mentions(_only(text, thinks))
     return Answer(
         text=text,
@@ -83,6 +78,25 @@ def parse(text: str, emotions: Collection[str] = (), lenient: bool = False) -> A
         think_span=think.span if think else None,
         answer_span=answer.span if answer else None,
     )
+
+
+def read_emotion(text: str, emotions: Collection[str] = ()) -> str | None:
+    """The emotion of `parse(text, emotions, lenient=True)` alone, without the units: in a tenth of the time."""
+    return _emotion(text, _found(text)[2], emotions, lenient=True)
+
+
+def _found(text: str) -> tuple[list[_Tag], list[_Block], list[_Block]]:
+    """The tags of a text, its think blocks and its answer blocks."""
+    tags = [_Tag(match["name"].lower(), match["close"] != "", *match.span()) for match in _TAG.finditer(text)]
+    thinks = _blocks(tags, "think", len(text))
+    return tags, thinks, list(_outside(_blocks(tags, "answer", len(text)), thinks))
+
+
+def _emotion(text: str, answers: list[_Block], emotions: Collection[str], lenient: bool) -> str | None:
+    if lenient and not answers:
+        return stated_emotion(text, emotions)
+    said = [text[slice(*block.content)] for block in answers if _says(text, block)]
+    return answered_emotion(said, emotions)
 
 
 class _Tag(NamedTuple):

@@ -106,3 +106,51 @@ def test_folds_have_nobody_in_common_and_everybody_in_one() -> None:
     assert DISFA.fold_of("SN006") == 2
     assert DISFA.fold_of("SN032") == 3
     assert DISFA.fold_of("SN033") is None
+
+
+@pytest.fixture
+def plus(tmp_path: Path) -> Path:
+    root = tmp_path / "DISFA+"
+    trials = {
+        "SN001/Y_happy_TrialNo_10": ("000", "001"),
+        "SN001/Y_happy_TrialNo_2": ("000",),
+        "SN027/A1_TrialNo_1": ("000", "007"),
+    }
+    for trial, frames in trials.items():
+        for unit in (*AUS, 7):
+            grades = {"000": {12: 3, 6: 2}.get(unit, 0), "001": {12: 1, 4: 9}.get(unit, 0), "007": 0}
+            rows = [f"{frame}.jpg \t {grades[frame]}" for frame in frames]
+            text(root / f"Labels/{trial}/AU{unit}.txt", "# AU 12 of a trial", "#", *rows, end="\r\n")
+        for frame in frames:
+            if frame != "007":
+                picture(root / f"Images/{trial}/{frame}.jpg")
+    return root
+
+
+def test_trials_of_disfa_plus(plus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "plus.jsonl"
+    done = convert(capsys, out, plus)
+    assert done.told.startswith(f"took '{plus}' for DISFA+ (disfa+)")
+    coded = [f"AU{unit}" for unit in AUS]
+    smile = {unit: {"AU12": 3, "AU6": 2}.get(unit, 0) for unit in coded}
+
+    def line(trial: str, frame: str) -> dict[str, object]:
+        subject, _, name = trial.partition("/")
+        return {
+            "id": f"disfa+-{subject}-{name}-{frame}", "dataset": "DISFA+", "image": f"DISFA+/Images/{trial}/{frame}.jpg",
+            "AUs": ["AU6", "AU12"], "AUs_coded": coded, "labels": [], "AU_intensities": smile,
+            "meta_info": {"subject": subject, "trial": name, "frame": frame, "threshold": 2.0},
+        }  # fmt: skip
+
+    faint = {**line("SN001/Y_happy_TrialNo_10", "001"), "AUs": [], "AUs_coded": [c for c in coded if c != "AU4"]}
+    faint["AU_intensities"] = {unit: int(unit == "AU12") for unit in coded if unit != "AU4"}
+    assert done.lines == [
+        line("SN001/Y_happy_TrialNo_2", "000"), line("SN001/Y_happy_TrialNo_10", "000"), faint,
+        line("SN027/A1_TrialNo_1", "000"),
+    ]  # fmt: skip
+    assert "  1 x the image is not there (the first: 007 of SN027/A1_TrialNo_1)" in done.told
+    passes(capsys, done, out)
+    convert(capsys, tmp_path / "again.jsonl", "disfa+", plus)
+    assert (tmp_path / "again.jsonl").read_bytes() == out.read_bytes()
+    lower = convert(capsys, tmp_path / "low.jsonl", "disfa+", plus, "--threshold", 1)
+    assert lower.lines[2]["AUs"] == ["AU12"]

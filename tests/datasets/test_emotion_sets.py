@@ -180,3 +180,51 @@ def test_votes_of_ferplus(fer2013: Path, tmp_path: Path, capsys: pytest.CaptureF
     picture(table.parent / "FER2013Valid/fer0000001.png")
     named = convert(capsys, tmp_path / "named.jsonl", "ferplus", table.parent)
     assert [line["image"] for line in named.lines] == ["FERPlus/FER2013Valid/fer0000001.png"]
+
+
+def test_ck_plus_as_a_table_has_the_codes_of_fer2013(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        f"0,{pixels(10)},Training",
+        f"7,{pixels(20)},PublicTest",
+        f"6,{pixels(30)},PrivateTest",
+        f"8,{pixels(30)},Training",
+    ]
+    table = text(tmp_path / "ckextended.csv", "emotion,pixels,Usage", *rows)
+    out = tmp_path / "ck.jsonl"
+    done = convert(capsys, out, table)
+    assert "for CK+ (ck+)" in done.told
+    assert done.lines == [
+        {
+            "id": f"ck+-0000{n + 1}", "dataset": "CK+", "image": f"ck_images/00000{n}.png", "labels": [label],
+            "meta_info": {"split": split},
+        }
+        for n, (label, split) in enumerate((("anger", "train"), ("contempt", "val"), ("neutral", "test")))
+    ]  # fmt: skip
+    assert "  1 x '8' is none of the codes 0 to 7" in done.told
+    assert "note: this copy of CK+ does not say who is who" in done.told
+    passes(capsys, done, out, "--emotions", "basic8")
+    again = convert(capsys, tmp_path / "again/ck.jsonl", "ck+", table)
+    assert again.lines == done.lines
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_votes_of_ferplus_without_names(beside: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = '"(0, 0, 48, 48)"'
+    first = ["fer0000000.png", "fer0000001.png", "fer0000009.png"]
+    start = [f"{name},{box}" for name in first] if beside else [f"Training,{name}" for name in first]
+    rows = [f"{start[0]},0,9,1,0,0,0,0,0,0,0", f"{start[1]},1,0,0,0,0,0,0,0,9,0", f"{start[2]},1,0,0,0,0,0,0,0,0,0"]
+    root = tmp_path / "FERPlus"
+    table = text(root / ("FER2013Train/label.csv" if beside else "fer2013new.csv"), *rows)
+    picture(root / "FER2013Train/fer0000000.png")
+    out = tmp_path / "plus.jsonl"
+    done = convert(capsys, out, table)
+    assert "(ferplus)" in done.told
+    assert done.lines == [
+        {
+            "id": "ferplus-00001", "dataset": "FERPlus", "image": "FERPlus/FER2013Train/fer0000000.png",
+            "labels": ["happiness"], "meta_info": {"split": "train", "votes": {"happiness": 9, "surprise": 1}},
+        }
+    ]  # fmt: skip
+    assert "  1 x the coders could not tell (unknown)" in done.told
+    assert "  1 x the image is not there" in done.told
+    passes(capsys, done, out)

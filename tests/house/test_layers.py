@@ -19,7 +19,7 @@ PLAN = """
     datasets     dataset signs
     images       signatures opening alike
     records      missing action_units keys image_path record formats jsonl
-    datasets     conversion reading images analyses writing class_folders disfa bp4d raf_db raf_au affectnet
+    datasets     conversion reading images analyses writing class_folders disfa disfa_plus bp4d raf_db raf_au affectnet
     datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
     datasets     hugging_face json_files conversations fea20k faba photographs known
     records      unknown doubts

@@ -72,6 +72,7 @@ def test_a_plain_image_is_like_nothing(faces: list[Image.Image]) -> None:
     plain = [Image.new("RGB", (112, 112), "red"), Image.new("RGB", (112, 112), "black")]
     assert found(plain, faces[:5]) == []
     assert found(faces[:5], plain) == []
+    assert found(plain, plain) == []
 
 
 def test_an_image_that_cannot_be_read_is_like_nothing(faces: list[Image.Image]) -> None:
