@@ -22,7 +22,7 @@ from fea.evaluation.measuring import resampled
 from fea.evaluation.scored import read
 from fea.reports.comparison import text_of
 
-DRAWS = 200
+DRAWS = 60  # enough to tell one way of drawing from another
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def many(examples: list[Example]) -> list[Example]:
 
 
 def pair(folder: Path, first: list[Case], second: list[Case], **more: object) -> Comparison:
-    evaluation(folder / "a", first, **more)  # type: ignore[arg-type]
-    evaluation(folder / "b", second, **more)  # type: ignore[arg-type]
+    evaluation(folder / "a", first, draws=0, **more)  # type: ignore[arg-type]
+    evaluation(folder / "b", second, draws=0, **more)  # type: ignore[arg-type]
     return compared(read(folder / "a"), read(folder / "b"), DRAWS)
 
 
@@ -184,8 +184,8 @@ def test_it_is_a_table_and_a_page(
 ) -> None:
     first, second = answered(many, 2), answered(many, 9)
     names = {"first": tmp_path / "a", "second": tmp_path / "<b>b"}
-    evaluation(names["first"], first, model={"base": NASTY})
-    evaluation(names["second"], second)
+    evaluation(names["first"], first, model={"base": NASTY}, draws=0)
+    evaluation(names["second"], second, draws=0)
     page = tmp_path / "compare.html"
     assert main(["compare", *map(str, names.values()), "-o", str(page), "--draws", str(DRAWS)]) == 0
     shown = capsys.readouterr().out
