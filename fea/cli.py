@@ -91,6 +91,10 @@ SECTIONS = {
             "fea.commands.data_split:split_file",
             "Makes a train and a test set from a reviewed file, with no person in both.",
         ),
+        "data folds": Verb(
+            "fea.commands.data_folds:write_folds",
+            "Deals the people of a data file to folds, or takes the published ones.",
+        ),
         "demo": Verb(
             "fea.commands.demo:demo",
             "Teaches a tiny model to read drawn faces: all stages, a table of their scores, and `report.html`.",

@@ -30,6 +30,7 @@ from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.module import RenderedFaces  # noqa: F401
 from fea.errors import FEAError
+from fea.evaluation.protocols import protocol_of
 from fea.grpo import GRPOModule  # noqa: F401
 from fea.memory.advice import verdict
 from fea.memory.plan import plan
@@ -48,6 +49,7 @@ from fea.training.objective import Objective
 from fea.training.optimization import Optimization
 from fea.training.progress import ProgressLines
 from fea.training.resume import RunKeeper, WholeFiles
+from fea.training.tested import ProtocolScores
 
 _MEASURING = ("validate", "test", "predict")
 _BUILDERS = ("lightning", "jsonargparse", "contextlib")  # what stands between a setting and the trainer that refuses it
@@ -94,6 +96,9 @@ class CLI(LightningCLI):
             parser.add_argument("--resume", action="store_true", help=told)
             told = "Give the folder another name if it holds a run, and start."
             parser.add_argument("--overwrite", action="store_true", help=told)
+        if subcommand == "test":
+            told = "Score by a protocol, such as disfa-8, and write metrics.json and predictions.jsonl."
+            parser.add_argument("--protocol", type=str, default=None, help=told)
         return parser
 
     def before_instantiate_classes(self) -> None:
@@ -170,6 +175,9 @@ class CLI(LightningCLI):
         found = None if word == _weights.START else _weights.named(word, self._folder)
         settings["ckpt_path"] = found and str(found)
         rank_zero_info(_weights.told(found, self.model))
+        if name := settings.get("protocol"):
+            judge = ProtocolScores(protocol_of(name), _weights.facts(found, self.model))
+            cast(Any, self.trainer).callbacks.append(judge)
 
     before_validate = before_predict = before_test
 

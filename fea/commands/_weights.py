@@ -190,6 +190,19 @@ def told(checkpoint: Path | None, module: FEAModule) -> str:
     return f"start weights: the untrained base '{module.config.base}' (model.init_from is null)"
 
 
+def facts(checkpoint: Path | None, module: FEAModule) -> dict[str, Any]:
+    """What is known of the weights that a command measures, for a file of scores."""
+    content = opened(checkpoint) if checkpoint else {}
+    known = {
+        "weights": told(checkpoint, module).partition(": ")[2],
+        "base": module.config.base,
+        "init_from": module.init_from,
+        "run": content.get("run"),
+        "step": content.get("global_step"),
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
 def _described(checkpoint: Path) -> str:
     content = opened(checkpoint)
     run = content.get("run") or f"'{folder_of(checkpoint)}', of an earlier release"

@@ -23,6 +23,7 @@ settings of configs, as options
   --model.group_size N                   completions of each prompt (stage 2)
   --data CLASS                           fea.data.module.FEADataModule or fea.drawn.module.RenderedFaces
   --data.train '[FILE, ...]'             JSONL files; also --data.val, --data.test, --data.predict
+  --data.fold K                          train on all folds but K, test on K
   --data.batch_size N                    examples in a batch; in stage 2 the prompts of a rollout
   --trainer.max_steps N                  optimizer steps; or --trainer.max_epochs
   --trainer.devices N                    GPUs; with --trainer.strategy, or configs/ddp.yaml, configs/fsdp.yaml
@@ -49,6 +50,10 @@ _MEASURING = """
   --base NAME           with --run: folder or hub name of the model that it was trained on, if that is elsewhere now
   --model NAME          in place of a run: folder or hub name of a base, which is measured as it is (zero-shot), of an exported
                         model or of an adapter of PEFT, with the data of --data.{files}"""
+
+
+_SCORING = """
+  --protocol NAME       score by a protocol, such as disfa-8, into metrics.json and predictions.jsonl of the run"""
 
 
 def fit(arguments: Sequence[str]) -> int:
@@ -97,6 +102,7 @@ def test(arguments: Sequence[str]) -> int:
     """Measures a checkpoint on the test files.
 
         fea test --run runs/grpo
+        fea test --run runs/disfa-1 --protocol disfa-8
         fea test --model Qwen/Qwen2.5-VL-3B-Instruct --data.test '[mine.jsonl]'
         fea test --config configs/grpo.yaml --ckpt_path runs/grpo/checkpoints/step50.ckpt
 
@@ -169,6 +175,7 @@ def _command(command: Callable[..., Any], checkpoint: str, arguments: Sequence[s
     name = command.__name__
     if asks_for_help(arguments):
         measuring = _MEASURING.format(files="val" if command is validate else name)
+        measuring += _SCORING if command is test else ""
         options = _OPTIONS.format(checkpoint=checkpoint) + (_FITTING if command is fit else measuring)
         print(f"usage: fea {name} --config FILE [--config FILE ...] [--SETTING VALUE ...]\n")
         print(opening(command), options, SETTINGS.format(command=name), sep="\n\n")

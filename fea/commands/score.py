@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fea.data.example import Example
+    from fea.evaluation.cases import Case
     from fea.evaluation.protocols import Protocol
+    from fea.evaluation.scored import Scored
 
 
 def score(
@@ -50,45 +52,44 @@ def score(
         FEAError: a file cannot be read, or does not fit the protocol.
     """
     from fea.datasets.conversion import Source
-    from fea.evaluation.answered import judged
+    from fea.evaluation.answered import answered
     from fea.evaluation.protocols import protocol_of
-    from fea.evaluation.scored import METRICS, write
-    from fea.reports.scores import told
-    from fea.system.files import try_place
 
-    named = protocol_of(protocol)
+    named, places = protocol_of(protocol), [Path(file) for file in files]
     _check(out, draws, seed)
-    if out:
-        try_place(out / METRICS)
-    places = [Path(file) for file in files]
     examples = _examples(named, places, labels, image_root)
     source = Source(
-        path=places[0],
-        images=image_root or (labels or places[0]).parent,
-        threshold=threshold,
-        columns=columns or {},
-        classes=tuple(classes or ()),
-        emotions=named.emotions or examples[0].emotions,
-        notes=[],
-    )
-    strict, free = (
-        judged(named, examples, places, source, way, draws if way is lenient else 0, seed) for way in (False, True)
-    )
-    scored, cases = free if lenient else strict
-    print(*told(scored, {"strict": strict[0]} if lenient else {"lenient": free[0]}), sep="\n")
-    print(*_notes(named, examples, source.notes), sep="\n", end="\n" if source.notes else "")
+        places[0], image_root or (labels or places[0]).parent, threshold, None, columns or {}, tuple(classes or ()),
+        named.emotions or examples[0].emotions, notes=[],
+    )  # fmt: skip
+    found = answered(named, examples, places, source)
+    strict, free = (found.scored(way, draws if way is lenient else 0, seed) for way in (False, True))
+    _tell(*(free if lenient else strict), {"strict": strict[0]} if lenient else {"lenient": free[0]}, out)
+    for note in _notes(named, examples, source.notes):
+        print(note)
+    return 0
+
+
+def _tell(scored: Scored, cases: list[Case], other: dict[str, Scored], out: Path | None) -> None:
+    """Shows the scores, and writes them."""
+    from fea.evaluation.scored import write
+    from fea.reports.scores import told
+
+    print(*told(scored, other), sep="\n")
     if out:
         write(out, scored, cases)
         print(f"written: {out}")
-    return 0
 
 
 def _check(out: Path | None, draws: int, seed: int) -> None:
     from fea.errors import FEAError
     from fea.evaluation.scored import METRICS
+    from fea.system.files import try_place
 
     if out and (out / METRICS).exists():
         raise FEAError(f"out: '{out / METRICS}' exists; choose another folder, or remove it")
+    if out:
+        try_place(out / METRICS)
     if draws < 0:
         raise FEAError(f"draws: {draws}; give a number from 0 up, 0 for no intervals")
     if seed < 0:
@@ -141,5 +142,5 @@ def _notes(protocol: Protocol, examples: list[Example], notes: list[str]) -> lis
     from fea.evaluation import texts
 
     if protocol.texts and any(example.analysis for example in examples) and not texts.available():
-        notes.append("texts are not compared: pip install 'fea[score]' brings what that needs")
+        notes.append(texts.MISSING)
     return [f"note: {note}" for note in notes]

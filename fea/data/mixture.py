@@ -18,7 +18,7 @@ Balance = Literal["emotion", "au", "both"]
 
 
 class Examples(Dataset[Example]):
-    """Several tables one after the other.
+    """Several tables one after the other, as far as their examples are chosen.
 
     An index is that of a kept example; its place counts all examples of all tables:
 
@@ -35,8 +35,8 @@ class Examples(Dataset[Example]):
         self.tables = tables
         self._starts = [0, *itertools.accumulate(map(len, tables))]
         self._kept: NDArray[np.int64] | None = None
-        if analysed is not None:
-            self._kept = np.flatnonzero(np.concatenate([t.known("analysis") for t in tables]) == analysed)
+        if analysed is not None or any(table.chosen is not None for table in tables):
+            self._kept = np.flatnonzero(np.concatenate([_kept(table, analysed) for table in tables]))
 
     def __len__(self) -> int:
         return self._starts[-1] if self._kept is None else len(self._kept)
@@ -101,3 +101,9 @@ class Examples(Dataset[Example]):
         weights = np.array([np.mean([rarity[name] for name in value]) if value else np.nan for value in labels])
         known = ~np.isnan(weights)
         return np.where(known, weights, weights[known].mean() if known.any() else 1.0)
+
+
+def _kept(table: Table, analysed: bool | None) -> NDArray[np.bool_]:
+    """Which examples of a table are taken."""
+    chosen = np.ones(len(table), dtype=bool) if table.chosen is None else table.chosen
+    return chosen if analysed is None else chosen & (table.known("analysis") == analysed)

@@ -11,7 +11,8 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from fea.data.image_check import look_once
+from fea.data.expecting import expect_labels, expect_something_to_learn, look_at_images
+from fea.data.folds import choose
 from fea.data.loader import Encode, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
 from fea.data.shares import Shares, check_power, shares_of
@@ -67,6 +68,8 @@ class FEADataModule(L.LightningDataModule):
             that few faces are not shown again and again.
         mirror: show half of the training images mirrored; sided units change sides.
         seed: of the order of training examples.
+        fold: train and validate on the faces of all folds but this one, and test on those of this one; the fold of a face
+            is `meta_info.fold`, from 1, or that of its person in published lists. null: no folds.
         max_image_pixels: an image with more is not read; the default is 8192 x 8192.
     """
 
@@ -86,6 +89,7 @@ class FEADataModule(L.LightningDataModule):
         balance_power: float = 1.0,
         mirror: bool = False,
         seed: int = 0,
+        fold: int | None = None,
         max_image_pixels: int = MOST_PIXELS,
     ):
         super().__init__()
@@ -103,6 +107,7 @@ class FEADataModule(L.LightningDataModule):
         self.emotions = emotion_set(emotions)
         self.on_unknown_label, self.on_bad = on_unknown_label, on_bad
         self.balance, self.balance_power, self.mirror, self.seed = balance, balance_power, mirror, seed
+        self.fold = fold
         self.tables: dict[str, list[Table]] = {}
         self.joined: list[Table] = []
         self.reweighed: dict[str, float] = {}
@@ -114,7 +119,7 @@ class FEADataModule(L.LightningDataModule):
         tables = self._open()
         if "train" in tables:
             for table in (*tables["train"], *tables["val"]):
-                self._look_at_images(table)
+                look_at_images(table, self.max_image_pixels, self.on_bad)
 
     def setup(self, stage: str) -> None:
         """Opens the converted files and says what is in them."""
@@ -136,21 +141,13 @@ class FEADataModule(L.LightningDataModule):
             raise FEAError(f"data.{self.wanted[0]}: no file is given; list at least one JSONL file there")
         tables = {name: [self.open_source(source) for source in self.sources[name]] for name in self.wanted}
         for name in tables:
+            if self.fold is not None and name != "predict":
+                choose(tables[name], self.fold, name == "test", name)
             if name == "train":
-                _expect_something_to_learn(tables[name])
+                expect_something_to_learn(tables[name])
             elif name != "predict":
-                _expect_labels(name, tables[name])
+                expect_labels(name, tables[name])
         return tables
-
-    def _look_at_images(self, table: Table) -> None:
-        found = look_once(table, self.max_image_pixels)
-        if found.problems:
-            told = f"{len(found.problems)} images of '{table.path}' cannot be read; the first: {found.problems[0]}"
-            if self.on_bad == "raise":
-                raise FEAError(f"{told}, or set 'on_bad: skip'")
-            rank_zero_info(told)
-        for warning in found.warnings:
-            rank_zero_info(f"{table.path}: warning: {warning}")
 
     def open_source(self, source: Source) -> Table:
         """Validates and converts a file."""
@@ -274,27 +271,3 @@ class FEADataModule(L.LightningDataModule):
     @property
     def _module(self) -> Consumer:
         return cast(Consumer, self._trainer.lightning_module)
-
-
-def _expect_something_to_learn(tables: Sequence[Table]) -> None:
-    """Refuses a file from which nothing is understood, before a run learns from it to write and nothing else."""
-    for table in tables:
-        if not (table.summary.labeled or table.summary.coded or table.summary.analysed):
-            raise FEAError(
-                f"data.train: no label and no analysis is understood in '{table.path}'{_hint(table)}; give 'labels', 'AUs' or "
-                "'description' to its lines, or leave it out"
-            )
-
-
-def _expect_labels(name: str, tables: Sequence[Table]) -> None:
-    """Refuses files that nothing can be measured on."""
-    if tables and not any(table.summary.labeled or table.summary.coded for table in tables):
-        files = ", ".join(f"'{table.path}'" for table in tables)
-        raise FEAError(
-            f"data.{name}: no label is understood in {files}{_hint(tables[0])}; give 'labels' or 'AUs' to the lines that "
-            "answers are measured on"
-        )
-
-
-def _hint(table: Table) -> str:
-    return f" ({table.summary.warnings[0]})" if table.summary.warnings else ""

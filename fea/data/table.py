@@ -98,9 +98,11 @@ class Table:
     Attributes:
         copy: the converted file.
         weight: how often its examples are drawn in training, relative to those of other files.
+        chosen: (examples,) which of them are used, such as those of a fold; None for all.
     """
 
     weight = 1.0
+    chosen: NDArray[np.bool_] | None = None
 
     def __init__(self, path: Path, rows: datasets.Dataset, summary: Summary, image_root: Path, rules: Rules):
         self.path, self.rows, self.summary = path, rows, summary

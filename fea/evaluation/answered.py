@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from fea.data.example import Example
 from fea.datasets.conversion import Source
 from fea.errors import FEAError
 from fea.evaluation.cases import Case
-from fea.evaluation.fitting import fitted
-from fea.evaluation.foreign import said_in
+from fea.evaluation.fitting import Fitted, fitted
+from fea.evaluation.foreign import Said, said_in
 from fea.evaluation.matching import NO_ANSWER, matched
 from fea.evaluation.protocols import Protocol
 from fea.evaluation.reading import cases_of
@@ -18,28 +19,45 @@ from fea.evaluation.scored import Scored
 from fea.evaluation.scoring import score
 
 
-def judged(
-    protocol: Protocol,
-    examples: Sequence[Example],
-    files: Sequence[Path],
-    source: Source,
-    lenient: bool,
-    draws: int,
-    seed: int,
-) -> tuple[Scored, list[Case]]:
-    """Scores answers that lie in files.
+class Answered(NamedTuple):
+    """The faces that a protocol judges, with what files say of them.
+
+    Attributes:
+        protocol: by which they are scored.
+        faces: that it judges.
+        answers: by the place of a face, what was said of it.
+        unmatched: by reason, names of what is not judged, or counts as wrong for it.
+        files: that the answers come from.
+    """
+
+    protocol: Protocol
+    faces: Fitted
+    answers: Mapping[str, Said]
+    unmatched: Mapping[str, Sequence[str]]
+    files: tuple[str, ...]
+
+    def scored(self, lenient: bool, draws: int, seed: int) -> tuple[Scored, list[Case]]:
+        """Their scores, and the cases that these are made of.
+
+        Args:
+            lenient: how texts are read.
+            draws: of the bootstrap; 0 for no intervals.
+            seed: of the draws.
+        """
+        cases, doubtful = cases_of(self.protocol, self.faces, self.answers, lenient)
+        unmatched = {**self.unmatched, **doubtful}
+        model = {"answers": list(self.files)}
+        return score(cases, self.protocol, self.faces, unmatched, lenient, model, draws, seed), cases
+
+
+def answered(protocol: Protocol, examples: Sequence[Example], files: Sequence[Path], source: Source) -> Answered:
+    """Reads answers that lie in files, and gives each to its face.
 
     Args:
         protocol: by which they are scored.
         examples: the faces that they are about.
         files: with answers, taken together.
         source: how tables are to be read.
-        lenient: how texts are read.
-        draws: of the bootstrap; 0 for no intervals.
-        seed: of the draws.
-
-    Returns:
-        The scores and the cases that they are made of.
 
     Raises:
         FEAError: a file cannot be read, the labels do not fit the protocol, or no answer is about one of the faces.
@@ -49,9 +67,6 @@ def judged(
     if not found.answers:
         told = "; ".join(f"{len(names)} x {reason}, such as {names[0]}" for reason, names in found.unmatched.items())
         raise FEAError(f"no answer in '{files[0]}' belongs to a face of the labels: {told or 'it is empty'}")
-    answers = {examples[number].id: one for number, one in found.answers.items()}
-    unanswered = [truth.example.id for truth in faces.truths if truth.example.id not in answers]
-    cases, doubtful = cases_of(protocol, faces, answers, lenient)
-    unmatched = {**found.unmatched, NO_ANSWER: unanswered, **doubtful}
-    model = {"answers": [str(file) for file in files]}
-    return score(cases, protocol, faces, unmatched, lenient, model, draws, seed), cases
+    answers = {examples[number].place: one for number, one in found.answers.items()}
+    missing = [truth.example.id for truth in faces.truths if truth.example.place not in answers]
+    return Answered(protocol, faces, answers, {**found.unmatched, NO_ANSWER: missing}, tuple(map(str, files)))

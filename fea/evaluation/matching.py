@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from fea.data.example import Example
+from fea.datasets.images import is_image
 from fea.evaluation.foreign import Said, Unread
 
 NO_FACE = "no face has this id or image (not judged)"
@@ -49,7 +51,7 @@ def matched(said: Iterable[Said | Unread], examples: Sequence[Example]) -> Match
             continue
         face = by_id.get(one.id) if one.id else None
         if face is None and one.image:
-            face = _alone(ends, _parts(one.image), whole=True)
+            face = _face(ends, one.image, whole=True)
         if face is None:
             left.append(one)
         elif face in answers:
@@ -66,7 +68,7 @@ def _by_end(
     """Matches those that no whole name has matched."""
     wanted: dict[int, list[Said]] = defaultdict(list)
     for one in left:
-        face = _alone(ends, _parts(one.image), whole=False) if one.image else None
+        face = _face(ends, one.image, whole=False) if one.image else None
         if face is None or face in answers:
             unmatched[NO_FACE].append(_name(one))
         else:
@@ -82,10 +84,20 @@ def _ends(examples: Sequence[Example]) -> dict[str, list[int]]:
     """By the end of a path, the faces whose image's path ends so."""
     found: dict[str, list[int]] = defaultdict(list)
     for number, example in enumerate(examples):
-        parts = _parts(example.image)
-        for count in range(1, min(len(parts), _PARTS) + 1):
-            found["/".join(parts[-count:])].append(number)
+        for parts in {tuple(_parts(example.image)), tuple(_parts(_bare(example.image)))}:
+            for count in range(1, min(len(parts), _PARTS) + 1):
+                found["/".join(parts[-count:])].append(number)
     return found
+
+
+def _bare(path: str) -> str:
+    """A path without the ending of an image: tables may be called like the images that they are about."""
+    return os.path.splitext(path)[0] if is_image(path) else path
+
+
+def _face(ends: dict[str, list[int]], image: str, whole: bool) -> int | None:
+    found = _alone(ends, _parts(image), whole)
+    return _alone(ends, _parts(_bare(image)), whole) if found is None else found
 
 
 def _parts(path: str) -> list[str]:

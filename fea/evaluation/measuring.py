@@ -53,6 +53,7 @@ class Rows(NamedTuple):
         folds: (G,) the fold of each row; 0 without folds.
         words: the E emotions.
         units: the U units that means are over.
+        written: whether answers are texts, which have a form, and not rows of a table.
     """
 
     aus: AUCounts
@@ -63,6 +64,7 @@ class Rows(NamedTuple):
     folds: NDArray[np.int64]
     words: tuple[str, ...]
     units: tuple[int, ...]
+    written: bool
 
 
 def resampled_by(cases: Sequence[Case]) -> str:
@@ -105,6 +107,7 @@ def rows_of(
         folds,
         words,
         units,
+        any(case.answer.text for case in cases),
     )
 
 
@@ -167,7 +170,7 @@ def scores_of(rows: Rows, times: Floats) -> dict[str, Floats]:
     Returns:
         (D,) by name; what nothing is known of is left out, and NaN in single draws.
         au_f1, au_uar: means over the units of the protocol, and what else `counts.au_scores` gives.
-        accuracy, emotion_f1, emotion_uar, format, alignment: as `counts.emotion_scores` gives them.
+        accuracy, emotion_f1, emotion_uar: as `counts.emotion_scores` gives them; format and alignment, too, of texts.
         icc, pcc, mae: means over units whose true intensity changes; only where answers tell intensities.
         ccc_valence, ccc_arousal: only where answers tell them.
         rouge_l, rouge_l_rege: means over the faces with a reference; rege_au, rege_emotion: in points.
@@ -176,9 +179,9 @@ def scores_of(rows: Rows, times: Floats) -> dict[str, Floats]:
     counted[list(rows.units)] = True
     found = au_scores(pooled(rows.aus, times), counted)
     found.pop("uncoded", None)  # what is claimed outside the protocol's list is not judged
-    if rows.words:
-        emotions = emotion_scores(pooled(rows.emotions, times), rows.words)
-        found |= {name: value for name, value in emotions.items() if not name.startswith("answers/")}
+    emotions = emotion_scores(pooled(rows.emotions, times), rows.words)
+    dropped = {"alignment"} if rows.written and not rows.words else set() if rows.written else {"format", "alignment"}
+    found |= {n: value for n, value in emotions.items() if not n.startswith("answers/") and n not in dropped}
     grades, affect = (Moments(*(times @ part for part in sums)) for sums in (rows.grades, rows.affect))
     if rows.grades.n.any():
         formulas = (("icc", dimensional.icc), ("pcc", dimensional.pcc), ("mae", dimensional.mae))

@@ -42,7 +42,7 @@ def cases_of(
     Args:
         protocol: by which they are scored.
         fitted: the faces that it judges.
-        answers: by the id of a face, what was said of it; one that is missing is an empty text.
+        answers: by the place of a face, what was said of it; one that is missing is an empty text.
         lenient: how texts are read.
 
     Returns:
@@ -56,10 +56,15 @@ def cases_of(
     emotions = any(one.emotions for one in labeled)
     units = any(one.aus is not None for one in labeled)
     for truth in fitted.truths:
-        one = answers.get(truth.example.id) or Said("", "", "", "" if not labeled else None)
+        one = answers.get(truth.example.place) or Said("", "", "", "" if not labeled else None)
         if one.text is not None:
             case = case_of(truth.example, answer_of(protocol, one.text, fitted.emotions, lenient), truth.fold)
-            if not case.answer.aus and case.answer.emotion not in fitted.emotions and not case.answer.think:
+            if (
+                one.place
+                and not case.answer.aus
+                and case.answer.emotion not in fitted.emotions
+                and not case.answer.think
+            ):
                 silent.append(truth.example.id)
         else:
             says = frozenset(name for name, there in (("AUs", units), ("emotion", emotions)) if there)

@@ -18,6 +18,8 @@ from importlib.util import find_spec
 _TAGS = re.compile(r"<\s?/?\s?(?:think|answer)(?:ing)?\s?>", re.IGNORECASE)
 _DEEP = 20_000  # calls within each other: `rouge` makes one for each word of two sentences, and Python stops at 1,000
 
+MISSING = "texts are not compared: pip install 'fea[score]' brings what that needs"
+
 Measure = Callable[[str, str], float]
 
 

@@ -32,7 +32,7 @@ from fea.training.renamed import flat, translated
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
 _PLACE = {
     "model.init_args": ("group_size", "mu", "minibatches", "seed"),
-    "data.init_args": ("examples", "batch_size", "balance", "balance_power", "mirror", "seed", "text"),
+    "data.init_args": ("examples", "batch_size", "balance", "balance_power", "mirror", "seed", "text", "fold"),
     "trainer": ("accumulate_grad_batches", "processes"),
 }
 _SCORE = "val/score"  # by which the best checkpoint is chosen

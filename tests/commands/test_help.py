@@ -30,6 +30,7 @@ def test_a_group_lists_its_members(arguments: list[str], capsys: pytest.CaptureF
         "data convert",
         "data faces",
         "data split",
+        "data folds",
     ]
     assert cli.COMMANDS["data check"].told in shown
 

@@ -23,7 +23,7 @@ PLAN = """
     datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
     datasets     hugging_face json_files conversations fea20k faba known
     records      unknown doubts
-    data         example source table identity mixture shares image_check prompt loader module leaks strata
+    data         example source table identity mixture shares image_check strata folds expecting prompt loader module leaks
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   cases protocols fitting published dimensional texts measuring blind scored scoring foreign matching
@@ -39,7 +39,7 @@ PLAN = """
     export       formats asked gap adapter naming merged folder reading gguf llama history scores card push exporting
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
-    training     folder resume fits
+    training     folder resume fits tested
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
@@ -47,7 +47,8 @@ PLAN = """
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces
-    commands     fit plan analyze synthesize review data_check data_convert data_split demo export judge score report compare
+    commands     fit plan analyze synthesize review data_check data_convert data_split data_folds demo export score
+    commands     judge report compare
     __init__ cli __main__
 """
 
@@ -194,6 +195,7 @@ LIGHT = [
     "commands.data_check",
     "commands.data_convert",
     "commands.data_split",
+    "commands.data_folds",
     "commands.plan",
     "commands.export",
     "commands.score",

@@ -41,13 +41,14 @@ CALLBACKS: dict[type, int] = {
     fea.callbacks.Synthesis: 8,
     fea.callbacks.Watch: 7,
 }
+MOST = 16  # settings of a class; one more than a signature on a screen holds was worth it for folds of people
 # How many settings each class has: a new one is a decision, not an accident.
 KNOBS: dict[type, int] = {
     SFTModule: 4,
     GRPOModule: 12,
     Objective: 15,
     TowerModule: 4,
-    FEADataModule: 15,
+    FEADataModule: 16,
     RenderedFaces: 15,
     Source: 5,
     PolicyConfig: 12,
@@ -64,7 +65,7 @@ KNOBS: dict[type, int] = {
 
 @pytest.mark.parametrize(("kind", "count"), KNOBS.items(), ids=lambda value: getattr(value, "__name__", None))
 def test_the_number_of_settings_is_pinned_and_small(kind: type, count: int) -> None:
-    assert len(inspect.signature(kind).parameters) == count <= 15
+    assert len(inspect.signature(kind).parameters) == count <= MOST
 
 
 @pytest.mark.parametrize("kind", KNOBS, ids=lambda kind: kind.__name__)

@@ -1,0 +1,93 @@
+"""What `fea test --protocol` adds to a test: the answers as a file, and their scores by a protocol beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import lightning.pytorch as L
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
+
+from fea.data.mixture import Examples
+from fea.errors import FEAError
+from fea.evaluation import scored, texts
+from fea.evaluation.fitting import fitted
+from fea.evaluation.foreign import Said
+from fea.evaluation.matching import NO_ANSWER
+from fea.evaluation.protocols import Protocol
+from fea.evaluation.reading import cases_of
+from fea.evaluation.scoring import score
+from fea.reports.scores import told
+from fea.rollouts.rollout import Rollout
+from fea.system.files import try_place
+
+
+class ProtocolScores(Callback):
+    """Scores the answers of a test by a protocol, and writes `metrics.json` and `predictions.jsonl` into the folder of the run.
+
+    Args:
+        protocol: by which they are scored.
+        model: what is known of the weights.
+    """
+
+    def __init__(self, protocol: Protocol, model: Mapping[str, Any]):
+        self.protocol, self.model = protocol, model
+        self.said: dict[str, str] = {}  # texts by the place of their example
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Finds out before the work whether the files fit the protocol, and whether the scores can be written.
+
+        Raises:
+            FEAError: they do not fit, or answers are asked for in other emotions.
+            OSError: there is no room, or no permission.
+        """
+        data = cast(Any, trainer).datamodule
+        examples = Examples(data.tables["test"])
+        self.faces = fitted(self.protocol, (examples[number] for number in range(len(examples))))
+        labels = {label for truth in self.faces.truths for label in truth.example.labels}
+        missing = sorted(labels - set(data.all_emotions))
+        if missing:
+            raise FEAError(
+                f"data.emotions: protocol {self.protocol.name} judges {', '.join(missing)}, which no answer may be; add that "
+                "to data.emotions"
+            )
+        if trainer.is_global_zero:
+            try_place(self._folder(trainer) / scored.METRICS)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any, **__: Any
+    ) -> None:
+        """Keeps the texts."""
+        rollout = cast(Rollout | None, outputs)
+        if rollout:
+            answers = zip(rollout.prompts, rollout.answers, strict=True)
+            self.said |= {prompt.example.place: answer.text for prompt, answer in answers}
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Gathers the texts of all processes, scores them, writes the files and shows the table."""
+        if trainer.world_size > 1:
+            parts: list[dict[str, str]] = [{} for _ in range(trainer.world_size)]
+            dist.all_gather_object(parts, self.said)
+            self.said = {place: text for part in parts for place, text in part.items()}
+        if not trainer.is_global_zero:
+            return
+        answers = {place: Said("", "", place, text) for place, text in self.said.items()}
+        missing = [truth.example.id for truth in self.faces.truths if truth.example.place not in answers]
+        found = []
+        for lenient in (False, True):
+            cases, silent = cases_of(self.protocol, self.faces, answers, lenient)
+            unmatched = {NO_ANSWER: missing, **silent}
+            draws = {"draws": 0} if lenient else {}
+            found.append((score(cases, self.protocol, self.faces, unmatched, lenient, self.model, **draws), cases))
+        (strict, cases), (free, _) = found
+        folder = self._folder(trainer)
+        scored.write(folder, strict, cases)
+        print(*told(strict, {"lenient": free}), sep="\n")
+        if self.protocol.texts and not texts.available() and any(case.example.analysis for case in cases):
+            print(f"note: {texts.MISSING}")
+        print(f"scores: {folder / scored.METRICS}")
+
+    def _folder(self, trainer: L.Trainer) -> Path:
+        return Path(trainer.log_dir or ".")
