@@ -22,6 +22,7 @@ from fea.system.files import write_atomically
 
 REPORT = "report.html"
 _FACES = 12  # of each kind: four rows of three
+_GRADED = ("icc", "pcc", "mae")  # of units whose intensity was told
 _BASELINES = {
     "majority": "the most frequent answer, for every face",
     "blind": "the most that an answer can earn that does not look at the face",
@@ -58,6 +59,7 @@ def write_evaluation(
         baselines={name: (scores, _BASELINES.get(name, "")) for name, scores in scored.baselines.items() if scores},
         rows=[_row(name, scored) for name in in_order(scored.scores)],
         units=[_class(code, _unit_name(code), numbers) for code, numbers in scored.units.items()],
+        graded=[name for name in _GRADED if any(name in numbers for numbers in scored.units.values())],
         emotions=[_class(word, "", numbers) for word, numbers in scored.emotions.items()],
         confusion=_confusion(scored.confusion),
         folds={name: [n for n in HEADLINE if n in scores] for name, scores in scored.folds.items()},
