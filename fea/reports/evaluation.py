@@ -95,11 +95,13 @@ def _chosen(cases: Sequence[Case]) -> list[tuple[str, str, list[Case]]]:
 
 def _model(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is known of the model, in words."""
-    return [
-        (name.replace("_", " "), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-        for name, value in model.items()
-        if value not in (None, "", [], {})
-    ]
+    return [(name.replace("_", " "), _words(value)) for name, value in model.items() if value not in (None, "", [], {})]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class _Row(NamedTuple):
