@@ -63,8 +63,9 @@ class ProtocolScores(Callback):
         before, seen = self.model.get("fold"), set(self.model.get("datasets", ()))
         tested = {name for table in data.tables["test"] for name in table.summary.occurring}
         if before is not None and data.fold != before and seen & tested:
+            both = ", ".join(sorted(seen & tested))
             raise FEAError(
-                f"data.fold: {data.fold}, but the weights were trained with fold {before} of {', '.join(sorted(seen & tested))} "
+                f"data.fold: {data.fold}, but the weights were trained with fold {before} of {both} "
                 f"and have seen the people of the other folds; give --data.fold {before}"
             )
 
