@@ -154,6 +154,7 @@ class CLI(LightningCLI):
     def before_fit(self) -> None:
         """Sees that the folder of the run is free, and finds the checkpoint that a resumed run goes on from."""
         settings, folder = self.config_init[self.subcommand], self._folder
+        _weights.check_fold(self.model.init_from, self.datamodule.fold)
         if cast(Any, self.trainer).fast_dev_run:  # nothing is written
             return
         found = _weights.named(settings.ckpt_path, folder) if settings.ckpt_path else None

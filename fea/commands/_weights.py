@@ -193,14 +193,43 @@ def told(checkpoint: Path | None, module: FEAModule) -> str:
 def facts(checkpoint: Path | None, module: FEAModule) -> dict[str, Any]:
     """What is known of the weights that a command measures, for a file of scores."""
     content = opened(checkpoint) if checkpoint else {}
+    seen = module.init_from if checkpoint is None else str(checkpoint)
     known = {
         "weights": told(checkpoint, module).partition(": ")[2],
         "base": module.config.base,
         "init_from": module.init_from,
         "run": content.get("run"),
         "step": content.get("global_step"),
+        "fold": fold_of(seen),
+        "datasets": sorted(stored(seen).datasets) if seen else [],
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in known.items() if value not in (None, [])}
+
+
+def fold_of(run: str | None) -> int | None:
+    """The fold that a run was not trained on; None if it knows none, or is no run.
+
+    Args:
+        run: folder or checkpoint.
+    """
+    if run is None or elsewhere.is_adapter(run):
+        return None
+    found: int | None = opened(find(run)).get("settings", {}).get("data.init_args.fold")
+    return found
+
+
+def check_fold(init_from: str | None, fold: int | None) -> None:
+    """Refuses to go on from weights that have seen the people who are to be tested on.
+
+    Raises:
+        FEAError: they were trained with another fold.
+    """
+    before = fold_of(init_from)
+    if fold is not None and before is not None and before != fold:
+        raise FEAError(
+            f"data.fold: {fold}, but model.init_from '{init_from}' was trained with fold {before} and has seen the people of "
+            f"fold {fold}; name a run of fold {fold}"
+        )
 
 
 def _described(checkpoint: Path) -> str:

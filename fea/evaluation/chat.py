@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage
+from ipaddress import ip_address
 from itertools import count
 from typing import IO, Any, Literal, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from fea.errors import FEAError
 
@@ -137,7 +138,9 @@ class Chat:
                 "key: it has characters that no key has, such as blanks or a line break; look at its variable"
             )
         self.address, self._key, self._sleep = address, key, sleep
-        self._opener, self._dice = build_opener(_Nowhere), random.SystemRandom()
+        # What is on this machine is asked directly, whatever the environment says of proxies.
+        direct = [ProxyHandler({})] if _here(urlsplit(address.url).hostname or "") else []
+        self._opener, self._dice = build_opener(_Nowhere, *direct), random.SystemRandom()
 
     def ask(self, messages: Sequence[Message]) -> str | Failure:
         """The reply to some messages, or why there is none.
@@ -215,6 +218,13 @@ class Chat:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+def _here(host: str) -> bool:
+    """Whether a host is this machine."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _content(stream: Any, deadline: float) -> bytes:

@@ -2,7 +2,8 @@
 
 The judge sees words alone: the analysis, and what people coded on the face; never the image, its name, or who is shown. Each
 analysis is rated by itself, in whole numbers from 1 to 10, as in the paper's evaluation of reasoning (Facial-R1, arXiv
-2511.10254v1, where a judge compares the thinking with a reference). A number of a judge is an opinion: of another model, and of
+2511.10254v1, where a judge compares the thinking with a reference; `agreement` asks for the same, in other words and of another
+model, so the numbers of both cannot be laid side by side). A number of a judge is an opinion: of another model, and of
 these words. So both are recorded with it, and `RUBRIC` changes with any change of the words.
 """
 
@@ -159,16 +160,19 @@ def verdict_of(reply: str, criteria: Sequence[str]) -> Verdict | None:
 
 
 def read_analyses(file: Path) -> tuple[list[Analysis], int]:
-    """The analyses of a file of predictions, and how many lines have none: those that say under "error" why.
+    """The analyses of a file of predictions, and how many lines have none: with an "error", or a row of a table.
 
     Raises:
         FEAError: there is no such file, or a line is no prediction.
     """
-    found, unanswered = [], 0
+    found: list[Analysis] = []
+    unanswered = 0
     for number, raw in objects_of(file):
         try:
-            unanswered += bool(raw.get("error"))
-            found += [] if raw.get("error") else [_analysis(raw, number)]
+            if raw.get("error") or (not raw["text"] and (raw.get("AUs") or raw.get("emotion"))):
+                unanswered += 1
+            else:
+                found.append(_analysis(raw, number))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise FEAError(
                 f"{file}:{number}: this is no prediction; a line is a JSON object with the analysis under 'text', and its "

@@ -22,6 +22,7 @@ from fea.system.files import write_atomically
 
 REPORT = "report.html"
 _FACES = 12  # of each kind: four rows of three
+_GRADED = ("icc", "pcc", "mae")  # of units whose intensity was told
 _BASELINES = {
     "majority": "the most frequent answer, for every face",
     "blind": "the most that an answer can earn that does not look at the face",
@@ -58,6 +59,7 @@ def write_evaluation(
         baselines={name: (scores, _BASELINES.get(name, "")) for name, scores in scored.baselines.items() if scores},
         rows=[_row(name, scored) for name in in_order(scored.scores)],
         units=[_class(code, _unit_name(code), numbers) for code, numbers in scored.units.items()],
+        graded=[name for name in _GRADED if any(name in numbers for numbers in scored.units.values())],
         emotions=[_class(word, "", numbers) for word, numbers in scored.emotions.items()],
         confusion=_confusion(scored.confusion),
         folds={name: [n for n in HEADLINE if n in scores] for name, scores in scored.folds.items()},
@@ -93,11 +95,13 @@ def _chosen(cases: Sequence[Case]) -> list[tuple[str, str, list[Case]]]:
 
 def _model(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is known of the model, in words."""
-    return [
-        (name.replace("_", " "), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-        for name, value in model.items()
-        if value not in (None, "", [], {})
-    ]
+    return [(name.replace("_", " "), _words(value)) for name, value in model.items() if value not in (None, "", [], {})]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class _Row(NamedTuple):

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
 from fea.data.mixture import Examples
+from fea.data.module import FEADataModule
 from fea.errors import FEAError
 from fea.evaluation import scored, texts
 from fea.evaluation.fitting import fitted
@@ -43,7 +44,8 @@ class ProtocolScores(Callback):
             FEAError: they do not fit, or answers are asked for in other emotions.
             OSError: there is no room, or no permission.
         """
-        data = cast(Any, trainer).datamodule
+        data: FEADataModule = cast(Any, trainer).datamodule
+        self._check_fold(data)
         examples = Examples(data.tables["test"])
         self.faces = fitted(self.protocol, (examples[number] for number in range(len(examples))))
         labels = {label for truth in self.faces.truths for label in truth.example.labels}
@@ -55,6 +57,17 @@ class ProtocolScores(Callback):
             )
         if trainer.is_global_zero:
             try_place(self._folder(trainer) / scored.METRICS)
+
+    def _check_fold(self, data: FEADataModule) -> None:
+        """Refuses to test on people that the weights were trained on."""
+        before, seen = self.model.get("fold"), set(self.model.get("datasets", ()))
+        tested = {name for table in data.tables["test"] for name in table.summary.occurring}
+        if before is not None and data.fold != before and seen & tested:
+            both = ", ".join(sorted(seen & tested))
+            raise FEAError(
+                f"data.fold: {data.fold}, but the weights were trained with fold {before} of {both} "
+                f"and have seen the people of the other folds; give --data.fold {before}"
+            )
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any, **__: Any

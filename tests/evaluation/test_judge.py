@@ -297,6 +297,16 @@ def test_a_limit_is_waited_for_as_long_as_the_server_says(server: Server) -> Non
     assert 2 * 2**4 / 2 <= slept[4] <= 2 * 2**4
 
 
+def test_this_machine_is_asked_directly(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Server()
+    gone.close()
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, gone.url)
+    monkeypatch.setenv("no_proxy", "")
+    server.answer = lambda asked: chatted("8")
+    assert Chat(Address(server.url, "m")).ask([{"role": "user", "content": "?"}]) == "8"
+
+
 def test_a_server_that_drips_is_late(server: Server) -> None:
     server.drip = 0.02  # seconds after each byte, of which there are 2,000; a wait for the next one never takes long
     server.answer = lambda asked: (200, {}, b" " * 2000)
@@ -373,6 +383,7 @@ def test_only_what_is_known_can_be_rated(server: Server, tmp_path: Path) -> None
         {"id": 3, "text": "c", "AUs_coded": ["AU4"], "true_AUs": None},  # nobody looked
         {"id": 4, "image": "x.png", "text": "", "error": "the image cannot be read"},
         {"id": 5, "text": ""},  # an analysis, and a bad one
+        {"id": 6, "text": "", "AUs": ["AU4"], "emotion": None},  # a row of a table
     ]
     out = tmp_path / "judged.jsonl"
     assert main(words(written(tmp_path, lines), out, server)) == 0
@@ -382,7 +393,7 @@ def test_only_what_is_known_can_be_rated(server: Server, tmp_path: Path) -> None
     (second,) = (asked.user for asked in server.asked if asked.user["analysis"] == "b")
     assert second["coded_present"] == []
     assert second["reference"] == render("Calm.", "neutral")
-    assert json.loads((tmp_path / "judged.summary.json").read_text())["unanswered"] == 1
+    assert json.loads((tmp_path / "judged.summary.json").read_text())["unanswered"] == 2
 
 
 @pytest.mark.parametrize(

@@ -103,5 +103,6 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(tmp_path: Path) -> No
     files = [file for pattern in ("*.py", "py.typed", "*.jinja", "static/*") for file in (ROOT / "fea").rglob(pattern)]
     expected = {str(file.relative_to(ROOT)) for file in files}
     expected |= {f"fea/callbacks/{file.name}" for file in (ROOT / "callbacks").glob("*.py")}
-    expected |= {f"fea/configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml")}
+    configs = ROOT / "configs"
+    expected |= {f"fea/configs/{file.relative_to(configs).as_posix()}" for file in configs.rglob("*.yaml")}
     assert held == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def page_of(folder: Path, *more: str) -> str:
 
 def table(page: str, name: str) -> list[list[str]]:
     """The cells of a table, a row each, as they are read."""
-    (found,) = re.findall(rf"<table[^>]*{name}[^>]*>(.*?)</table>", page, re.DOTALL)
+    found, *_ = re.findall(rf"<table[^>]*{name}[^>]*>(.*?)</table>", page, re.DOTALL)
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", found, re.DOTALL)
     return [[plain(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
 
@@ -237,10 +238,21 @@ def test_whatever_is_not_known_is_left_out(kind: str, tmp_path: Path, many: list
     assert ("<h2>Action Units" in page) is (kind != "no units")
     assert ("<h2>Emotions" in page) is (kind not in ("no emotions", "folds"))
     assert ("none were made" in page) is (kind == "no intervals")
-    assert ("read leniently" in page) is (kind == "lenient")
+    assert ("leniently: free text" in page) is (kind == "lenient")
     assert ("id=folds" in page) is (kind == "folds")
     assert ("Claims:" in page) is (kind != "rows of a table")
     assert "nan" not in re.sub(r"<style>.*?</style>|base64,[^\"]*", "", page, flags=re.DOTALL)
+
+
+def test_intensities_stand_beside_f1_where_they_were_told(tmp_path: Path, many: list[Case]) -> None:
+    scored = evaluation(tmp_path, many)
+    first, second, *_ = scored.units
+    units = {**scored.units, second: {**scored.units[second], "icc": 0.625, "mae": 1.25}}
+    write_evaluation(tmp_path / "graded.html", replace(scored, units=units), many)
+    head, plain_row, graded = table((tmp_path / "graded.html").read_text(encoding="utf-8"), "class=classes")[:3]
+    assert head[2:] == ["F1", "precision", "recall", "ICC", "MAE", "faces"]
+    assert (plain_row[0].split()[0], plain_row[5:7]) == (first, ["-", "-"])
+    assert (graded[0].split()[0], graded[5:7]) == (second, ["0.625", "1.250"])
 
 
 def test_an_opinion_of_a_judge_is_told_as_one(

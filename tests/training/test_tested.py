@@ -7,7 +7,7 @@ from pathlib import Path
 
 import datasets
 import pytest
-from conftest import fit
+from conftest import fit, fit_arguments
 
 from fea.cli import main
 from fea.evaluation.scored import read
@@ -59,3 +59,44 @@ def test_what_does_not_fit_is_told_before_the_work(
     monkeypatch.setattr(FEAModule, "configure_model", lambda self: pytest.fail("the model was built"))
     assert main(["test", "--run", str(trained), "--protocol", protocol]) == 2
     assert told in capsys.readouterr().err
+
+
+def write_disfa(folder: Path, faces_file: Path) -> Path:
+    """Drawn faces under the names of people of DISFA, one of each fold."""
+    people = ("SN003", "SN013", "SN002")
+    rows = [json.loads(line) for line in faces_file.read_text().splitlines()]
+    coded = [f"AU{unit}" for unit in (1, 2, 4, 6, 9, 12, 25, 26)]
+    for number, row in enumerate(rows):
+        row |= {
+            "dataset": "DISFA",
+            "meta_info": {"subject": people[number % 3]},
+            "AUs_coded": coded,
+            "AU_intensities": {},
+        }
+        row["AUs"] = [code for code in row["AUs"] if code in coded]
+        row["image"] = str(faces_file.parent / row["image"])
+    file = folder / "disfa.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_a_run_is_tested_on_its_own_fold_and_on_no_other(
+    faces_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_disfa(tmp_path, faces_file)
+    source = json.dumps([{"file": str(file), "image_root": str(faces_file.parent)}])
+    data = {"data": "FEADataModule", "data__train": source, "data__test": source, "data__fold": 1}
+    words = [f"--{name.replace('__', '.')}={value}" for name, value in data.items()]
+    arguments = [w for w in fit_arguments("sft", tmp_path / "run", trainer__max_steps=1) if not w.startswith("--data.")]
+    capsys.readouterr()
+    assert main([*arguments, *words, "--data.batch_size=4", "--data.num_workers=0"]) == 0
+    assert main(["test", "--run", str(tmp_path / "run"), "--protocol", "disfa-8"]) == 0
+    scored, cases = read(tmp_path / "run")
+    assert ({case.subject for case in cases}, list(scored.folds), scored.model["fold"]) == ({"SN003"}, ["1"], 1)
+    assert main(["test", "--run", str(tmp_path / "run"), "--protocol", "disfa-8", "--data.fold", "2"]) == 2
+    told = "data.fold: 2, but the weights were trained with fold 1 of DISFA and have seen the people of the other folds"
+    assert told in capsys.readouterr().err
+    again = [w.replace(str(tmp_path / "run"), str(tmp_path / "two")) for w in arguments]
+    again = [w if "logger.init_args.name" not in w else "--trainer.logger.init_args.name=two" for w in again]
+    assert main([*again, *words, "--data.fold=3", f"--model.init_from={tmp_path / 'run'}"]) == 2
+    assert f"'{tmp_path / 'run'}' was trained with fold 1 and has seen the people of fold 3" in capsys.readouterr().err
