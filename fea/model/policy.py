@@ -107,9 +107,7 @@ class Policy(nn.Module):
         Returns:
             (N, T) each, in nats, 0 in the padding.
         """
-        return self.road.logps(
-            self.config.layout, prompts, ids_NT, mask_NT, temperature, entropy_gradient, read
-        )
+        return self.road.logps(self.config.layout, prompts, ids_NT, mask_NT, temperature, entropy_gradient, read)
 
     def read(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Read | None]:
         """Reads prompts whose completions will come in parts: what the calls of `logps` for these need of them.

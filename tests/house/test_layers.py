@@ -27,10 +27,11 @@ PLAN = """
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     reports      tables curves page
-    model        families.family families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
+    model        families.family families.general families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
     model        config tiny encoding layout
-    model        attention norm adapter lora vision deepstack sampling network belonging load
-    model        reading cache recorded decoding fsdp policy frozen archive runs precision elsewhere checkpoints
+    model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
+    model        chat processor outline processed stock any_family load
+    model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
