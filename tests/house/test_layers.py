@@ -27,7 +27,8 @@ PLAN = """
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     reports      tables curves page
-    model        families.family families.general families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
+    model        families.family families.general families.qwen families.qwen2_5_vl families.qwen2_vl
+    model        families.qwen3_vl families.known
     model        config tiny encoding layout
     model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
     model        chat processor outline processed stock any_family load
