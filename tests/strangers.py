@@ -75,9 +75,10 @@ class Stranger:
     roughen: Callable[[Any], None] = lambda model: None
 
 
-def _repeat_less(model: Any) -> None:
-    """A head that is the embedding, and embeddings that outweigh what layers add to them, would say the last token again."""
+def _roughen_gemma(model: Any) -> None:
+    """It is born blind, and would say the last token again: its head is the embedding, which outweighs what layers add."""
     with torch.no_grad():
+        model.model.multi_modal_projector.mm_input_projection_weight.normal_(std=0.2)
         model.model.language_model.embed_tokens.weight.mul_(0.1)
         model.model.language_model.norm.weight.fill_(9.0)  # to which it adds 1
 
@@ -196,7 +197,7 @@ STRANGERS = {
         lambda: transformers.Gemma3ImageProcessorPil(size=_SQUARE, image_seq_length=4),
         {"processor_class": "Gemma3Processor", "image_seq_length": 4},
         "folded",
-        _repeat_less,
+        _roughen_gemma,
     ),
     "qwen3_5": Stranger(
         (
@@ -237,7 +238,7 @@ def write_stranger(kind: str, folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = transformers.AutoModelForImageTextToText.from_config(stranger.config(ids))
-    stranger.roughen(model)
+        stranger.roughen(model)
     model.generation_config = transformers.GenerationConfig(
         eos_token_id=[ids[stranger.tokens[-1]], ids[stranger.tokens[0]]], pad_token_id=ids[stranger.tokens[0]],
         do_sample=True, temperature=0.5, repetition_penalty=1.5,  # what would bend answers

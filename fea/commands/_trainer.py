@@ -135,7 +135,8 @@ class CLI(LightningCLI):
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise
             raise FEAError(
-                f"out of memory at step {self.trainer.global_step}; {self._remedy()}; checkpoints are whole: go on with --resume"
+                f"out of memory at step {self.trainer.global_step}; {self._remedy()}; checkpoints are whole: go on with "
+                "--resume"
             ) from error
         finally:
             if self.lock:

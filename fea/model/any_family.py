@@ -106,10 +106,8 @@ def _without_chance(model: Any) -> Any:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        for name, value in list(vars(module).items()):
-            if "drop" in name and isinstance(
-                value, float
-            ):  # attention_dropout, drop_prob: given to a function each time
+        for name, value in list(vars(module).items()):  # attention_dropout, drop_prob: given to a function each time
+            if "drop" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
     return model
 

@@ -55,7 +55,8 @@ def manner_of(base: str, tokenizer: Any, place: str) -> Manner:
         told = "has no chat template (no chat_template.jinja in it)"
         raise belonging.refusal(base, told, f"copy the chat template {belonging.ORIGIN}")
     why = f"it leaves out what is said, or has not one place ({place}) for an image"
-    for manner in get_args(Manner):
+    manners: tuple[Manner, ...] = get_args(Manner)
+    for manner in manners:
         messages = conversation(manner, _SYSTEM, _ASKED)
         try:
             turns, asked = (written(tokenizer, messages, answer) for answer in (False, True))
@@ -77,7 +78,8 @@ def end_of_turn(tokenizer: Any, manner: Manner) -> str | None:
         if _SAID in text:
             behind = tokenizer(text.rpartition(_SAID)[2], add_special_tokens=False)["input_ids"]
             special = [token for token in tokenizer.convert_ids_to_tokens(behind) if token in _special(tokenizer)]
-            return special[0] if special else tokenizer.eos_token
+            if special:
+                return str(special[0])
     return str(tokenizer.eos_token) if tokenizer.eos_token else None
 
 

@@ -82,7 +82,7 @@ class Encoder:
 
     def target(self, text: str) -> Tensor:
         """(T,) ids of an answer, end token included."""
-        return torch.tensor([*self._ids(self._cut(text)), self.end_token])
+        return torch.tensor([*self._ids(self.cut(text)), self.end_token])
 
     def _text_ids(self, question: str, emotions: Sequence[str]) -> list[int]:
         """Ids of the prompt with a single image placeholder; most examples share their question, so they are kept."""
@@ -90,7 +90,7 @@ class Encoder:
         if key not in self._texts:
             if len(self._texts) > 1000:  # a data set with a question for each face
                 self._texts.clear()
-            asked = [{"type": "image"}, {"type": "text", "text": self._cut(user_prompt(question, emotions))}]
+            asked = [{"type": "image"}, {"type": "text", "text": self.cut(user_prompt(question, emotions))}]
             messages = [
                 {"role": "system", "content": system_prompt(self.knowledge)},
                 {"role": "user", "content": asked},
@@ -99,7 +99,7 @@ class Encoder:
             self._texts[key] = self._ids(text)
         return self._texts[key]
 
-    def _cut(self, text: str, mark: str = _CUT) -> str:
+    def cut(self, text: str, mark: str = _CUT) -> str:
         """A text of others, cut apart within whatever would be read as a special token; most texts are not cut at all."""
         return self._reserved.sub(rf"\g<0>{mark}", text.replace(mark, ""))
 

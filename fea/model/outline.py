@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -65,20 +65,21 @@ def _no_text(config: Any, end: int, rows: int) -> Iterator[tuple[str, int]]:
             yield name, value
 
 
-def _parts(base: str, config: Any) -> tuple[nn.Module, str, str]:
+def _parts(base: str, config: Any) -> tuple[Any, str, str]:
     """The network without weights, and the paths of its language model and of its head."""
     from transformers import AutoModelForImageTextToText
 
     try:
         with torch.device("meta"):
-            network = AutoModelForImageTextToText.from_config(config)
+            network = cast(Any, AutoModelForImageTextToText.from_config(config))
     except ValueError as error:
         told = f"is a {config.model_type} model, which transformers cannot ask about images in words"
         raise belonging.refusal(base, told, "name another model") from error
-    language, head = network.get_decoder(), network.get_output_embeddings()
+    head = network.get_output_embeddings()  # None where there is none
     paths = {id(module): path for path, module in network.named_modules()}
-    found = paths.get(id(language), ""), paths.get(id(head), "")
-    if not all(found) or not isinstance(head, nn.Linear) or head.bias is not None or not network.can_generate():
+    found = paths.get(id(network.get_decoder()), ""), paths.get(id(head), "")
+    plain = isinstance(head, nn.Linear) and head.bias is None
+    if not all(found) or not plain or not network.can_generate():
         told = f"is a {config.model_type} model, of which no part is known as the one that reads and writes text"
         raise belonging.refusal(base, told, "name another model")
     return network, *found

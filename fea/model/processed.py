@@ -87,6 +87,6 @@ class Processed(Encoder):
 
     def text(self, question: str, emotions: tuple[str, ...]) -> str:
         """The prompt as the chat template of the base writes it, with one place for the image."""
-        asked = self._cut(user_prompt(question, emotions), _JOINER)
+        asked = self.cut(user_prompt(question, emotions), _JOINER)
         messages = conversation(self.general.manner, system_prompt(self.knowledge), asked)
         return written(self.tokenizer, messages, answer=True)

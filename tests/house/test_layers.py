@@ -31,10 +31,12 @@ PLAN = """
     evaluation   cases protocols fitting published dimensional texts measuring blind scored scoring foreign matching
     evaluation   reading answered calibration compared chat judge verdicts rated
     reports      tables numbers scores curves rendering page faces evaluation comparison
-    model        families.family families.qwen families.qwen2_5_vl families.qwen2_vl families.qwen3_vl families.known
+    model        families.family families.general families.qwen families.qwen2_5_vl families.qwen2_vl
+    model        families.qwen3_vl families.known
     model        config tiny encoding layout
-    model        attention norm adapter lora vision deepstack sampling network belonging load
-    model        reading cache recorded decoding fsdp policy frozen archive runs precision elsewhere checkpoints
+    model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
+    model        chat processor outline processed stock any_family load
+    model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift

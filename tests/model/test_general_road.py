@@ -35,6 +35,7 @@ from fea.prompts.prompt import system_prompt, user_prompt
 MakePolicy = Callable[..., Policy]
 IDS = torch.randint(1, 500, (4, 6), generator=torch.Generator().manual_seed(3))
 MASK = (torch.arange(6) < torch.tensor([6, 2, 1, 5])[:, None]).long()
+ENDS = (*range(4, 500, 15), 264, 488, 534)  # besides their own ends, so that answers end at different lengths
 # What the prompts of each say around an image of 4 tokens a tile; {image} is what stands for it.
 TEXTS = {
     "smolvlm": "<|im_start|>System: {system}<end_of_utterance>\nUser:{image}{asked}<end_of_utterance>\nAssistant:",
@@ -121,10 +122,8 @@ def test_a_prompt_is_the_text_of_the_familys_template(make: MakePolicy, kind: st
         assert image.count(network.family.image_token) == int((prompt.ids == network.image_token).sum()) >= 4
         if kind != "smolvlm":  # which asks for a part that reads films
             assert set(image.split(network.family.image_token)) == {""}
-            shown = [
-                {"type": "image", "image": Image.open(prompt.example.image).convert("RGB")},
-                {"type": "text", "text": asked},
-            ]
+            picture = Image.open(prompt.example.image).convert("RGB")
+            shown = [{"type": "image", "image": picture}, {"type": "text", "text": asked}]
             said = [{"type": "text", "text": system_prompt("brief")}]
             messages = [{"role": "system", "content": said}, {"role": "user", "content": shown}]
             if STRANGERS[kind].manner == "folded":
@@ -175,7 +174,7 @@ def test_greedy_answers_are_those_of_the_stock_generate(
     """Of prompts with images of different sizes; many tokens end an answer, so that their lengths differ."""
     policy, whole, draw = make(), plain(base), random.Random(0)
     network = policy.network
-    network.ends = [*network.ends, *range(7, 500, 15)]
+    network.ends = [*network.ends, *ENDS]
     sizes = [(draw.randrange(30, 260), draw.randrange(30, 260)) for _ in range(count)]
     prompts = [shown(policy, examples[n % len(examples)], tmp_path, *size) for n, size in enumerate(sizes)]
     options = {
@@ -199,7 +198,7 @@ def test_what_is_sampled_is_as_probable_as_training_says(
     for name, weight in policy.trainable().items():
         if "lora_B" in name:
             nn.init.normal_(weight, std=0.3)
-    policy.network.ends = [*policy.network.ends, *range(7, 500, 15)]
+    policy.network.ends = [*policy.network.ends, *ENDS, *range(0, 580, 7)]
     chance = noise([prompt.example.id for prompt in uneven], 3, 10, 0, 0)
     generation = Generation(10, temperature=0.8)
     written = policy.rollout(policy.look(uneven), 3, generation, chance)
@@ -284,8 +283,8 @@ def test_values_and_gradients_are_those_of_the_stock_network_on_each_row_alone(
     if dtype == torch.float64:
         exact()
     # As in `Stock.logps`, which takes them in fp32 from here on.
-    rows = [policy.network._logits([prompt], IDS[at : at + 2], MASK[at : at + 2]) for at, prompt in zip((0, 2), uneven)]
-    padded = torch.cat([row for row in rows])
+    halves = zip(uneven, IDS.split(2), MASK.split(2), strict=True)
+    padded = torch.cat([policy.network._logits([prompt], ids, mask) for prompt, ids, mask in halves])
     log_p = padded.log_softmax(dim=-1).gather(-1, IDS[..., None])[..., 0][MASK.bool()]
     (expected, wanted), (found, gradients) = by_rows(whole, uneven, dtype), numbers(policy.model, log_p)
     assert expected.abs().max() > 4
@@ -452,14 +451,8 @@ def test_on_4_bits_an_adapter_trains_and_a_resumed_run_is_one_that_never_stopped
 
 
 def test_it_is_taught_and_answers(smolvlm: Path, tmp_path: Path, faces_file: Path) -> None:
-    cli = fit(
-        "sft",
-        tmp_path / "run",
-        model__policy__base=smolvlm,
-        trainer__max_steps=2,
-        trainer__limit_val_batches=1,
-        **ADAPTER,
-    )
+    settings = {"model__policy__base": smolvlm, "trainer__max_steps": 2, "trainer__limit_val_batches": 1, **ADAPTER}
+    cli = fit("sft", tmp_path / "run", **settings)
     assert cli.model.config.layout == "rows"
     trained = {name: weight.detach() for name, weight in cli.model.policy.trainable().items()}
     assert any(weight.abs().max() > 0 for name, weight in trained.items() if "lora_B" in name)

@@ -1,5 +1,9 @@
 """Families of models, one a file.
 
+A base of any other family goes the general road: `general.py` is the record of what can be read off it, and nothing has to be
+written for it. It is slow, since only here is it known how completions share a prompt. What a family gains by a file of its own
+is that, adapters on its tower, sharded weights, memory plans and exports.
+
 To add one:
 
 1. Write its record: a new file beside `qwen3_vl.py`, with one `Family` in it. `family.py` says what each field means. The file
