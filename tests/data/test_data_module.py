@@ -100,7 +100,10 @@ def test_every_mixture_of_labels_is_served(tmp_path: Path, faces_file: Path) -> 
     assert served["text"].analysis == "<think>The corners rise (AU12).</think><answer>happiness</answer>"
     assert [[prompt.example.id for prompt in batch] for batch in data.val_dataloader()[0]] == [list(mixture)]
 
-    taught = attach(FEADataModule(train=[source], val=[Source(source, overlap=True)], batch_size=3, num_workers=0), needs_analyses=True)
+    taught = attach(
+        FEADataModule(train=[source], val=[Source(source, overlap=True)], batch_size=3, num_workers=0),
+        needs_analyses=True,
+    )
     (batch,) = taught.train_dataloader()
     assert {prompt.example.id for prompt in batch} == {"both", "partly", "text"}
     assert all(len(prompt.target) for prompt in batch)
@@ -190,7 +193,9 @@ def test_ranks_share_out_the_faces(faces_file: Path) -> None:
     seen: list[str] = []
     judged: list[str] = []
     for rank in range(5):
-        data = FEADataModule(train=[str(faces_file)], val=[Source(str(faces_file), overlap=True)], batch_size=2, num_workers=0)
+        data = FEADataModule(
+            train=[str(faces_file)], val=[Source(str(faces_file), overlap=True)], batch_size=2, num_workers=0
+        )
         attach(data, global_rank=rank, world_size=5)
         own = [prompt.example.id for batch in data.train_dataloader() for prompt in batch]  # type: ignore[attr-defined]
         assert len(own) == 4
@@ -206,7 +211,9 @@ def test_balance_and_mirror_reach_the_training_order_only(tmp_path: Path, faces_
     source = Source(str(file), str(faces_file.parent))
 
     def options(**settings: Any) -> tuple[int, int]:
-        data = attach(FEADataModule(train=[source], val=[Source(source, overlap=True)], batch_size=16, num_workers=0, **settings))
+        data = attach(
+            FEADataModule(train=[source], val=[Source(source, overlap=True)], batch_size=16, num_workers=0, **settings)
+        )
         (train,), (val,) = data.train_dataloader(), data.val_dataloader()[0]
         assert [prompt.example.flipped for prompt in val] == [False] * 16
         return sum(p.example.labels == ("fear",) for p in train), sum(p.example.flipped for p in train)
@@ -354,7 +361,9 @@ def test_a_worker_is_handed_no_weights(kind: type[FEAModule], faces_file: Path) 
     for hidden in (64, 256):
         module: Any = kind(small_config(tiny=replace(SMALL, hidden=hidden)))
         module.configure_model()
-        data: Any = FEADataModule([str(faces_file)], [Source(str(faces_file), overlap=True)], batch_size=4, emotions=EMOTIONS)
+        data: Any = FEADataModule(
+            [str(faces_file)], [Source(str(faces_file), overlap=True)], batch_size=4, emotions=EMOTIONS
+        )
         trainer = attach(data, needs_analyses=module.needs_analyses).trainer
         trainer.accumulate_grad_batches, trainer.lightning_module, module.trainer = 1, module, trainer
         train = data.train_dataloader()
