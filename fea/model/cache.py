@@ -118,11 +118,16 @@ class StepAttention:
     def attend(self, layer: int, query_RHE: Tensor, key_RKE: Tensor, value_RKE: Tensor) -> Tensor:
         """As in `attention.Visibility`; the row of tokens is one token of each of the R rows."""
         self.own.put(layer, self.place_1 if self.stretch > 1 else None, key_RKE, value_RKE)
+        scale, exact = query_RHE.shape[-1] ** -0.5, query_RHE.dtype == torch.float32
+        if exact:  # a query is small beside its scores; one of fewer bits would be rounded by it
+            query_RHE = query_RHE * scale
         query_KRSE = query_RHE.unflatten(1, (key_RKE.shape[1], -1)).transpose(0, 1).contiguous()
         # Scores of all levels stand side by side under one softmax; each level sums its values by its part of the shares.
         levels = [*self.shared, self.own]
         scores = [level.scores(layer, query_KRSE) for level in levels]
-        scores_KRSn = torch.cat(scores, dim=-1).mul_(query_RHE.shape[-1] ** -0.5)
+        scores_KRSn = torch.cat(scores, dim=-1)
+        if not exact:
+            scores_KRSn *= scale
         if self.unseen_R1n is not None:
             scores_KRSn += self.unseen_R1n
         parts = scores_KRSn.softmax(dim=-1).to(value_RKE.dtype).split([part.shape[-1] for part in scores], dim=-1)
