@@ -56,7 +56,7 @@ def split_file(
 
     _check(file, test_share, val_share, distance, seed)
     check_most_pixels("max_image_pixels", max_image_pixels)
-    check_place(out)
+    check_place(out, val_share > 0)
     read = read_reviewed(file, image_root or file.parent, Rules(emotion_set(emotions)), unreviewed)
     split = split_lines(file, read.lines, test_share, val_share, distance, seed, max_image_pixels)
     root = write_sides(out, read.lines, split.sides)

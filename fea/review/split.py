@@ -21,7 +21,8 @@ from fea.system.files import common_root, try_place, write_atomically
 from fea.system.lines import jsonl
 from fea.system.sets import recover, together
 
-_FILES = ("train.jsonl", "test.jsonl", "val.jsonl")  # of the sides, in their order
+_FILES = ("train.jsonl", "test.jsonl")  # of the sides, in their order
+_VALIDATION = "val.jsonl"
 _SHOWN = 5  # pairs of images that are listed
 
 
@@ -130,15 +131,20 @@ def _by_group(counts: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[n
     return sums
 
 
-def check_place(out: Path) -> None:
+def check_place(out: Path, val: bool = False) -> None:
     """Finds out before the work whether all files can be written.
+
+    Args:
+        out: folder for them.
+        val: whether there is a validation set.
 
     Raises:
         FEAError: one of them is there.
         OSError: there is no room, or no permission.
     """
-    recover(out, _FILES[0], _FILES[1:])
-    for file in (out / name for name in _FILES):
+    names = (*_FILES, _VALIDATION) if val else _FILES
+    recover(out, names[0], names[1:])
+    for file in (out / name for name in names):
         if file.exists():
             raise FEAError(f"out: '{file}' exists; choose another folder")
         try_place(file)
@@ -160,12 +166,11 @@ def write_sides(out: Path, lines: Sequence[ReviewedLine], sides: Sides) -> Path:
     """
     root = common_root([line.example.image for line in lines], out)
     with together(out, _FILES[0]) as part:
-        for name, side in zip(_FILES, sides, strict=True):
-            if name == _FILES[2] and not side.any():
-                continue
+        val = bool(sides.val.any())
+        for name, side in zip((*_FILES, _VALIDATION)[: 2 + val], sides, strict=False):
             chosen = (_record(line, root) for line, on_side in zip(lines, side, strict=True) if on_side)
             write_atomically(part / name, jsonl(chosen))
-        check_place(out)  # the work has taken its time
+        check_place(out, val)  # the work has taken its time
     return root
 
 
