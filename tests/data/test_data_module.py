@@ -356,7 +356,9 @@ def test_a_worker_is_handed_no_weights(kind: type[FEAModule], faces_file: Path) 
     for hidden in (64, 256):
         module: Any = kind(small_config(tiny=replace(SMALL, hidden=hidden)))
         module.configure_model()
-        data: Any = FEADataModule([str(faces_file)], [str(faces_file)], batch_size=4, emotions=EMOTIONS)
+        data: Any = FEADataModule(
+            [str(faces_file)], [Source(str(faces_file), overlap=True)], batch_size=4, emotions=EMOTIONS
+        )
         trainer = attach(data, needs_analyses=module.needs_analyses).trainer
         trainer.accumulate_grad_batches, trainer.lightning_module, module.trainer = 1, module, trainer
         train = data.train_dataloader()

@@ -428,7 +428,7 @@ def test_reviews_without_a_line_to_test_on_are_refused(file: Path, capsys: pytes
     assert "of 90 lines 0 are reviewed, and none of these agrees" in capsys.readouterr().err
 
 
-def test_a_validation_set_shows_further_people(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_validation_set_shows_further_people(file: Path, drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = file.parent / "out"
     words = ["data", "split", str(file), "--out", str(out), "--unreviewed=any", "--test_share=0.2"]
     assert main([*words, "--val_share=0.2"]) == 0
@@ -439,7 +439,18 @@ def test_a_validation_set_shows_further_people(file: Path, capsys: pytest.Captur
     assert len(train) + len(test) + len(val) == 90
     people = [{line["meta_info"]["subject"] for line in side} for side in (train, test, val)]
     assert not any(a & b for a, b in itertools.combinations(people, 2))
-    assert main(["data", "check", *(str(out / f"{name}.jsonl") for name in ("train", "val", "test")), "--image_root", str(file.parent)]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "check",
+                *(str(out / f"{name}.jsonl") for name in ("train", "val", "test")),
+                "--image_root",
+                str(drawn.parent),
+            ]
+        )
+        == 0
+    )
     assert "overlap" not in capsys.readouterr().out
     assert main([*words[:-1], "--test_share=0.5", "--val_share=0.5"]) == 2
     assert "val_share: 0.5; give a share from 0 up that leaves something to learn from" in capsys.readouterr().err
