@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +21,14 @@ class Converted(NamedTuple):
         lines: of the file.
         told: what was printed.
         error: the sentence about bad input.
+        words: what was converted.
     """
 
     code: int
     lines: list[dict[str, Any]]
     told: str
     error: str
+    words: tuple[object, ...] = ()
 
 
 def picture(file: Path, gray: int = 128) -> Path:
@@ -48,7 +51,7 @@ def convert(capsys: pytest.CaptureFixture[str], out: Path, *words: object) -> Co
     code = main(["data", "convert", *map(str, words), "-o", str(out)])
     shown = capsys.readouterr()
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
-    return Converted(code, lines, shown.out, shown.err)
+    return Converted(code, lines, shown.out, shown.err, words)
 
 
 def check(capsys: pytest.CaptureFixture[str], out: Path, *words: object) -> tuple[int, str]:
@@ -65,3 +68,18 @@ def passes(capsys: pytest.CaptureFixture[str], converted: Converted, out: Path, 
     assert f"{len(converted.lines)} lines, {len(converted.lines)} usable, 0 bad" in told
     assert "warning: keys" not in told
     assert "repeated ids" not in told
+    _again(capsys, converted, out)
+
+
+def _again(capsys: pytest.CaptureFixture[str], converted: Converted, out: Path) -> None:
+    """Converts a second time, compares all bytes, and takes away what was written."""
+    second = out.with_name(f"second-{out.name}")
+    assert convert(capsys, second, *converted.words).code == 0
+    folders = [file.with_name(f"{file.stem}_images") for file in (out, second)]
+    names = [folder.name.encode() for folder in folders]
+    assert second.read_bytes().replace(names[1], names[0]) == out.read_bytes()
+    first, again = ({image.name: image.read_bytes() for image in folder.glob("*")} for folder in folders)
+    assert again == first
+    second.unlink()
+    if folders[1].exists():
+        shutil.rmtree(folders[1])

@@ -66,7 +66,7 @@ def read_reviewed(file: Path, root: Path, rules: Rules, unreviewed: Unreviewed) 
     if not any(reviews.values()) and unreviewed != "any":
         raise FEAError(
             f"'{file}' has no reviews, and only reviewed lines go to the test set; run `fea review {file}` first, or add "
-            "--unreviewed any if it was checked elsewhere"
+            "--unreviewed any if it was checked elsewhere or has labels alone"
         )
     rules = rules.within(root)
     raws, keys, dropped = _raws(file, rules)

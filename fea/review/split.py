@@ -1,4 +1,4 @@
-"""A train and a test set from a reviewed file: no person in both, like shares of all labels in each."""
+"""A train and a test set, and one for validation, from one file: no person in two, like shares of all labels in each."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from fea.system.lines import jsonl
 from fea.system.sets import recover, together
 
 _FILES = ("train.jsonl", "test.jsonl")  # of the sides, in their order
+_VALIDATION = "val.jsonl"
 _SHOWN = 5  # pairs of images that are listed
 
 
 class Sides(NamedTuple):
-    """Which lines go to which set, (lines,) each; a line may be in neither."""
+    """Which lines go to which set, (lines,) each; a line may be in none."""
 
     train: NDArray[np.bool_]
     test: NDArray[np.bool_]
+    val: NDArray[np.bool_]
 
 
 class Split(NamedTuple):
@@ -53,14 +55,21 @@ class Split(NamedTuple):
 
 
 def split_lines(
-    file: Path, lines: Sequence[ReviewedLine], test_share: float, distance: int, seed: int, most_pixels: int
+    file: Path,
+    lines: Sequence[ReviewedLine],
+    test_share: float,
+    val_share: float,
+    distance: int,
+    seed: int,
+    most_pixels: int,
 ) -> Split:
-    """Deals people to the two sets; of those who go to the test set, lines that may not be tested on are in neither.
+    """Deals people to the sets; of those who go to the test set, lines that may not be tested on are in none.
 
     Args:
         file: that the lines come from, for messages.
         lines: as their reviewers left them.
         test_share: share of the lines and of each label that is wanted for the test set.
+        val_share: the same for a validation set; 0 for none.
         distance: bits in which the hashes of two images may differ if they are to count as alike.
         seed: of the choice between people of the same kind.
         most_pixels: that an image may have to be read.
@@ -84,7 +93,21 @@ def split_lines(
             f"Unit; there are {groups.max() + 1} people (those whose images look alike count as one): add some, or lower "
             "--distance"
         )
-    return Split(Sides(~chosen[groups], chosen[groups] & testable), people, groups, pairs, labels, counts)
+    held = _held_for_validation(_by_group(counts, groups), chosen, val_share / (1 - test_share), seed)
+    if val_share and not held.any():
+        raise FEAError(f"nobody in '{file}' is left for the validation set; add people, or leave --val_share out")
+    sides = Sides(~(chosen | held)[groups], chosen[groups] & testable, held[groups])
+    return Split(sides, people, groups, pairs, labels, counts)
+
+
+def _held_for_validation(
+    counts: NDArray[np.int64], chosen: NDArray[np.bool_], share: float, seed: int
+) -> NDArray[np.bool_]:
+    """Of the groups that are not tested on, those that are validated on, (groups,)."""
+    held, rest = np.zeros(len(chosen), np.bool_), np.flatnonzero(~chosen)
+    if share and len(rest):
+        held[rest] = deal(counts[rest], counts[rest], share, seed)
+    return held
 
 
 def _people(lines: Sequence[ReviewedLine]) -> NDArray[np.int64]:
@@ -108,40 +131,46 @@ def _by_group(counts: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[n
     return sums
 
 
-def check_place(out: Path) -> None:
-    """Finds out before the work whether both files can be written.
+def check_place(out: Path, val: bool = False) -> None:
+    """Finds out before the work whether all files can be written.
+
+    Args:
+        out: folder for them.
+        val: whether there is a validation set.
 
     Raises:
         FEAError: one of them is there.
         OSError: there is no room, or no permission.
     """
-    recover(out, _FILES[0], _FILES[1:])
-    for file in (out / name for name in _FILES):
+    names = (*_FILES, _VALIDATION) if val else _FILES
+    recover(out, names[0], names[1:])
+    for file in (out / name for name in names):
         if file.exists():
             raise FEAError(f"out: '{file}' exists; choose another folder")
         try_place(file)
 
 
 def write_sides(out: Path, lines: Sequence[ReviewedLine], sides: Sides) -> Path:
-    """Writes both files or none.
+    """Writes all files or none.
 
     Args:
-        out: folder for `train.jsonl` and `test.jsonl`.
-        lines: of both sides.
+        out: folder for `train.jsonl`, `test.jsonl`, and `val.jsonl` if there is a validation set.
+        lines: of all sides.
         sides: which lines go to which file.
 
     Returns:
-        What the images of both files are relative to.
+        What the images of all files are relative to.
 
     Raises:
         FEAError: one of them is there by now.
     """
     root = common_root([line.example.image for line in lines], out)
     with together(out, _FILES[0]) as part:
-        for name, side in zip(_FILES, sides, strict=True):
+        val = bool(sides.val.any())
+        for name, side in zip((*_FILES, _VALIDATION)[: 2 + val], sides, strict=False):
             chosen = (_record(line, root) for line, on_side in zip(lines, side, strict=True) if on_side)
             write_atomically(part / name, jsonl(chosen))
-        check_place(out)  # the work has taken its time
+        check_place(out, val)  # the work has taken its time
     return root
 
 
@@ -169,10 +198,12 @@ def _told_lines(file: Path, read: Reviewed, sides: Sides) -> Iterator[str]:
     reasons = ", ".join(f"{count} {reason}" for reason, count in read.dropped.items()) or "none"
     yield f"{file}: {len(read.lines)} lines; dropped: {reasons}"
     yield f"train set: {sides.train.sum()} lines; test set: {sides.test.sum()}, or {sides.test.mean():.1%}"
+    if sides.val.any():
+        yield f"validation set: {sides.val.sum()} lines, or {sides.val.mean():.1%}"
     faulty = [line.reviewed and not line.testable for line in read.lines]
     if any(faulty & sides.train):
         yield f"  {sum(faulty & sides.train)} reviewed lines are in the train set because they do not agree with their labels"
-    neither = ~sides.train & ~sides.test
+    neither = ~sides.train & ~sides.test & ~sides.val
     if neither.any():
         yield f"  {neither.sum()} lines of people in the test set are in neither: not reviewed, or not like their labels"
     if read.stale:

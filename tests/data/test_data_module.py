@@ -83,8 +83,8 @@ def test_every_mixture_of_labels_is_served(tmp_path: Path, faces_file: Path) -> 
         "text": {**NO_AUS, "description": "The corners rise (AU12).", "labels": ["joy"]},
     }
     file = relabeled(faces_file, tmp_path / "mixed.jsonl", *({**row, "id": name} for name, row in mixture.items()))
-    source = Source(str(file), image_root=str(faces_file.parent))
-    data = attach(FEADataModule(train=[source], val=[Source(source, overlap=True)], batch_size=3, num_workers=0))
+    source = Source(str(file), image_root=str(faces_file.parent), overlap=True)
+    data = attach(FEADataModule(train=[source], val=[source], batch_size=3, num_workers=0))
     served = {prompt.example.id: prompt.example for batch in data.train_dataloader() for prompt in batch}
     assert served.keys() == mixture.keys()
     known = {name: (example.aus is not None, bool(example.labels)) for name, example in served.items()}
@@ -100,10 +100,7 @@ def test_every_mixture_of_labels_is_served(tmp_path: Path, faces_file: Path) -> 
     assert served["text"].analysis == "<think>The corners rise (AU12).</think><answer>happiness</answer>"
     assert [[prompt.example.id for prompt in batch] for batch in data.val_dataloader()[0]] == [list(mixture)]
 
-    taught = attach(
-        FEADataModule(train=[source], val=[Source(source, overlap=True)], batch_size=3, num_workers=0),
-        needs_analyses=True,
-    )
+    taught = attach(FEADataModule(train=[source], val=[source], batch_size=3, num_workers=0), needs_analyses=True)
     (batch,) = taught.train_dataloader()
     assert {prompt.example.id for prompt in batch} == {"both", "partly", "text"}
     assert all(len(prompt.target) for prompt in batch)
@@ -166,7 +163,8 @@ def test_files_that_say_nothing_are_refused_before_anything_is_learned_or_measur
 
 
 def test_faces_without_labels_are_predicted_and_stand_beside_labeled_ones(tmp_path: Path, faces_file: Path) -> None:
-    source = Source(str(relabeled(faces_file, tmp_path / "faces.jsonl", UNLABELED)), str(faces_file.parent))
+    file = relabeled(faces_file, tmp_path / "faces.jsonl", UNLABELED)
+    source = Source(str(file), str(faces_file.parent), overlap=True)
     attach(FEADataModule(predict=[source]), "predict")
     attach(FEADataModule(train=[str(faces_file)], val=[source, Source(str(faces_file), overlap=True)]))
 
@@ -193,9 +191,8 @@ def test_ranks_share_out_the_faces(faces_file: Path) -> None:
     seen: list[str] = []
     judged: list[str] = []
     for rank in range(5):
-        data = FEADataModule(
-            train=[str(faces_file)], val=[Source(str(faces_file), overlap=True)], batch_size=2, num_workers=0
-        )
+        judged_too = Source(str(faces_file), overlap=True)
+        data = FEADataModule(train=[str(faces_file)], val=[judged_too], batch_size=2, num_workers=0)
         attach(data, global_rank=rank, world_size=5)
         own = [prompt.example.id for batch in data.train_dataloader() for prompt in batch]  # type: ignore[attr-defined]
         assert len(own) == 4
@@ -208,12 +205,10 @@ def test_ranks_share_out_the_faces(faces_file: Path) -> None:
 def test_balance_and_mirror_reach_the_training_order_only(tmp_path: Path, faces_file: Path) -> None:
     rare = [{"labels": ["fear"], "description": None}] + [{"labels": ["anger"], "description": None}] * 15
     file = relabeled(faces_file, tmp_path / "f.jsonl", *rare)
-    source = Source(str(file), str(faces_file.parent))
+    source = Source(str(file), str(faces_file.parent), overlap=True)
 
     def options(**settings: Any) -> tuple[int, int]:
-        data = attach(
-            FEADataModule(train=[source], val=[Source(source, overlap=True)], batch_size=16, num_workers=0, **settings)
-        )
+        data = attach(FEADataModule(train=[source], val=[source], batch_size=16, num_workers=0, **settings))
         (train,), (val,) = data.train_dataloader(), data.val_dataloader()[0]
         assert [prompt.example.flipped for prompt in val] == [False] * 16
         return sum(p.example.labels == ("fear",) for p in train), sum(p.example.flipped for p in train)
@@ -251,7 +246,7 @@ def test_too_few_examples_for_a_batch_are_refused(
     tmp_path: Path, faces_file: Path, batch_size: int, world: int, needs: bool, message: str
 ) -> None:
     file = relabeled(faces_file, tmp_path / "f.jsonl", {}, *[{"description": None}] * 4) if needs else faces_file
-    source = Source(str(file), str(faces_file.parent))
+    source = Source(str(file), str(faces_file.parent), overlap=True)
     data = attach(FEADataModule(train=[source], batch_size=batch_size), needs_analyses=needs, world_size=world)
     with pytest.raises(FEAError, match=message):
         data.train_dataloader()
@@ -260,7 +255,7 @@ def test_too_few_examples_for_a_batch_are_refused(
 def test_skipped_lines_and_images_are_told(tmp_path: Path, capsys: Any, caplog: Any, faces_file: Path) -> None:
     changes = [{}, {"image": "gone.png"}, {"AUs": ["AU99"]}, {}, {}]
     file = relabeled(faces_file, tmp_path / "f.jsonl", *changes)
-    source = Source(str(file), str(faces_file.parent))
+    source = Source(str(file), str(faces_file.parent), overlap=True)
     with caplog.at_level("INFO"):
         data = attach(FEADataModule(train=[source], batch_size=4, num_workers=0, on_bad="skip"))
         (batch,) = data.train_dataloader()

@@ -237,3 +237,16 @@ def test_folders_that_are_called_like_emotions(tmp_path: Path, capsys: pytest.Ca
     none = convert(capsys, tmp_path / "n.jsonl", "imagefolder", root / "train/smirk")
     assert none.code == 2
     assert "is called like an emotion" in none.error
+
+
+def test_photographs_are_faces_of_which_nothing_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("b.PNG", "2024/may/a.jpg", "2024/a.jpg", ".hidden/c.jpg"):
+        picture(tmp_path / "album" / name)
+    text(tmp_path / "album/notes.txt", "words")
+    out = tmp_path / "p.jsonl"
+    done = convert(capsys, out, "photos", tmp_path / "album")
+    assert done.lines == [
+        {"id": name, "image": f"album/{name}", "labels": []} for name in ("b.PNG", "2024/a.jpg", "2024/may/a.jpg")
+    ]
+    assert convert(capsys, tmp_path / "again.jsonl", "photos", tmp_path / "album").lines == done.lines
+    assert "is no folder; name the folder" in convert(capsys, tmp_path / "x.jsonl", "photos", out).error

@@ -426,3 +426,40 @@ def test_reviews_without_a_line_to_test_on_are_refused(file: Path, capsys: pytes
     decide(file, "ana", *((record, "skip", "") for record in lines_of(file)))
     assert main(["data", "split", str(file), "--out", str(file.parent / "out")]) == 2
     assert "of 90 lines 0 are reviewed, and none of these agrees" in capsys.readouterr().err
+
+
+def test_a_validation_set_shows_further_people(file: Path, drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = file.parent / "out"
+    words = ["data", "split", str(file), "--out", str(out), "--unreviewed=any", "--test_share=0.2"]
+    assert main([*words, "--val_share=0.2"]) == 0
+    shown = capsys.readouterr().out
+    (train, test), val = sides(out), lines_of(out / "val.jsonl")
+    assert f"validation set: {len(val)} lines" in shown
+    assert 12 <= len(val) <= 24
+    assert len(train) + len(test) + len(val) == 90
+    people = [{line["meta_info"]["subject"] for line in side} for side in (train, test, val)]
+    assert not any(a & b for a, b in itertools.combinations(people, 2))
+    assert (
+        main(
+            [
+                "data",
+                "check",
+                *(str(out / f"{name}.jsonl") for name in ("train", "val", "test")),
+                "--image_root",
+                str(drawn.parent),
+            ]
+        )
+        == 0
+    )
+    assert "overlap" not in capsys.readouterr().out
+    assert main([*words[:-1], "--test_share=0.5", "--val_share=0.5"]) == 2
+    assert "val_share: 0.5; give a share from 0 up that leaves something to learn from" in capsys.readouterr().err
+
+
+def test_a_validation_file_of_somebody_else_is_left_alone(file: Path) -> None:
+    words = ["data", "split", str(file), "--out", str(file.parent), "--unreviewed=any"]
+    mine = write(file.parent / "val.jsonl", [{"mine": 1}])
+    assert main([*words, "--val_share=0.2"]) == 2
+    assert main(words) == 0
+    assert lines_of(mine) == [{"mine": 1}]
+    assert (file.parent / "test.jsonl").exists()
