@@ -66,7 +66,7 @@ def judge(
     from fea.evaluation.chat import Address
 
     if concurrency < 1 or (limit is not None and limit < 1):
-        raise FEAError("limit and concurrency: give 1 or more")
+        raise FEAError(f"limit: {limit}, concurrency: {concurrency}; give 1 or more")
     address = Address(url, model, temperature, max_tokens, timeout, retries, pause)
     address.check()
     analyses, unanswered = _read(predictions, limit)

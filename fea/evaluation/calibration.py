@@ -45,7 +45,7 @@ def bins_of(cases: Sequence[Case]) -> list[Bin]:
     if not len(known):
         return []
     edges = np.linspace(0, 1, _BINS + 1)
-    places = np.minimum(np.floor(np.round(known[:, 0] * _BINS, 9)).astype(int), _BINS - 1)
+    places = np.minimum(np.floor(known[:, 0] * _BINS).astype(int), _BINS - 1)
     return [_bin(float(edges[n]), float(edges[n + 1]), known[places == n]) for n in range(_BINS)]
 
 

@@ -86,9 +86,16 @@ class Address(NamedTuple):
         Raises:
             FEAError: it is no address of a server, it holds a password, or a number is out of its range.
         """
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise FEAError(f"url: '{self.url}' is no address; give one such as http://localhost:8000/v1")
+        try:
+            parts = urlsplit(self.url)
+            whole = (
+                parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            )  # whose reading may fail, too
+        except ValueError:
+            whole = False
+        if not whole:
+            named = "it" if "@" in self.url else f"'{self.url}'"  # a password may stand before the @
+            raise FEAError(f"url: {named} is no address; give one such as http://localhost:8000/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise FEAError(
                 "url: it holds a password, a query or a fragment; give the address alone, and the key by key_variable"

@@ -464,6 +464,9 @@ def test_whole_subjects_are_drawn_where_all_are_known() -> None:
     ("more", "told"),
     [
         (["--url", "ftp://x/v1"], "url: 'ftp://x/v1' is no address"),
+        (["--url", "http://[::1/v1"], "is no address"),
+        (["--url", f"ftp://me:{KEY}@x"], "url: it is no address"),
+        (["--url", "http://x:port/v1"], "is no address"),
         (["--url", f"http://me:{KEY}@x/v1"], "url: it holds a password"),
         (["--key_variable", "NOT_THERE_AT_ALL"], "'NOT_THERE_AT_ALL' is not set"),
         (["--timeout", "0"], "timeout: 0"), (["--retries", "-1"], "retries: -1"), (["--limit", "0"], "give 1 or more"),

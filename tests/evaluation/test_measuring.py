@@ -90,6 +90,22 @@ def test_draws_keep_the_size_of_each_fold(tmp_path: Path, capsys: pytest.Capture
     assert found["intervals"]["au_f1"] == pytest.approx(np.quantile(means, (0.025, 0.975)), abs=0.012)
 
 
+def test_nobody_is_drawn_in_place_of_somebody_of_another_fold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one person a fold there is nothing to draw: the interval is the score."""
+    faces = folded("disfa-8", faces=4)
+    kept = [n for n, line in enumerate(faces.labels) if line["meta_info"]["subject"] in ("SN003", "SN013", "SN002")]
+    files = (
+        write(tmp_path / "a.jsonl", *(faces.answers[n] for n in kept)),
+        write(tmp_path / "l.jsonl", *(faces.labels[n] for n in kept)),
+    )
+    found = run(
+        capsys, files[0], "--protocol", "disfa-8", "--labels", files[1], "--draws", 20, out=tmp_path / "o"
+    ).metrics
+    assert found["intervals"]["au_f1"] == pytest.approx(2 * [found["scores"]["au_f1"]], abs=1e-12)
+
+
 def test_subgroups_are_the_scores_of_their_faces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows, answers, truth, said = emotional(300, 40, 1)
     found = scored(tmp_path, capsys, rows, answers, 100)["subgroups"]

@@ -15,6 +15,7 @@ from fea.evaluation import texts
 WORDS = [
     *("the", "brows", "are", "drawn", "together", "and", "lips", "stretched", "corners", "rise"),
     *("AU4", "AU12", "AU6", "which", "suggests", "anger", "joy", ".", "lids"),
+    *("brow", "lip", "stretching", "corner", "suggested", "rises"),  # of one stem with others
 ]
 TINY = 1e-9
 
