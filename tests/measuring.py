@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from fea.data import loader
 from fea.memory.plan import plan
-from fea.model import policy
+from fea.model import roads
 
 Mapped = list[tuple[int, int]]
 
@@ -115,7 +115,7 @@ def _part_host_and_card() -> None:
     owners: list[tuple[Any, str]] = [(loader.Encoded, "__getitem__"), (loader, "_join")]
     for owner, name in owners:
         setattr(owner, name, _hosted(getattr(owner, name)))
-    policy.move_data_to_device = hooks.move_data_to_device = _moved
+    roads.move_data_to_device = hooks.move_data_to_device = _moved
 
 
 def _moved(data: Any, device: Any) -> Any:

@@ -185,7 +185,7 @@ def test_greedy_answers_are_those_of_the_stock_generate(
     expected = [whole.generate(**told(p, none), **options)[0, len(p.ids) :].tolist() for p in prompts]
     answers = policy.rollout(prompts, 1, Generation(6), None)
     assert [row[kept.bool()].tolist() for row, kept in zip(answers.ids, answers.mask, strict=True)] == expected
-    assert len({tuple(row) for row in expected}) > count / 3
+    assert len({tuple(row) for row in expected}) > min(count / 3, 5)
     assert len(set(map(len, expected))) > 1
 
 
@@ -347,7 +347,7 @@ def test_nothing_is_left_to_chance_in_training(smolvlm: Path, examples: list[Exa
     model.save_pretrained(folder)
     policy = Policy(small_config(base=str(folder)), {})
     prompts = [policy.encoder(example) for example in examples[:2]]
-    trained, asked = (part.logps(prompts, IDS, MASK)[0] for part in (policy.train(), policy.eval()))
+    trained, asked = (policy.train(mode).logps(prompts, IDS, MASK)[0] for mode in (True, False))
     assert torch.equal(trained, asked)
 
 
