@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fea.data.example import Example
-from fea.evaluation.cases import Case, case_of
-from fea.evaluation.fitting import fitted
-from fea.evaluation.protocols import PROTOCOLS
-from fea.evaluation.scored import Scored, write
-from fea.evaluation.scoring import score
 from fea.facs import ACTION_UNITS, EMOTION_SETS
 from fea.prompts.answer import parse, render
+from fea.protocols.cases import Case, case_of
+from fea.protocols.fitting import fitted
+from fea.protocols.known import PROTOCOLS
+from fea.protocols.scored import Scored, write
+from fea.protocols.scoring import score
 
 WORDS = EMOTION_SETS["basic7"]
 NASTY = "<script>document.title='broken'</script><img src=x onerror=alert(1)>\"'&"

@@ -30,7 +30,6 @@ from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.module import RenderedFaces  # noqa: F401
 from fea.errors import FEAError
-from fea.evaluation.protocols import protocol_of
 from fea.grpo import GRPOModule  # noqa: F401
 from fea.memory.advice import verdict
 from fea.memory.plan import plan
@@ -40,6 +39,7 @@ from fea.model.checkpoints import Stored
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.load import is_known
 from fea.model.sampling import Generation
+from fea.protocols.known import protocol_of
 from fea.sft import SFTModule  # noqa: F401
 from fea.system.files import Lock
 from fea.system.machine import total_memory

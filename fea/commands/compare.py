@@ -25,8 +25,8 @@ def compare(first: Path, second: Path, *, out: Path | None = None, draws: int = 
     Raises:
         FEAError: a folder holds no evaluation, or the protocols or the labels differ.
     """
-    from fea.evaluation.compared import compared
-    from fea.evaluation.scored import read
+    from fea.protocols.compared import compared
+    from fea.protocols.scored import read
     from fea.reports.comparison import text_of, write_comparison
     from fea.system.files import try_place
 

@@ -79,7 +79,7 @@ def _published(examples: list[Example], protocol: str | None) -> NDArray[np.int6
 
     from fea.datasets.known import dataset_of
     from fea.errors import FEAError
-    from fea.evaluation.protocols import protocol_of
+    from fea.protocols.known import protocol_of
 
     named = protocol_of(protocol) if protocol else None
     known = [named or dataset_of(example.dataset) for example in examples]

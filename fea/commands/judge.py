@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from fea.errors import FEAError
 
 if TYPE_CHECKING:
-    from fea.evaluation.chat import Address
-    from fea.evaluation.judge import Analysis
-    from fea.evaluation.verdicts import Outcome
+    from fea.judging.chat import Address
+    from fea.judging.judge import Analysis
+    from fea.judging.verdicts import Outcome
 
 
 def judge(
@@ -63,7 +63,7 @@ def judge(
     Raises:
         FEAError: the predictions cannot be read, `out` holds something else, or the judge cannot be asked.
     """
-    from fea.evaluation.chat import Address
+    from fea.judging.chat import Address
 
     if concurrency < 1 or (limit is not None and limit < 1):
         raise FEAError(f"limit: {limit}, concurrency: {concurrency}; give 1 or more")
@@ -80,8 +80,8 @@ def judge(
 def _asked(
     out: Path, cache: Path | None, address: Address, key: str, analyses: Sequence[Analysis], concurrency: int
 ) -> list[Outcome]:
-    from fea.evaluation.chat import Chat
-    from fea.evaluation.verdicts import Cache, check_place, judged
+    from fea.judging.chat import Chat
+    from fea.judging.verdicts import Cache, check_place, judged
     from fea.system.files import try_place
     from fea.system.progress import progress
 
@@ -113,7 +113,7 @@ def _key(variable: str | None) -> str:
 
 
 def _read(file: Path, limit: int | None) -> tuple[list[Analysis], int]:
-    from fea.evaluation.judge import read_analyses
+    from fea.judging.judge import read_analyses
 
     analyses, unanswered = read_analyses(file)
     if not analyses:
@@ -138,10 +138,10 @@ def _written(
     import json
     from hashlib import sha256
 
-    from fea.evaluation.chat import Failure
-    from fea.evaluation.judge import RUBRIC, instruction
-    from fea.evaluation.rated import summary
-    from fea.evaluation.verdicts import lines_of, shown_failures
+    from fea.judging.chat import Failure
+    from fea.judging.judge import RUBRIC, instruction
+    from fea.judging.rated import summary
+    from fea.judging.verdicts import lines_of, shown_failures
     from fea.system.files import write_atomically
     from fea.system.lines import write_jsonl
 

@@ -23,7 +23,7 @@ def report(folder: Path, *, out: Path | None = None, pictures: bool = True, judg
     Raises:
         FEAError: the folder holds no evaluation, or `judged` is something else.
     """
-    from fea.evaluation.scored import read
+    from fea.protocols.scored import read
     from fea.reports.evaluation import REPORT, write_evaluation
 
     scored, cases = read(folder)

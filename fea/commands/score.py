@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fea.data.example import Example
-    from fea.evaluation.cases import Case
-    from fea.evaluation.protocols import Protocol
-    from fea.evaluation.scored import Scored
+    from fea.protocols.cases import Case
+    from fea.protocols.known import Protocol
+    from fea.protocols.scored import Scored
 
 
 def score(
@@ -52,8 +52,8 @@ def score(
         FEAError: a file cannot be read, or does not fit the protocol.
     """
     from fea.datasets.conversion import Source
-    from fea.evaluation.answered import answered
-    from fea.evaluation.protocols import protocol_of
+    from fea.protocols.answered import answered
+    from fea.protocols.known import protocol_of
 
     named, places = protocol_of(protocol), [Path(file) for file in files]
     _check(out, draws, seed)
@@ -72,7 +72,7 @@ def score(
 
 def _tell(scored: Scored, cases: list[Case], other: dict[str, Scored], out: Path | None) -> None:
     """Shows the scores, and writes them."""
-    from fea.evaluation.scored import write
+    from fea.protocols.scored import write
     from fea.reports.scores import told
 
     print(*told(scored, other), sep="\n")
@@ -83,7 +83,7 @@ def _tell(scored: Scored, cases: list[Case], other: dict[str, Scored], out: Path
 
 def _check(out: Path | None, draws: int, seed: int) -> None:
     from fea.errors import FEAError
-    from fea.evaluation.scored import METRICS
+    from fea.protocols.scored import METRICS
     from fea.system.files import try_place
 
     if out and (out / METRICS).exists():
@@ -99,9 +99,9 @@ def _check(out: Path | None, draws: int, seed: int) -> None:
 def _examples(protocol: Protocol, files: list[Path], labels: Path | None, image_root: Path | None) -> list[Example]:
     """The faces: of the labels, or of predictions that hold them."""
     from fea.errors import FEAError
-    from fea.evaluation.cases import read_cases
-    from fea.evaluation.scored import PREDICTIONS
     from fea.facs import EMOTION_SETS
+    from fea.protocols.cases import read_cases
+    from fea.protocols.scored import PREDICTIONS
 
     if labels is None:
         if any(file.suffix != ".jsonl" or not _holds_labels(file) for file in files):

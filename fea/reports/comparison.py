@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fea.evaluation.compared import Change, Comparison
+from fea.protocols.compared import Change, Comparison
 from fea.reports.evaluation import INTENDED
 from fea.reports.numbers import FEWEST, LESS, in_order, shown, title, told
 from fea.reports.rendering import rendered

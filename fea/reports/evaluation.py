@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fea.evaluation.calibration import Bin, bins_of, calibration_error
-from fea.evaluation.cases import Case
-from fea.evaluation.scored import Scored
 from fea.facs import ACTION_UNITS, au_number
+from fea.protocols.calibration import Bin, bins_of, calibration_error
+from fea.protocols.cases import Case
+from fea.protocols.scored import Scored
 from fea.reports import faces
 from fea.reports.numbers import FEWEST, HEADLINE, LESS, in_order, shown, title, told
 from fea.reports.rendering import rendered

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from PIL import Image
 
 from fea.errors import FEAError
-from fea.evaluation.cases import Case, codes
 from fea.evaluation.marks import Piece, marked
 from fea.evaluation.scores import au_f1, emotion_match
 from fea.images.opening import load_image
+from fea.protocols.cases import Case, codes
 
 _SIDE = 112  # pixels of a thumbnail: enough to recognize the face, and 24 of them stay below 200 kB
 _QUALITY = 80  # of JPEG

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from fea.evaluation.scored import Scored
+from fea.protocols.scored import Scored
 from fea.reports import tables
 
 

@@ -13,13 +13,14 @@ from lightning.pytorch.callbacks import Callback
 from fea.data.mixture import Examples
 from fea.data.module import FEADataModule
 from fea.errors import FEAError
-from fea.evaluation import scored, texts
-from fea.evaluation.fitting import fitted
-from fea.evaluation.foreign import Said
-from fea.evaluation.matching import NO_ANSWER
-from fea.evaluation.protocols import Protocol
-from fea.evaluation.reading import cases_of
-from fea.evaluation.scoring import score
+from fea.evaluation import texts
+from fea.protocols import scored
+from fea.protocols.fitting import fitted
+from fea.protocols.foreign import Said
+from fea.protocols.known import Protocol
+from fea.protocols.matching import NO_ANSWER
+from fea.protocols.reading import cases_of
+from fea.protocols.scoring import score
 from fea.reports.scores import told
 from fea.rollouts.rollout import Rollout
 from fea.system.files import try_place

@@ -28,8 +28,10 @@ PLAN = """
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
-    evaluation   cases protocols fitting published dimensional texts measuring blind scored scoring foreign matching
-    evaluation   reading answered calibration compared chat judge verdicts rated
+    evaluation   dimensional texts
+    protocols    cases known fitting published measuring blind scored scoring foreign matching reading answered
+    protocols    calibration compared
+    judging      chat judge verdicts rated
     reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.family families.general families.qwen families.qwen2_5_vl families.qwen2_vl
     model        families.qwen3_vl families.known
@@ -159,26 +161,26 @@ LIGHT = [
     "evaluation.looking",
     "evaluation.vanished",
     "evaluation.intervals",
-    "evaluation.cases",
-    "evaluation.protocols",
-    "evaluation.fitting",
-    "evaluation.published",
+    "protocols.cases",
+    "protocols.known",
+    "protocols.fitting",
+    "protocols.published",
     "evaluation.dimensional",
     "evaluation.texts",
-    "evaluation.measuring",
-    "evaluation.blind",
-    "evaluation.scored",
-    "evaluation.scoring",
-    "evaluation.foreign",
-    "evaluation.matching",
-    "evaluation.reading",
-    "evaluation.answered",
-    "evaluation.calibration",
-    "evaluation.compared",
-    "evaluation.chat",
-    "evaluation.judge",
-    "evaluation.verdicts",
-    "evaluation.rated",
+    "protocols.measuring",
+    "protocols.blind",
+    "protocols.scored",
+    "protocols.scoring",
+    "protocols.foreign",
+    "protocols.matching",
+    "protocols.reading",
+    "protocols.answered",
+    "protocols.calibration",
+    "protocols.compared",
+    "judging.chat",
+    "judging.judge",
+    "judging.verdicts",
+    "judging.rated",
     "reports",
     "system.files",
     "system.lines",

@@ -15,10 +15,10 @@ from playwright.sync_api import Browser
 
 from fea.cli import main
 from fea.data.example import Example
-from fea.evaluation.cases import Case
-from fea.evaluation.scored import read
 from fea.facs import EMOTION_SETS
 from fea.prompts.answer import parse
+from fea.protocols.cases import Case
+from fea.protocols.scored import read
 from fea.reports import faces
 from fea.reports.evaluation import INTENDED, write_evaluation
 

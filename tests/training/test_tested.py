@@ -10,7 +10,7 @@ import pytest
 from conftest import fit, fit_arguments
 
 from fea.cli import main
-from fea.evaluation.scored import read
+from fea.protocols.scored import read
 
 
 @pytest.fixture(scope="module")

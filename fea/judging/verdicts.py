@@ -20,8 +20,8 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from fea.errors import FEAError
-from fea.evaluation.chat import Chat, Failure
-from fea.evaluation.judge import CRITERIA, HIGH, LOW, Analysis, Verdict, verdict_of
+from fea.judging.chat import Chat, Failure
+from fea.judging.judge import CRITERIA, HIGH, LOW, Analysis, Verdict, verdict_of
 from fea.system.files import lock
 from fea.system.lines import append, keep_lines, whole_lines
 

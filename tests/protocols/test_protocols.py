@@ -12,7 +12,7 @@ from scoring import FIXED, LISTS, folded, run, write
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from fea.cli import main
-from fea.evaluation.protocols import PROTOCOLS
+from fea.protocols.known import PROTOCOLS
 
 TINY = 1e-9
 

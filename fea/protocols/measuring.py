@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from fea.data.example import Example
 from fea.evaluation import dimensional
-from fea.evaluation.cases import Case
 from fea.evaluation.counts import (
     NUMBERS,
     SCORED,
@@ -34,6 +33,7 @@ from fea.evaluation.counts import (
     pooled,
 )
 from fea.evaluation.dimensional import Moments, moments
+from fea.protocols.cases import Case
 
 _AT_ONCE = 20_000  # faces whose counts are held before they are added to their rows: 64 MB
 _CELLS = 20_000_000  # of draws times rows that are held at once: 160 MB

@@ -11,8 +11,8 @@ from rouge_score.rouge_scorer import RougeScorer
 from scoring import run, write
 from sklearn.metrics import f1_score
 
-from fea.evaluation.published import published_answer
 from fea.prompts.answer import parse
+from fea.protocols.published import published_answer
 
 EMOTIONS = ("anger", "happiness", "sadness")
 

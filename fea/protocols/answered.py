@@ -9,14 +9,14 @@ from typing import NamedTuple
 from fea.data.example import Example
 from fea.datasets.conversion import Source
 from fea.errors import FEAError
-from fea.evaluation.cases import Case
-from fea.evaluation.fitting import Fitted, fitted
-from fea.evaluation.foreign import Said, said_in
-from fea.evaluation.matching import NO_ANSWER, matched
-from fea.evaluation.protocols import Protocol
-from fea.evaluation.reading import cases_of
-from fea.evaluation.scored import Scored
-from fea.evaluation.scoring import score
+from fea.protocols.cases import Case
+from fea.protocols.fitting import Fitted, fitted
+from fea.protocols.foreign import Said, said_in
+from fea.protocols.known import Protocol
+from fea.protocols.matching import NO_ANSWER, matched
+from fea.protocols.reading import cases_of
+from fea.protocols.scored import Scored
+from fea.protocols.scoring import score
 
 
 class Answered(NamedTuple):

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fea.evaluation.cases import Case
 from fea.evaluation.scores import emotion_match
+from fea.protocols.cases import Case
 
 _BINS = 5  # of equal width: samples are few, and ten bins would be empty every other one
 

@@ -16,10 +16,10 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from fea.cli import main
 from fea.data.example import Example
-from fea.evaluation.cases import Case
-from fea.evaluation.compared import Comparison, compared
-from fea.evaluation.measuring import resampled
-from fea.evaluation.scored import read
+from fea.protocols.cases import Case
+from fea.protocols.compared import Comparison, compared
+from fea.protocols.measuring import resampled
+from fea.protocols.scored import read
 from fea.reports.comparison import text_of
 
 DRAWS = 60  # enough to tell one way of drawing from another

@@ -1,6 +1,6 @@
 """`Scored`: what `fea test --protocol` and `fea score` find, and its file `metrics.json`.
 
-Beside it lies `predictions.jsonl`, a line a face (`fea.evaluation.cases`). Both are what a report or a comparison reads: `read`
+Beside it lies `predictions.jsonl`, a line a face (`fea.protocols.cases`). Both are what a report or a comparison reads: `read`
 brings them back.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fea.errors import FEAError
-from fea.evaluation.cases import Case, read_cases, write_cases
+from fea.protocols.cases import Case, read_cases, write_cases
 from fea.system.files import write_atomically
 
 METRICS = "metrics.json"  # in the folder of a run, or where --out says

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fea.errors import FEAError
-from fea.evaluation.cases import Case
 from fea.evaluation.counts import Floats, f1, pooled
 from fea.evaluation.intervals import Interval
-from fea.evaluation.measuring import Rows, by_fold, mean_known, middle, numbers, resampled, resampled_by, rows_of
-from fea.evaluation.protocols import protocol_of
-from fea.evaluation.scored import Scored
-from fea.evaluation.scoring import compared_texts
 from fea.facs import au_number
+from fea.protocols.cases import Case
+from fea.protocols.known import protocol_of
+from fea.protocols.measuring import Rows, by_fold, mean_known, middle, numbers, resampled, resampled_by, rows_of
+from fea.protocols.scored import Scored
+from fea.protocols.scoring import compared_texts
 
 Run = tuple[Scored, Sequence[Case]]
 Key = tuple[str, str, str]  # data set, id, and name of the image: folders may differ from machine to machine

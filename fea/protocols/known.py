@@ -16,7 +16,7 @@ from fea.datasets.disfa import DISFA, PRESENT
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS
 
-# "ours": what `parse` reads. "facial-r1": the rules of the evaluation that Facial-R1 published, `fea.evaluation.published`.
+# "ours": what `parse` reads. "facial-r1": the rules of the evaluation that Facial-R1 published, `fea.protocols.published`.
 Reading = Literal["ours", "facial-r1"]
 # Faces that must show a unit before its F1 says something: below, one face more or less moves it by more than 5 points.
 _SUPPORT = 10

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from fea.evaluation import dimensional, texts
-from fea.evaluation.blind import baselines
-from fea.evaluation.cases import Case
 from fea.evaluation.counts import Floats, f1, pooled, recall
 from fea.evaluation.dimensional import Moments
-from fea.evaluation.fitting import Fitted
-from fea.evaluation.measuring import (
+from fea.protocols.blind import baselines
+from fea.protocols.cases import Case
+from fea.protocols.fitting import Fitted
+from fea.protocols.known import Protocol
+from fea.protocols.measuring import (
     Rows,
     by_fold,
     intervals,
@@ -25,8 +26,7 @@ from fea.evaluation.measuring import (
     rows_of,
     scores_of,
 )
-from fea.evaluation.protocols import Protocol
-from fea.evaluation.scored import Scored
+from fea.protocols.scored import Scored
 
 DRAWS = 2000  # they leave the ends uncertain by 1.5 % of the interval's width
 _VALUES = 12  # of a subgroup: a key with more tells faces apart, and not groups

@@ -7,9 +7,9 @@ import math
 import pytest
 
 from fea.data.example import Example
-from fea.evaluation.calibration import bins_of, calibration_error
-from fea.evaluation.cases import Case, case_of
 from fea.prompts.answer import parse, render
+from fea.protocols.calibration import bins_of, calibration_error
+from fea.protocols.cases import Case, case_of
 
 
 def voted(example: Example, vote: float | None, right: bool) -> Case:

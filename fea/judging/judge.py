@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from fea.datasets.json_files import objects_of
 from fea.errors import FEAError
-from fea.evaluation.chat import Address, Message
 from fea.facs import ACTION_UNITS, au_code, au_number
+from fea.judging.chat import Address, Message
 
 RUBRIC = "1"
 LOW, HIGH = 1, 10

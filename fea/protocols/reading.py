@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fea.data.example import Example
-from fea.evaluation.cases import Case, case_of, said
-from fea.evaluation.fitting import Fitted
-from fea.evaluation.foreign import Said
-from fea.evaluation.protocols import Protocol
-from fea.evaluation.published import published_answer
 from fea.facs import emotion_name
 from fea.prompts.answer import Answer, parse
+from fea.protocols.cases import Case, case_of, said
+from fea.protocols.fitting import Fitted
+from fea.protocols.foreign import Said
+from fea.protocols.known import Protocol
+from fea.protocols.published import published_answer
 
 SILENT = "the text says nothing that can be read (counts as wrong)"
 NO_COLUMN = "there is no column for the unit (counts as not claimed)"

@@ -17,11 +17,11 @@ from processes import start
 
 from fea.cli import main
 from fea.errors import FEAError
-from fea.evaluation.chat import Address, Chat, Failure
-from fea.evaluation.judge import CRITERIA, RUBRIC, Analysis, Verdict, instruction, read_analyses, verdict_of
-from fea.evaluation.measuring import resampled
-from fea.evaluation.rated import summary
+from fea.judging.chat import Address, Chat, Failure
+from fea.judging.judge import CRITERIA, RUBRIC, Analysis, Verdict, instruction, read_analyses, verdict_of
+from fea.judging.rated import summary
 from fea.prompts.answer import render
+from fea.protocols.measuring import resampled
 
 KEY = "sk-very-secret-0123456789"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fea.data.example import Example
 from fea.datasets.images import is_image
-from fea.evaluation.foreign import Said, Unread
+from fea.protocols.foreign import Said, Unread
 
 NO_FACE = "no face has this id or image (not judged)"
 NO_ANSWER = "no answer about the face (counts as wrong)"

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from fea.data.example import Example
 from fea.errors import FEAError
-from fea.evaluation.cases import codes, meta_of
-from fea.evaluation.protocols import Protocol
 from fea.facs import au_code, au_number
+from fea.protocols.cases import codes, meta_of
+from fea.protocols.known import Protocol
 
 _NOTHING_KNOWN = "nothing that the protocol judges is known of the face (not judged)"
 _PARTS = ("val", "validation", "test")  # of a data set: nobody is judged on what everybody trains on

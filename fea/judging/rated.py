@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fea.evaluation.chat import Failure
 from fea.evaluation.counts import Floats
-from fea.evaluation.judge import CRITERIA, Analysis, Verdict
-from fea.evaluation.measuring import mean_known, middle, resampled
-from fea.evaluation.scoring import DRAWS
-from fea.evaluation.verdicts import Outcome
+from fea.judging.chat import Failure
+from fea.judging.judge import CRITERIA, Analysis, Verdict
+from fea.judging.verdicts import Outcome
+from fea.protocols.measuring import mean_known, middle, resampled
+from fea.protocols.scoring import DRAWS
 
 
 def summary(
