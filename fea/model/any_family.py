@@ -54,7 +54,7 @@ def check(config: PolicyConfig, sharded: bool) -> None:
     Raises:
         FEAError: naming the setting, and what to set instead.
     """
-    kind = f"'{config.base}' is a {config_of(config.base).model_type} model, whose layers are not known by name"
+    kind = f"'{config.base}' is of the {config_of(config.base).model_type} family, whose layers are not known by name"
     if config.lora and config.lora.vision:
         raise FEAError(
             f"policy.lora.vision: {kind}, so its tower has no adapter; set it null, or train the whole tower with lora: null "
@@ -69,8 +69,8 @@ def check(config: PolicyConfig, sharded: bool) -> None:
 def unplanned(config: PolicyConfig) -> FEAError:
     """Why there is no plan of memory."""
     return FEAError(
-        f"policy.base: no memory can be planned for '{config.base}', a {config_of(config.base).model_type} model: how much "
-        f"its layers keep is known of {_titles()} alone; try a few steps, with trainer.max_steps"
+        f"policy.base: no memory can be planned for '{config.base}', of the {config_of(config.base).model_type} family: how "
+        f"much layers keep is known of {_titles()} alone; try a few steps, with trainer.max_steps"
     )
 
 
@@ -84,7 +84,7 @@ def tokenizer(base: str) -> Any:
 @cache  # once in a process, however many policies it builds
 def _tell(base: str, model_type: str) -> None:
     rank_zero_info(
-        f"policy.base: '{base}' is a {model_type} model and goes the general road, which is slow: its completions share no "
+        f"policy.base: '{base}' is of the {model_type} family and goes the general road, which is slow: completions share no "
         f"prompt (layout: rows), which is for {_titles()}; images are sized by its own processor, not by min_pixels and "
         "max_pixels"
     )
