@@ -36,7 +36,7 @@ def score(
         files: with answers; several are taken together, such as those of three folds.
         protocol: disfa-8, bp4d-12, raf-au, faba-12, rafdb-7, affectnet-7, affectnet-8, fer2013-7, ck+, fea20k or facial-r1.
         labels: the truth, JSONL in FEA-20K format; not needed for `predictions.jsonl` of `fea test --protocol`.
-        out: folder for `metrics.json` and `predictions.jsonl`; by default nothing is written.
+        out: folder for `metrics.json`, `predictions.jsonl` and `report.html`; by default nothing is written.
         lenient: what is written counts texts as they are read leniently.
         image_root: folder of the images of the labels; by default the folder of that file. No image is opened.
         threshold: from which intensity or probability on a unit of a table shows; by default the converter's own.
@@ -73,11 +73,13 @@ def score(
 def _tell(scored: Scored, cases: list[Case], other: dict[str, Scored], out: Path | None) -> None:
     """Shows the scores, and writes them."""
     from fea.protocols.scored import write
+    from fea.reports.evaluation import REPORT, write_evaluation
     from fea.reports.scores import told
 
     print(*told(scored, other), sep="\n")
     if out:
         write(out, scored, cases)
+        write_evaluation(out / REPORT, scored, cases)
         print(f"written: {out}")
 
 

@@ -21,13 +21,15 @@ from fea.protocols.known import Protocol
 from fea.protocols.matching import NO_ANSWER
 from fea.protocols.reading import cases_of
 from fea.protocols.scoring import score
+from fea.reports.evaluation import REPORT, write_evaluation
 from fea.reports.scores import told
 from fea.rollouts.rollout import Rollout
 from fea.system.files import try_place
 
 
 class ProtocolScores(Callback):
-    """Scores the answers of a test by a protocol, and writes `metrics.json` and `predictions.jsonl` into the folder of the run.
+    """Scores the answers of a test by a protocol, and writes `metrics.json`, `predictions.jsonl` and `report.html`
+    into the folder of the run.
 
     Args:
         protocol: by which they are scored.
@@ -98,10 +100,11 @@ class ProtocolScores(Callback):
         (strict, cases), (free, _) = found
         folder = self._folder(trainer)
         scored.write(folder, strict, cases)
+        write_evaluation(folder / REPORT, strict, cases)
         print(*told(strict, {"lenient": free}), sep="\n")
         if self.protocol.texts and not texts.available() and any(case.example.analysis for case in cases):
             print(f"note: {texts.MISSING}")
-        print(f"scores: {folder / scored.METRICS}")
+        print(f"scores: {folder / scored.METRICS}\nreport: {folder / REPORT}")
 
     def _folder(self, trainer: L.Trainer) -> Path:
         return Path(trainer.log_dir or ".")
