@@ -28,8 +28,9 @@ from fea.system.files import try_place
 
 
 class ProtocolScores(Callback):
-    """Scores the answers of a test by a protocol, and writes `metrics.json`, `predictions.jsonl` and `report.html`
-    into the folder of the run.
+    """Scores the answers of a test by a protocol.
+
+    Into the folder of the run go `metrics.json`, `predictions.jsonl` and `report.html`.
 
     Args:
         protocol: by which they are scored.
