@@ -32,8 +32,10 @@ class AnswerWriter(BasePredictionWriter):
             FEAError: it holds something else.
             OSError: there is no room, or no permission.
         """
-        if stage == "predict" and trainer.is_global_zero:
-            check_place(self._place(trainer))
+        if stage == "predict":
+            place = self._place(trainer)  # on all processes, which tell each other where the run lies
+            if trainer.is_global_zero:
+                check_place(place)
 
     def write_on_epoch_end(
         self, trainer: Trainer, module: LightningModule, predictions: Sequence[Any], batch_indices: Sequence[Any]
@@ -48,8 +50,8 @@ class AnswerWriter(BasePredictionWriter):
             parts: list[list[dict[str, Any]]] = [[] for _ in range(trainer.world_size)]
             dist.all_gather_object(parts, rows)
             rows = [row for part in parts for row in part]
+        file = self._place(trainer)
         if trainer.is_global_zero:
-            file = self._place(trainer)
             write_jsonl(file, rows)
             print(f"answers: {file}")
 

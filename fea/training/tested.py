@@ -59,8 +59,9 @@ class ProtocolScores(Callback):
                 f"data.emotions: protocol {self.protocol.name} judges {', '.join(missing)}, which no answer may be; add that "
                 "to data.emotions"
             )
+        self.folder = Path(trainer.log_dir or ".")  # on all processes, which tell each other
         if trainer.is_global_zero:
-            try_place(self._folder(trainer) / scored.METRICS)
+            try_place(self.folder / scored.METRICS)
 
     def _check_fold(self, data: FEADataModule) -> None:
         """Refuses to test on people that the weights were trained on."""
@@ -99,13 +100,9 @@ class ProtocolScores(Callback):
             draws = {"draws": 0} if lenient else {}
             found.append((score(cases, self.protocol, self.faces, unmatched, lenient, self.model, **draws), cases))
         (strict, cases), (free, _) = found
-        folder = self._folder(trainer)
-        scored.write(folder, strict, cases)
-        write_evaluation(folder / REPORT, strict, cases)
+        scored.write(self.folder, strict, cases)
+        write_evaluation(self.folder / REPORT, strict, cases)
         print(*told(strict, {"lenient": free}), sep="\n")
         if self.protocol.texts and not texts.available() and any(case.example.analysis for case in cases):
             print(f"note: {texts.MISSING}")
-        print(f"scores: {folder / scored.METRICS}\nreport: {folder / REPORT}")
-
-    def _folder(self, trainer: L.Trainer) -> Path:
-        return Path(trainer.log_dir or ".")
+        print(f"scores: {self.folder / scored.METRICS}\nreport: {self.folder / REPORT}")
