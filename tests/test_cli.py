@@ -382,7 +382,7 @@ def test_a_run_keeps_the_settings_that_made_it(folder: Path) -> None:
     [
         ("review a.jsonl --image_root b --port 7861", {"file": Path("a.jsonl"), "image_root": Path("b"), "port": 7861}),
         ("data split a.jsonl --out b --distance 3", {"file": Path("a.jsonl"), "out": Path("b"), "distance": 3}),
-        ("data check a.jsonl --image_root b", {"file": Path("a.jsonl"), "image_root": Path("b"), "as_is": False}),
+        ("data check a.jsonl --image_root b", {"file": ["a.jsonl"], "image_root": Path("b"), "as_is": False}),
         ("synthesize a b --model m --out c --minutes 2", {"data": ["a", "b"], "out": "c", "minutes": 2.0}),
         ("demo --rounds 2 --quick", {"rounds": 2, "quick": True, "out": Path("runs/demo")}),
         (

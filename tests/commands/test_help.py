@@ -29,6 +29,7 @@ def test_a_group_lists_its_members(arguments: list[str], capsys: pytest.CaptureF
         "data check",
         "data convert",
         "data faces",
+        "data silver",
         "data split",
         "data folds",
     ]

@@ -446,7 +446,7 @@ def test_a_validation_set_shows_further_people(file: Path, drawn: Path, capsys: 
                 "check",
                 *(str(out / f"{name}.jsonl") for name in ("train", "val", "test")),
                 "--image_root",
-                str(drawn.parent),
+                str(drawn.parent / "images"),
             ]
         )
         == 0
