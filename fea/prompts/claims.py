@@ -8,6 +8,7 @@ below it. Without any such word a unit is claimed.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -67,6 +68,10 @@ _ACTS = re.compile(
 )
 
 
+# Texts of one policy, or of one author, say the same words around units again and again. 8,192 clauses are 2 MB.
+_remembered = functools.lru_cache(maxsize=8192)
+
+
 class _Place(NamedTuple):
     """A place in its sentence: the words since the place before, those up to the next, and its joint to the former."""
 
@@ -90,7 +95,7 @@ def judge(text: str, spots: Sequence[Spot]) -> list[tuple[Spot, Verdict]]:
         if said and _CORRECTED.match(first):
             said[-1] = (said[-1][0], "denied")
         if not inside:
-            headed = _HEADING.search(first) or (_LETTER.search(first) and _BULLET.match(text, end))
+            headed = _headed(first) or (_LETTER.search(first) and _BULLET.match(text, end))
             heading = _said_before(first) if headed else None if _LETTER.search(first) else heading
             continue
         if text[max(start - 1, 0) : start] != "\n" or _VERB.search(first):
@@ -160,7 +165,7 @@ def _sentence(places: Sequence[_Place], heading: Verdict | None) -> list[Verdict
         since = place.since[behind[i - 1][1] :] if i else place.since
         own = _said_before(_clause(since, place.until, first=not i))
         before = own or (before if _carries(places, i) else None)
-        heading = own if _HEADING.search(since) else heading
+        heading = own if _headed(since) else heading
         after = behind[i][0]
         said.append("denied" if after == "denied" else before or after or heading or "claimed")
     return said
@@ -189,6 +194,7 @@ def _carries(places: Sequence[_Place], i: int) -> bool:
     return next((place.joint for place in ahead if place.joint != ","), "") in ("or", "nor")
 
 
+@_remembered
 def _clause(since: str, until: str, first: bool) -> str:
     """The words before a place that belong to its clause; a line end stands ahead of those that open a sentence."""
     words = since[-_CLAUSE:]
@@ -208,15 +214,22 @@ def _clause(since: str, until: str, first: bool) -> str:
     return "\n" * opens + words[start:]
 
 
+def _headed(words: str) -> bool:
+    """Whether they end in a title. Most words hold no sign of one, which is seen at once."""
+    return (":" in words or "#" in words) and _HEADING.search(words) is not None
+
+
 def _heads(words: str, rest: str) -> bool:
     """Whether a colon belongs to what follows: "not present: AU4", but not "he does not hide it: the brows are low (AU4)"."""
     sentence = _LETTER.search(rest) and _VERB.search(words) and not _LACKS.search(words)
     return words.endswith(":") and not sentence
 
 
+@_remembered
 def _said_before(words: str) -> Verdict | None:
     return next((rule.verdict for rule in BEFORE if rule.words.search(words.replace("_", " "))), None)
 
 
+@_remembered
 def _said_after(words: str) -> tuple[Verdict | None, int]:
     return next(((rule.verdict, match.end()) for rule in AFTER if (match := rule.words.match(words))), (None, 0))

@@ -19,6 +19,8 @@ def test_a_rule_reads_its_example_and_nothing_else_does(rule: Rule, monkeypatch:
         "Absent:\n- " if rule.verdict == "claimed" and rule.side == "after" else ""
     )  # there it has something to overrule
     assert claimed(below + rule.example) == [rule.verdict == "claimed"]
+    for name in ("_said_before", "_said_after"):  # remember what they said by all rules
+        monkeypatch.setattr(claims, name, getattr(claims, name).__wrapped__)
     for name in ("BEFORE", "AFTER"):
         monkeypatch.setattr(claims, name, tuple(other for other in getattr(claims, name) if other is not rule))
     assert claimed(below + rule.example) == [rule.verdict != "claimed"]
