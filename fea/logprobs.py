@@ -133,7 +133,7 @@ def _chunk_logps(
     entropy_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """`token_logps` of so few positions that their logits fit in memory."""
-    return _told(logits(hidden_ND, head_VD), targets_N, forbidden, temperature, entropy_gradient)
+    return _told(log_distribution(logits(hidden_ND, head_VD), forbidden, temperature), targets_N, entropy_gradient)
 
 
 def logit_logps(
@@ -146,15 +146,19 @@ def logit_logps(
 ) -> tuple[Tensor, Tensor]:
     """`token_logps` from logits that are there: nothing else of their size is kept for the backward pass."""
     chunks = zip(torch.split(logits_NV, chunk), torch.split(targets_N, chunk), strict=True)
-    parts = [checkpoint(_told, *part, forbidden, temperature, entropy_gradient, **_AGAIN) for part in chunks]
+    parts = [checkpoint(_told_of_logits, *part, forbidden, temperature, entropy_gradient, **_AGAIN) for part in chunks]
     logps, entropies = zip(*parts, strict=True)
     return torch.cat(logps), torch.cat(entropies)
 
 
-def _told(
+def _told_of_logits(
     logits_NV: Tensor, targets_N: Tensor, forbidden: Tensor | None, temperature: float, entropy_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    log_p_NV = log_distribution(logits_NV, forbidden, temperature)
+    return _told(log_distribution(logits_NV, forbidden, temperature), targets_N, entropy_gradient)
+
+
+def _told(log_p_NV: Tensor, targets_N: Tensor, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
+    # Of the logits themselves nothing is held here, which would be one more tensor of their size.
     told_NV = log_p_NV if entropy_gradient else log_p_NV.detach()
     entropy_N = -(told_NV.exp() * told_NV).sum(dim=-1)
     return log_p_NV.gather(-1, targets_N[:, None])[:, 0], entropy_N

@@ -175,7 +175,7 @@ class Chat:
         request = Request(self.address.place, json.dumps(self.address.body(messages)).encode(), header)
         deadline = time.monotonic() + self.address.timeout
         try:
-            with self._opener.open(request, timeout=self.address.timeout) as reply:
+            with self._send(request, timeout=self.address.timeout) as reply:
                 return self._reply(_content(reply, deadline)), None
         except HTTPError as error:
             with error:

@@ -191,7 +191,8 @@ def test_images_that_cannot_be_read_are_skipped_and_counted_once(tmp_path: Path)
     for number in (0, 3, 4):
         (tmp_path / "bare" / "images" / f"3-{number:06d}.png").write_bytes(b"none")
     data = {"class_path": "fea.data.module.FEADataModule", "init_args": {
-        "train": [str(tmp_path / "bare" / "faces.jsonl")], "val": [str(tmp_path / "bare" / "faces.jsonl")],
+        "train": [str(tmp_path / "bare" / "faces.jsonl")],
+        "val": [{"file": str(tmp_path / "bare" / "faces.jsonl"), "overlap": True}],
         "batch_size": 2, "num_workers": 0, "on_bad": "skip",
     }}  # fmt: skip
     (tmp_path / "data.yaml").write_text(json.dumps({"data": data}))

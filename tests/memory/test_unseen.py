@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from measuring import OWN_MAPPING, Alive, Measured, mapped
 from torch import Tensor
 
 LARGE = 4 * OWN_MAPPING  # bytes
+CLOCKS = 0.05  # seconds, by which the profiler's clock may be behind that of the marks
 
 
 @pytest.fixture
@@ -30,8 +32,10 @@ def given_back_elsewhere(held: list[Tensor]) -> None:
 def test_what_another_thread_gives_back_is_gone_at_the_next_mark(measured: Measured, marked: bool) -> None:
     measured.begin()
     held = [torch.empty(LARGE // 4)]
+    time.sleep(CLOCKS)
     measured.on_train_batch_start()
     given_back_elsewhere(held)
+    time.sleep(CLOCKS)
     if marked:
         measured.on_before_backward()
     kept = torch.empty(LARGE // 2)  # larger, so that it lies elsewhere
