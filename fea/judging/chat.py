@@ -147,7 +147,7 @@ class Chat:
         self.address, self._key, self._sleep = address, key, sleep
         # What is on this machine is asked directly, whatever the environment says of proxies.
         direct = [ProxyHandler({})] if _here(urlsplit(address.url).hostname or "") else []
-        self._opener, self._dice = build_opener(_Nowhere, *direct), random.SystemRandom()
+        self._send, self._dice = build_opener(_Nowhere, *direct).open, random.SystemRandom()
 
     def ask(self, messages: Sequence[Message]) -> str | Failure:
         """The reply to some messages, or why there is none.
