@@ -132,6 +132,26 @@ def test_the_same_file_is_on_both_sides(sides: Path) -> None:
         attach(FEADataModule([train], [train]))
 
 
+def test_folds_of_a_file_are_sides_of_their_own(sides: Path) -> None:
+    """What is compared is what a fold chooses, and what was found of one choice is not believed of another."""
+    train = files(sides)[0]
+    people = sorted({line["meta_info"]["subject"] for line in lines_of(train)})
+    folded = [
+        line | {"meta_info": line["meta_info"] | {"fold": 1 + people.index(line["meta_info"]["subject"]) % 3}}
+        for line in lines_of(train)
+    ]
+    write(train, folded)
+    for fold in (1, 2, 3):
+        attach(FEADataModule([str(train)], test=[str(train)], fold=fold), "test")
+    strayed = next(line for line in folded if line["meta_info"]["fold"] == 2)
+    strayed["meta_info"]["fold"] = 3
+    write(train, folded)
+    attach(FEADataModule([str(train)], test=[str(train)], fold=1), "test")  # both are learned from
+    for fold in (2, 3):
+        with pytest.raises(FEAError, match=rf"data.test: 1 people of .* such as '{strayed['meta_info']['subject']}' "):
+            attach(FEADataModule([str(train)], test=[str(train)], fold=fold), "test")
+
+
 def test_splits_within_a_file_are_compared(sides: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train, _ = files(sides)
     lines = lines_of(train)
