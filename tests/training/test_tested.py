@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 import pytest
 from conftest import fit, fit_arguments
+from processes import ended, start_together
 
 from fea.cli import main
 from fea.protocols.scored import read
@@ -42,6 +43,26 @@ def test_scores_and_answers_lie_in_the_folder_of_the_run(trained: Path, capsys: 
     out = trained.parent / "again"
     assert main(["score", str(trained / "predictions.jsonl"), "--protocol", "facial-r1", "-o", str(out)]) == 0
     assert read(out)[0].scores == pytest.approx(scored.scores)
+    for folder in (trained, out):
+        page = (folder / "report.html").read_text()
+        assert "facial-r1" in page
+        assert f"{scored.scores['accuracy']:.3f}" in page
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_two_processes_write_what_one_does(command: str, trained: Path) -> None:
+    """The place of a run is told by one process to all: whoever asks for it alone waits for ever."""
+    faces = next(trained.parent.glob("faces/test-6*/faces.jsonl"))
+    own = ["--protocol", "facial-r1"] if command == "test" else [f"--data.predict=[{faces}]", "--data=FEADataModule"]
+    words = [command, "--run", str(trained), *own, "--trainer.devices=2", "--trainer.strategy=ddp"]
+    for process in start_together(words, 2):
+        done = ended(process)
+        assert done.returncode == 0, done.stderr[-2000:]
+    if command == "test":
+        assert [case.example.id for case in read(trained)[1]] == [json.loads(line)["id"] for line in faces.open()]
+    else:
+        rows = [json.loads(line) for line in (trained / "answers.jsonl").read_text().splitlines()]
+        assert {row["id"] for row in rows} == {json.loads(line)["id"] for line in faces.open()}
 
 
 @pytest.mark.parametrize(
