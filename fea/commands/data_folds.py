@@ -69,8 +69,10 @@ def write_folds(
 def _subject(example: Example) -> str:
     import json
 
+    from fea.records.person import person
+
     said = json.loads(example.meta or "{}")
-    return str(said.get("subject") or "") if isinstance(said, dict) else ""
+    return person(said.get("subject")) if isinstance(said, dict) else ""
 
 
 def _published(examples: list[Example], protocol: str | None) -> NDArray[np.int64] | None:

@@ -22,6 +22,7 @@ from fea.data.strata import deal
 from fea.data.table import Table
 from fea.datasets.known import dataset_of
 from fea.errors import FEAError
+from fea.records.person import person
 
 
 def fold_in(dataset: str, meta: str) -> int | None:
@@ -37,7 +38,7 @@ def fold_in(dataset: str, meta: str) -> int | None:
     if named.isdecimal() and int(named) > 0:
         return int(named)
     known = dataset_of(dataset)
-    return known.fold_of(str(said.get("subject", ""))) if known else None
+    return known.fold_of(person(said.get("subject"))) if known else None
 
 
 def folds_of(table: Table) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from fea.datasets.known import dataset_of
 from fea.errors import FEAError
 from fea.images.alike import alike
 from fea.images.opening import MOST_PIXELS, load_image
+from fea.records.person import person
 
 Thumbnails = Mapping[str, NDArray[np.uint8]]  # by path of the image
 Person = tuple[str, str]
@@ -67,10 +68,9 @@ def people_in(rows: Iterable[tuple[str, str, str]]) -> dict[Person, str]:
     """
     found: dict[Person, str] = {}
     for dataset, meta, place in rows:
-        if '"subject"' in meta:  # of a million lines, most name nobody
-            subject = json.loads(meta).get("subject")
-            if subject not in (None, ""):
-                found.setdefault((_family(dataset), str(subject)), place)
+        # Of a million lines most name nobody, which is seen without reading them.
+        if '"subject"' in meta and (name := person(json.loads(meta).get("subject"))):
+            found.setdefault((_family(dataset), name), place)
     return found
 
 

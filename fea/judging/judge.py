@@ -20,6 +20,7 @@ from fea.datasets.json_files import objects_of
 from fea.errors import FEAError
 from fea.facs import ACTION_UNITS, au_code, au_number
 from fea.judging.chat import Address, Message
+from fea.records.person import person
 
 RUBRIC = "1"
 LOW, HIGH = 1, 10
@@ -189,14 +190,14 @@ def _analysis(raw: Mapping[str, Any], number: int) -> Analysis:
     text = raw["text"]
     if not isinstance(text, str) or not isinstance(labels, list):
         raise TypeError
-    subject, reference, identity = raw.get("subject"), raw.get("description"), raw.get("id", raw.get("image"))
+    reference, identity = raw.get("description"), raw.get("id", raw.get("image"))
     return Analysis(
         id=str(number if identity is None else identity),
         text=text,
         present=present,
         coded=coded,
         labels=tuple(map(str, labels)),
-        subject="" if subject is None else str(subject),
+        subject=person(raw.get("subject")),
         reference=reference if isinstance(reference, str) else "",
     )
 

@@ -20,6 +20,7 @@ from fea.datasets.json_files import objects_of
 from fea.errors import FEAError
 from fea.facs import au_number
 from fea.prompts.answer import Answer, parse
+from fea.records.person import person
 from fea.system.files import whole
 from fea.system.lines import jsonl
 
@@ -71,9 +72,8 @@ def case_of(example: Example, answer: Answer, fold: int | None = None) -> Case:
     meta = meta_of(example)
     groups = {key: str(meta[key]) for key in GROUPS if meta.get(key) not in (None, "")}
     groups |= {"dataset": example.dataset} if example.dataset else {}
-    subject = meta.get("subject")
     return Case(
-        example, answer, grades=grades_of(answer, example), subject=None if subject in (None, "") else str(subject),
+        example, answer, grades=grades_of(answer, example), subject=person(meta.get("subject")) or None,
         fold=fold, groups=groups,
     )  # fmt: skip
 

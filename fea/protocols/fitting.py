@@ -11,6 +11,7 @@ from fea.errors import FEAError
 from fea.facs import au_code, au_number
 from fea.protocols.cases import codes, meta_of
 from fea.protocols.known import Protocol
+from fea.records.person import person
 
 _NOTHING_KNOWN = "nothing that the protocol judges is known of the face (not judged)"
 _PARTS = ("val", "validation", "test")  # of a data set: nobody is judged on what everybody trains on
@@ -115,7 +116,7 @@ def _fold(protocol: Protocol, example: Example) -> int | None:
     if not protocol.folds:
         return None
     meta = meta_of(example)
-    subject = str(meta.get("subject", "") or "")
+    subject = person(meta.get("subject"))
     if not subject:
         raise FEAError(
             f"protocol {protocol.name}: {example.place} does not say who it shows, and folds are of people; give its line "

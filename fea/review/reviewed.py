@@ -13,6 +13,7 @@ from fea.errors import FEAError
 from fea.evaluation.scores import au_f1, emotion_match, format_match
 from fea.prompts.answer import parse
 from fea.records.jsonl import read_lines
+from fea.records.person import person
 from fea.records.record import Record, Rules, read_record
 from fea.review.decisions import Decision, Unreviewed
 from fea.review.logs import reviews_of
@@ -140,8 +141,6 @@ def _flawless(example: Example) -> bool:
 
 def _subject(meta: Mapping[str, Any], place: str) -> str:
     subject = meta.get("subject")
-    if subject is None:
-        return ""
-    if isinstance(subject, bool) or not isinstance(subject, str | int | float):
+    if isinstance(subject, bool) or not isinstance(subject, str | int | float | None):
         raise FEAError(f"{place}: key 'meta_info': 'subject' is {subject!r}; give a text or a number")
-    return str(subject)
+    return person(subject)

@@ -18,7 +18,7 @@ PLAN = """
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset signs
     images       signatures opening alike
-    records      missing action_units keys image_path record formats jsonl
+    records      missing person action_units keys image_path record formats jsonl
     datasets     conversion reading images analyses writing class_folders disfa disfa_plus bp4d raf_db raf_au affectnet
     datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
     datasets     hugging_face json_files conversations fea20k faba photographs known
