@@ -27,6 +27,7 @@ PLAN = """
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders faces module
+    pictures     fonts layout schematic composing rendering saved
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   dimensional texts
     protocols    cases known fitting published measuring blind scored scoring foreign matching reading answered
@@ -223,6 +224,7 @@ LIGHT = [
     "drawn.people",
     "drawn.coders",
     "drawn.faces",
+    "pictures",
 ]
 HEAVY = {"torch", "lightning", "transformers", "peft", "datasets", "torchmetrics", "tensorboard"}
 
