@@ -8,7 +8,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from fea.system.lines import append_bytes, jsonl
 
 # What a spreadsheet would take for a formula, and may run; numbers are none.
 _FORMULA = re.compile(r"(?![-+]?\d+(\.\d*)?([eE][-+]?\d+)?$)(\t|[\r\n]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+NO_FACE = "no face"
 _COLUMNS = ("image", "AUs", "emotion", "reasoning", "valid", "text", "error")
 
 
@@ -35,7 +36,14 @@ class Result(NamedTuple):
         reasoning: the thinking, without its tags.
         valid: whether the answer is well-formed.
         text: the answer as it was written.
-        error: why the image could not be read; "" if it could.
+        error: why the image could not be read, or `NO_FACE`; "" if it was answered.
+        face_id: of the faces of an image, from 0: the largest comes first.
+        box: of the face: left, top, width and height in pixels of the upright image; None where faces were not looked for.
+        score: how sure the detector is, from 0 to 1; None if it does not say.
+        votes: by code of an Action Unit, the share of answers that claim it; None without samples.
+        emotion_votes: by emotion, the share of answers that name it; None without samples.
+        frame: of a film, from 0; None for a picture.
+        time: of the frame, in seconds from the start of the film.
     """
 
     image: str
@@ -45,11 +53,18 @@ class Result(NamedTuple):
     valid: bool = False
     text: str = ""
     error: str = ""
+    face_id: int = 0
+    box: tuple[int, int, int, int] | None = None
+    score: float | None = None
+    votes: Mapping[str, float] | None = None
+    emotion_votes: Mapping[str, float] | None = None
+    frame: int | None = None
+    time: float | None = None
 
     @property
     def row(self) -> dict[str, Any]:
         """The same as a row of a table, by column."""
-        return dict(zip(_COLUMNS, self, strict=True)) | {"AUs": list(self.aus)}
+        return dict(zip(_COLUMNS, self, strict=False)) | {"AUs": list(self.aus)}
 
 
 def result_of(image: str, answer: Answer) -> Result:

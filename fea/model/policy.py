@@ -18,6 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule
 
 from fea.data.prompt import Prompt
+from fea.faces.crops import Crop
 from fea.model import fsdp
 from fea.model.adapter import held
 from fea.model.cache import Trunk
@@ -57,6 +58,7 @@ class Policy(nn.Module):
         self.model = self.network.model  # where parameters have their names
         self._reference: dict[str, Tensor] = {}
         self.encoder = self.road.encoder(config.knowledge)
+        self.encoder.crop = Crop(config.face_model) if config.faces != "none" else None
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name."""

@@ -23,7 +23,7 @@ PLAN = """
     datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
     datasets     hugging_face json_files conversations fea20k faba photographs known
     records      unknown doubts
-    faces        blendshapes rules landmarker measurements logistic readout silver learning
+    faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders faces module
