@@ -26,8 +26,20 @@ def probed(strengths: Mapping[int, float], pixels: int, look: Look = LOOK) -> Im
     Raises:
         ValueError: a unit cannot be drawn.
     """
-    # What `draw_face` makes of a grade, the other way round: there 0.38 is a trace.
     return draw_face({n: 6.5 * strength - 1.5 for n, strength in strengths.items() if strength > 0}, look, pixels)
+
+
+def strength_of(grade: str) -> float:
+    """The strength of a claim, as `draw_face` makes it of a grade: from 0.38 for a trace to 1.
+
+    Args:
+        grade: "A" to "E", or "".
+    """
+    return (_number(grade) + 1.5) / 6.5
+
+
+def _number(grade: str) -> float:
+    return float(" ABCDE".index(grade)) if grade else _UNSAID
 
 
 def claimed(grades: Mapping[int, str], pixels: int) -> Image.Image:
@@ -37,8 +49,7 @@ def claimed(grades: Mapping[int, str], pixels: int) -> Image.Image:
         grades: FACS number to the grade that was claimed, "A" to "E", or "".
         pixels: width and height.
     """
-    drawn = {n: float(" ABCDE".index(grade)) if grade else _UNSAID for n, grade in grades.items() if n in DRAWN_AUS}
-    return draw_face(drawn, LOOK, pixels)
+    return draw_face({n: _number(grade) for n, grade in grades.items() if n in DRAWN_AUS}, LOOK, pixels)
 
 
 def remarks(aus: Collection[int]) -> list[str]:

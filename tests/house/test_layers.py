@@ -50,12 +50,13 @@ PLAN = """
     analysis     tables analyzer
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
-    web          server review
+    serving      fields gate service asking chat openapi
+    web          server review serve
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare
+    commands     judge score report compare serve
     __init__ cli __main__
 """
 
@@ -200,6 +201,7 @@ LIGHT = [
     "commands.analyze",
     "commands.synthesize",
     "commands.review",
+    "commands.serve",
     "commands.demo",
     "commands.data_check",
     "commands.data_convert",
