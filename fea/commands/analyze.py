@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +30,7 @@ def analyze(
     out: str | None = None,
     format: Literal["fea", "pyfeat", "openface", "libreface"] = "fea",
     resume: bool = False,
+    save_vis: str | None = None,
     faces: Faces | None = None,
     face_model: str | None = None,
     samples: int = 0,
@@ -56,6 +57,7 @@ def analyze(
         format: columns of the table: ours, or those of Py-Feat, OpenFace or LibreFace, where what the model does not say is
             empty.
         resume: go on with the answers that an interrupted run left in `out`; the file is in the end what it would have been.
+        save_vis: folder, new or of an earlier run, for a PNG and an SVG of each face beside what the model says of it.
         faces: "none" shows images as they are, "largest" and "all" show the faces in them, cut out, and give an image without a
             face a row that says so; by default as the model was trained. Needs the extra `face`.
         face_model: file of the model that finds them, YuNet's or MediaPipe's; by default that of training, or Haar cascades,
@@ -91,16 +93,28 @@ def analyze(
         question, allowed, batch_size, num_workers, max_tokens, max_image_pixels, faces, face_model, samples, every
     )
     _check(inputs, asking, out, format, resume)
+    passing = _album(save_vis, inputs, asking)
     analyzer = load(model, device, base)
     for note in analyzer.notes(asking):
         print(f"note: {note}", file=sys.stderr)
     layout = analyzer.layout(inputs, asking)._replace(format=format)
     if not out:
-        return _printed(analyzer.in_parts(inputs, asking), layout)
+        return _printed(passing(analyzer.in_parts(inputs, asking)), layout)
     file = AnswerFile(Path(out), layout, _settings(model, base, inputs, asking, layout))
     if resume and file.resume():
         print(f"note: going on behind {file.count} answers in '{file.written}'", file=sys.stderr)
-    return _written(analyzer.in_parts(inputs, asking, file.place), file)
+    return _written(passing(analyzer.in_parts(inputs, asking, file.place)), file)
+
+
+def _album(folder: str | None, inputs: Sequence[Input], asking: Asking) -> Callable[[Iterator[Part]], Iterator[Part]]:
+    """What writes pictures of the answers that pass through it; without a folder it writes none."""
+    if folder is None:
+        return iter
+    from fea.analysis.album import Album
+    from fea.pictures.saved import check_folder
+
+    check_folder(Path(folder))
+    return Album(Path(folder), inputs, asking).passing
 
 
 def _check(inputs: Sequence[Input], asking: Asking, out: str | None, format: str, resume: bool) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fea.errors import FEAError
+from fea.faces.crops import Faces
 from fea.model.config import Device
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def serve(
     *,
     base: str | None = None,
     port: int = 7861,
+    faces: Faces | None = None,
+    face_model: str | None = None,
     batch_size: int = 32,
     max_tokens: int = 256,
     max_requests: int = 256,
@@ -42,6 +45,10 @@ def serve(
             exported model or of an adapter of PEFT.
         base: folder or hub name of the model that a run or an adapter was trained on, if that is no longer where it was.
         port: of the page, from 1024 to 65535.
+        faces: "none" shows pictures as they are, "largest" and "all" show the faces in them, cut out, unless a request asks for
+            something else; by default as the model was trained. Needs the extra `face`.
+        face_model: file of the model that finds them, YuNet's or MediaPipe's; by default that of training, or Haar cascades,
+            which need none.
         batch_size: answers that are written at a time.
         max_tokens: length limit of an answer, unless less is asked for.
         max_requests: that are answered or wait; one more is told to come again.
@@ -52,7 +59,7 @@ def serve(
         0.
 
     Raises:
-        FEAError: there is no such model, the port is taken, or a number is below 1.
+        FEAError: there is no such model, the port is taken, a number is below 1, or a package or a file for faces is missing.
     """
     for name, number in (("batch_size", batch_size), ("max_tokens", max_tokens), ("max_requests", max_requests)):
         if number < 1:
@@ -60,7 +67,7 @@ def serve(
     from fea.web.server import Address, listen, shown
     from fea.web.server import serve as answer
 
-    address, bounds = Address(port), Bounds(batch_size, max_tokens, max_requests)
+    address, bounds = Address(port), Bounds(batch_size, max_tokens, max_requests, faces, face_model)
     # The port is taken before a model of many gigabytes is read.
     with listen(port) as listening, _app(model, base, device, bounds, address) as app:
         print(f"{model} answers at {address.url} (Ctrl-C ends it; no photograph is kept)", flush=True)
@@ -70,11 +77,13 @@ def serve(
 
 
 class Bounds(NamedTuple):
-    """How much is done at a time; `serve` says what each of it is."""
+    """How it is asked, and how much at a time; `serve` says what each of it is."""
 
     batch_size: int
     max_tokens: int
     max_requests: int
+    faces: Faces | None
+    face_model: str | None
 
 
 @contextmanager
@@ -92,7 +101,8 @@ def _app(model: str, base: str | None, device: Device, bounds: Bounds, address: 
     # Two batches: one is ready when the other is done. Bodies: eight of the largest.
     gate = Gate(bounds.max_requests, room=8 * LARGEST, ready=2 * bounds.batch_size)
     with closing(Service(policy, trained.precision, bounds.batch_size, gate.taken)) as service:
-        asker = Asker(policy.encoder, trained.emotions, bounds.max_tokens)
+        shown, model_of_faces = bounds.faces or policy.config.faces, bounds.face_model or policy.config.face_model
+        asker = Asker(policy.encoder, trained.emotions, bounds.max_tokens, shown, model_of_faces)
         yield make_app(Desk(asker, service, gate, _name(model)), address)
 
 

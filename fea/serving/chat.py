@@ -13,7 +13,7 @@ from typing import Any
 
 from fea.errors import FEAError
 from fea.model.sampling import Generation
-from fea.serving.asking import Asker, Question
+from fea.serving.asking import Asker, Face, Question
 from fea.serving.fields import Fields
 from fea.serving.service import Piece, Said
 
@@ -51,8 +51,8 @@ class Chat:
         self.asker, self.model = asker, model
         self.started = int(time.time())
 
-    def question(self, fields: Fields) -> Question:
-        """The question of a body.
+    def face(self, fields: Fields) -> Face:
+        """The face of a body, with what is asked of it.
 
         Raises:
             FEAError: a field is not as it should be, or something is asked for that is not done here.
@@ -73,9 +73,9 @@ class Chat:
         length = fields.whole("max_completion_tokens", fields.whole("max_tokens", most, 1, most), 1, most)
         emotions = self.asker.emotions(fields)
         text, part = _asked(fields)
-        image = self.asker.image(part, "url", only_url=True)
         generation = Generation(length, temperature or 1.0)
-        return Question(image, text, emotions, count, generation, seed if temperature else None)
+        question = Question(self.asker.faces, text, emotions, count, generation, seed if temperature else None)
+        return self.asker.look(part, "url", question, only_url=True)[0]
 
     def models(self) -> dict[str, Any]:
         """The list of the one model."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fea.serving.asking import MOST_SAMPLES
+from fea.serving.asking import FACES, MOST_SAMPLES
 
 _TEXT, _NUMBER, _FLAG = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
 _PNG = {"description": "the picture", "content": {"image/png": {}}}
@@ -18,7 +18,7 @@ def described(model: str, most_tokens: int) -> dict[str, Any]:
         model: its name.
         most_tokens: that an answer may have.
     """
-    asked, result = _asked(most_tokens), _object({"result": _ref("Result")}, ["result"])
+    asked, result = _asked(most_tokens), _object({"results": {"type": "array", "items": _ref("Result")}}, ["results"])
     chat = {"model": {**_TEXT, "const": model}, "messages": _messages(), **_sampling(most_tokens)}
     return {
         "openapi": "3.1.0",
@@ -84,6 +84,7 @@ def _operation(summary: str, asked: dict[str, Any], answer: dict[str, Any]) -> d
 def _asked(most_tokens: int) -> dict[str, Any]:
     fields = {
         "image": {**_TEXT, "description": "base64, with or without data:image/...;base64, before it"},
+        "faces": {"enum": list(FACES), "description": "that are shown; by default as the model was trained"},
         "question": {**_TEXT, "maxLength": 2000, "description": "asked instead of the default question"},
         "emotions": _emotions(),
         "samples": {
@@ -139,6 +140,9 @@ def _result() -> dict[str, Any]:
         "emotion": {**_TEXT, "description": "empty if the answer names none of the allowed ones"},
         "reasoning": _TEXT,
         "valid": {**_FLAG, "description": "whether the answer is well-formed"},
+        "face_id": {**_NUMBER, "description": "0 for the largest"},
+        "box": {"type": ["array", "null"], "items": _NUMBER, "description": "left, top, width and height of the face"},
+        "score": {"type": ["number", "null"], "description": "how sure the detector is"},
         "text": {**_TEXT, "description": "the answer as it was written"},
         "votes": {**_SHARES, "description": "by Action Unit, the share of samples that claim it"},
         "emotion_votes": {**_SHARES, "description": "by emotion, the share of samples that name it"},

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask, Response, abort, jsonify, request, stream_with_context
 
@@ -15,7 +15,7 @@ from fea.errors import FEAError
 from fea.facs import ACTION_UNITS
 from fea.pictures.composing import color_of
 from fea.pictures.schematic import probed
-from fea.serving.asking import ANALYZE, Asker, Question, thumbnail, told
+from fea.serving.asking import ANALYZE, Asker, Face, address_of, told
 from fea.serving.chat import CHAT, Chat, NoModelError, Reply
 from fea.serving.fields import Fields, body_of
 from fea.serving.gate import BusyError, Gate
@@ -26,6 +26,13 @@ from fea.web.server import Address, guarded
 LARGEST = 32 << 20  # bytes of a request: a photograph of 50 megapixels has 24, in base64 a third more
 _DRAWN = 336  # pixels of a drawn face; more would not be asked for by a page
 _MOST_DRAWN = 1024
+
+
+class Asked(NamedTuple):
+    """A face, and the way of what is asked about it."""
+
+    face: Face
+    ticket: Ticket
 
 
 class Desk:
@@ -42,26 +49,34 @@ class Desk:
         self.asker, self.service, self.gate, self.model = asker, service, gate, model
         self.chat = Chat(asker, model)
 
-    def ask(self, known: tuple[str, ...], question: Callable[[Fields], Question]) -> tuple[Fields, Question, Ticket]:
-        """The question of the request that is being answered, and its ticket.
+    def ask(self, known: tuple[str, ...], look: Callable[[Fields], Sequence[Face]]) -> tuple[Fields, list[Asked]]:
+        """The body of the request that is being answered, and the faces in its picture, which the model is asked about.
 
         Args:
             known: fields of the body.
-            question: reads them.
+            look: finds the faces.
         """
         size = request.content_length
         if size is None:
             abort(411, "the request does not say how long it is; send a Content-Length")
         with self.gate.body(size):
             fields = Fields(body_of(request.get_data(cache=False)), known)
-            asked = question(fields)
+            listens = fields.flag("stream")
             self.gate.ready()
             try:
-                order = self.asker.order(asked)
+                first, *others = look(fields)
             except BaseException:
                 self.gate.taken()
                 raise
-        return fields, asked, self.service.order(order, fields.flag("stream"))
+        asked = [Asked(first, self.service.order(first.order, listens))]
+        for face in others:  # each takes a place of its own, once those before it are in the queue
+            self.gate.ready()
+            asked.append(Asked(face, self.service.order(face.order, listens)))
+        return fields, asked
+
+    def analyze(self, fields: Fields) -> list[Face]:
+        """The faces of a body of `/analyze`."""
+        return self.asker.look(fields, "image", self.asker.question(fields))
 
 
 def make_app(desk: Desk, address: Address) -> Flask:
@@ -96,21 +111,20 @@ def make_app(desk: Desk, address: Address) -> Flask:
     @app.post("/analyze")
     def analyze() -> Response:
         with _counted(desk.gate) as kept:
-            fields, question, ticket = desk.ask(ANALYZE, desk.asker.analyze)
-            counted = question.seed is not None
-            shown = {"shown": thumbnail(question.image)} if fields.flag("shown") else {}
+            fields, asked = desk.ask(ANALYZE, desk.analyze)
+            shown = fields.flag("shown")
             if fields.flag("stream"):
-                return kept(_stream(_analysis(ticket, counted, shown), ticket))
-            return jsonify(result={**told(ticket.said(), counted), **shown})
+                return kept(_stream(_analysis(asked[0], shown), asked[0].ticket))
+            return jsonify(results=[told(face, ticket.said(), shown) for face, ticket in asked])
 
     @app.post("/v1/chat/completions")
     def chat() -> Response:
         with _counted(desk.gate) as kept:
-            fields, question, ticket = desk.ask(CHAT, desk.chat.question)
+            fields, [(face, ticket)] = desk.ask(CHAT, lambda fields: [desk.chat.face(fields)])
             options = Fields(fields.object("stream_options"), ("include_usage",), "stream_options.")
-            reply = Reply(desk.model, len(ticket.order.prompt.ids), options.flag("include_usage"))
+            reply = Reply(desk.model, len(face.order.prompt.ids), options.flag("include_usage"))
             if fields.flag("stream"):
-                return kept(_stream(_chunks(ticket, reply, question.group), ticket, ending="[DONE]"))
+                return kept(_stream(_chunks(ticket, reply, face.order.group), ticket, ending="[DONE]"))
             return jsonify(reply.whole(ticket.said()))
 
     @app.errorhandler(BusyError)
@@ -167,12 +181,12 @@ def _stream(events: Iterable[dict[str, Any]], ticket: Ticket, ending: str = "") 
     return Response(stream_with_context(lines()), mimetype="text/event-stream")
 
 
-def _analysis(ticket: Ticket, counted: bool, shown: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _analysis(asked: Asked, shown: bool) -> Iterator[dict[str, Any]]:
     if shown:
-        yield shown
-    for event in ticket.events():
+        yield {"shown": address_of(asked.face.picture)}
+    for event in asked.ticket.events():
         if isinstance(event, Said):
-            yield {"result": told(event, counted)}
+            yield {"result": told(asked.face, event, with_picture=False)}
         elif event.number == 0:
             yield {"text": event.text}
 
@@ -188,6 +202,7 @@ def _start(desk: Desk) -> dict[str, Any]:
     units = {number: [unit.name, unit.sign, *color_of(number)] for number, unit in ACTION_UNITS.items()}
     return {
         "model": desk.model, "units": units, "drawn": DRAWN_AUS, "emotions": desk.asker.allowed, "largest": LARGEST,
+        "faces": desk.asker.faces,
     }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ async function listen(name, image, signal) {
 // Votes come behind the likeliest answer, which stays as it is.
 async function count(body, signal) {
   at("state").textContent = `asking ${body.samples} times`;
-  const { result } = await (await post(body, signal)).json();
+  const { results: [result] } = await (await post(body, signal)).json();
   told.result = { ...told.result, votes: result.votes, emotion_votes: result.emotion_votes };
   show(told.result);
   at("state").textContent = "";
