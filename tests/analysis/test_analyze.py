@@ -355,7 +355,9 @@ def test_answers_so_far_are_kept(
     assert f"note: the 5 answers so far are in '{place}'; --resume goes on\n" in capsys.readouterr().err
     assert not older or out.read_text() == to_csv([])
     if older:  # and the next run does not throw them away
-        with pytest.raises(FEAError, match=r"answers.csv' was begun by a run that was interrupted; go on with --resume"):
+        with pytest.raises(
+            FEAError, match=r"answers.csv' was begun by a run that was interrupted; go on with --resume"
+        ):
             analyze(files, model=str(run), out=str(out))
         with place.open(newline="") as file:
             assert len(list(csv.DictReader(file))) == 5
