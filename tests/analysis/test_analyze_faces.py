@@ -24,7 +24,7 @@ from fea.faces.detectors import detector
 from fea.images.opening import load_image
 from fea.prompts.answer import render
 
-pytest_plugins = ("photographed",)
+pytest_plugins = ("photographing",)
 
 Says = Callable[[Callable[[Prompt, int], str]], list[list[str]]]
 

@@ -24,7 +24,7 @@ from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.prompts.answer import parse, render
 
-pytest_plugins = ("photographed",)
+pytest_plugins = ("photographing",)
 
 Says = Callable[[Callable[[Prompt, int], str]], list[list[str]]]
 

@@ -22,7 +22,7 @@ from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.prompts.answer import render
 
-pytest_plugins = ("photographed",)
+pytest_plugins = ("photographing",)
 
 Says = Callable[[Callable[[Prompt, int], str]], list[list[str]]]
 RATE, LENGTH, TURN = 10, 20, 12  # frames a second, frames, and the first that smiles
