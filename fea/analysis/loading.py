@@ -152,5 +152,5 @@ class _Loads(NamedTuple):
 def _example(unit: Unit, number: int, question: str, emotions: tuple[str, ...]) -> Example:
     """A picture of which nothing is known."""
     return Example(
-        unit.id, "", unit.name, unit.id, question, None, frozenset(), (), emotions, None, {}, None, None, str(number)
+        unit.id, "", unit.id, unit.id, question, None, frozenset(), (), emotions, None, {}, None, None, str(number)
     )

@@ -78,6 +78,7 @@ class Look:
         prompts = []
         for number, face in enumerate(found):
             shown = Shown(int(example.meta), number, face.box, face.score)
-            named = example._replace(id=f"{example.id}#{number}", meta=json.dumps(shown))
+            name = f"{example.id}#{number}"  # as image too: prompts of one image are looked at once
+            named = example._replace(id=name, image=name, meta=json.dumps(shown))
             prompts.append(self.encoder.of(named, cropped(image, face.box)))
         return prompts

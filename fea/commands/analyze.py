@@ -21,29 +21,18 @@ if TYPE_CHECKING:
     from fea.analysis.layout import Layout
     from fea.analysis.writing import AnswerFile
 
+    Passing = Callable[[Iterator[Part]], Iterator[Part]]
+
+Format = Literal["fea", "pyfeat", "openface", "libreface"]
+
 
 def analyze(
-    images: list[str],
-    *,
-    model: str,
-    base: str | None = None,
-    out: str | None = None,
-    format: Literal["fea", "pyfeat", "openface", "libreface"] = "fea",
-    resume: bool = False,
-    save_vis: str | None = None,
-    faces: Faces | None = None,
-    face_model: str | None = None,
-    samples: int = 0,
-    every: int = 1,
-    recursive: bool = False,
-    question: str = "",
-    emotions: str | list[str] | None = None,
-    batch_size: int = 32,
-    num_workers: int = 2,
-    max_tokens: int = 256,
-    max_image_pixels: int = MOST_PIXELS,
+    images: list[str], *, model: str, base: str | None = None, out: str | None = None, format: Format = "fea",
+    resume: bool = False, save_vis: str | None = None, faces: Faces | None = None, face_model: str | None = None,
+    samples: int = 0, every: int = 1, recursive: bool = False, question: str = "", emotions: str | list[str] | None = None,
+    batch_size: int = 32, num_workers: int = 2, max_tokens: int = 256, max_image_pixels: int = MOST_PIXELS,
     device: Device = "auto",
-) -> int:
+) -> int:  # fmt: skip
     """Names the Action Units and the emotion of faces, with the reasoning; one row a face.
 
     Args:
@@ -81,32 +70,20 @@ def analyze(
         FEAError: there is no image or no such run, `out` has another ending or holds something else, a number is below 1, or a
             package or a file for faces or films is missing.
     """
-    from fea.analysis.analyzer import load
     from fea.analysis.asking import Asking
     from fea.analysis.inputs import inputs_of
-    from fea.analysis.writing import AnswerFile
     from fea.facs import emotion_set
 
     inputs = inputs_of(images, recursive)  # like the rest, before a model of many gigabytes is read
     allowed = () if emotions is None else emotion_set(emotions)
-    asking = Asking(
-        question, allowed, batch_size, num_workers, max_tokens, max_image_pixels, faces, face_model, samples, every
-    )
+    numbers = batch_size, num_workers, max_tokens, max_image_pixels
+    asking = Asking(question, allowed, *numbers, faces, face_model, samples, every)
     _check(inputs, asking, out, format, resume)
     passing = _album(save_vis, inputs, asking)
-    analyzer = load(model, device, base)
-    for note in analyzer.notes(asking):
-        print(f"note: {note}", file=sys.stderr)
-    layout = analyzer.layout(inputs, asking)._replace(format=format)
-    if not out:
-        return _printed(passing(analyzer.in_parts(inputs, asking)), layout)
-    file = AnswerFile(Path(out), layout, _settings(model, base, inputs, asking, layout))
-    if resume and file.resume():
-        print(f"note: going on behind {file.count} answers in '{file.written}'", file=sys.stderr)
-    return _written(passing(analyzer.in_parts(inputs, asking, file.place)), file)
+    return _answer(model, base, device, inputs, asking, passing, None if out is None else Path(out), format, resume)
 
 
-def _album(folder: str | None, inputs: Sequence[Input], asking: Asking) -> Callable[[Iterator[Part]], Iterator[Part]]:
+def _album(folder: str | None, inputs: Sequence[Input], asking: Asking) -> Passing:
     """What writes pictures of the answers that pass through it; without a folder it writes none."""
     if folder is None:
         return iter
@@ -117,7 +94,27 @@ def _album(folder: str | None, inputs: Sequence[Input], asking: Asking) -> Calla
     return Album(Path(folder), inputs, asking).passing
 
 
-def _check(inputs: Sequence[Input], asking: Asking, out: str | None, format: str, resume: bool) -> None:
+def _answer(
+    model: str, base: str | None, device: Device, inputs: Sequence[Input], asking: Asking, passing: Passing,
+    out: Path | None, format: Format, resume: bool,
+) -> int:  # fmt: skip
+    """Asks, and prints the answers or writes them."""
+    from fea.analysis.analyzer import load
+    from fea.analysis.writing import AnswerFile
+
+    analyzer = load(model, device, base)
+    for note in analyzer.notes(asking):
+        print(f"note: {note}", file=sys.stderr)
+    layout = analyzer.layout(inputs, asking)._replace(format=format)
+    if out is None:
+        return _printed(passing(analyzer.in_parts(inputs, asking)), layout)
+    file = AnswerFile(out, layout, _settings(model, base, inputs, asking, layout))
+    if resume and file.resume():
+        print(f"note: going on behind {file.count} answers in '{file.written}'", file=sys.stderr)
+    return _written(passing(analyzer.in_parts(inputs, asking, file.place)), file)
+
+
+def _check(inputs: Sequence[Input], asking: Asking, out: str | None, format: Format, resume: bool) -> None:
     """Finds out before the work what stands against it."""
     from fea.analysis.films import check_films
     from fea.analysis.writing import ENDINGS, check_place

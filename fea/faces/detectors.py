@@ -186,7 +186,9 @@ def _sorted(image: Image.Image, found: Sequence[tuple[Any, float | None]], scale
         left, top = max(0, round(x * scale)), max(0, round(y * scale))
         right, bottom = min(image.width, round((x + w) * scale)), min(image.height, round((y + h) * scale))
         if right > left and bottom > top:
-            faces.append(Face((left, top, right - left, bottom - top), None if score is None else min(1.0, score)))
+            faces.append(
+                Face((left, top, right - left, bottom - top), None if score is None else round(min(1.0, score), 4))
+            )
     return sorted(faces, key=lambda face: (-face.box[2] * face.box[3], face.box))
 
 

@@ -157,7 +157,7 @@ function show(result) {
   at("answer").hidden = false;
   at("download").disabled = false;
   text.classList.remove("writing");
-  text.replaceChildren(...marked(result.reasoning, result.mentions));
+  text.replaceChildren(...(result.reasoning ? marked(result.reasoning, result.mentions) : [result.text]));
   at("raw").textContent = result.text;
   at("written").hidden = false;
   const notes = [];
