@@ -36,6 +36,7 @@ from fea.export.naming import tied_names
 from fea.export.reading import read_merged, read_peft
 from fea.model.checkpoints import Stored, load_policy, weights
 from fea.model.config import Device, PolicyConfig
+from fea.model.encoding import Encoder
 from fea.model.load import is_known
 from fea.model.policy import Policy
 from fea.rollouts.rollout import Rollout
@@ -164,8 +165,8 @@ def export(order: Order, out: Path, card: Callable[[Sequence[Rollout], Compared]
             check_gguf(base)
         # GGUF files are made from a merged folder.
         files = _made(Path(scratch) / "merged") if order.format == "gguf" else part
-        rollouts, device = _own_answers(order)
-        asked = asked_of(rollouts, order.told.policy.knowledge)[: order.compared]
+        rollouts, encoder, device = _own_answers(order)
+        asked = asked_of(rollouts, encoder)[: order.compared]
         run, updates, asking = _original(order, asked, base, files, device)
         limits = _limits(order, base, asked, run, device)
         if order.format == "peft":
@@ -206,13 +207,14 @@ def _trained(order: Order, base: Path, updates: Sequence[Update]) -> Trained:
     return Trained(named, updates, tied_names(base))
 
 
-def _own_answers(order: Order) -> tuple[list[Rollout], torch.device]:
-    """What the run answers as it was trained, in its precision and on its base; and on what."""
+def _own_answers(order: Order) -> tuple[list[Rollout], Encoder, torch.device]:
+    """What the run answers as it was trained, in its precision and on its base; what it was asked by, and on what."""
     policy, _ = load_policy(order.run, order.device, order.told.policy.base)
     rollouts, device = answered(policy, order.told.precision, order.faces, order.max_tokens), policy.network.device
+    encoder = policy.encoder  # which holds no weights
     del policy
     _free()
-    return rollouts, device
+    return rollouts, encoder, device
 
 
 def _original(

@@ -22,7 +22,7 @@ from fea.model.layout import trunk_of
 from fea.model.network import Network
 from fea.model.reading import Pass, Read, read_prompts
 from fea.model.recorded import Record
-from fea.model.sampling import Completions, Generation
+from fea.model.sampling import Completions, Generation, Heard
 from fea.prompts.prompt import Knowledge
 
 
@@ -66,6 +66,7 @@ class Road(Protocol):
         trunk: Trunk | None,
         record: Record | None,
         anyone: Callable[[bool], bool],
+        heard: Heard | None = None,
     ) -> Writing:
         """Writes completions.
 
@@ -77,6 +78,7 @@ class Road(Protocol):
             trunk: what earlier batches have read already.
             record: makes one launch of a step.
             anyone: tells whether something holds in any of the processes that write in step.
+            heard: is told what is there, now and then.
         """
 
 
@@ -146,8 +148,9 @@ class Shared:
         trunk: Trunk | None,
         record: Record | None,
         anyone: Callable[[bool], bool],
+        heard: Heard | None = None,
     ) -> Decoding:
         """As in `Road`."""
         decoding = Decoding(self.network, prompts, group, generation, noise_NT, trunk or Trunk(), record)
-        decoding.run(anyone)
+        decoding.run(anyone, heard)
         return decoding
