@@ -33,7 +33,7 @@ PLAN = """
     protocols    calibration compared
     judging      chat judge verdicts rated
     reports      tables numbers scores curves rendering page faces evaluation comparison
-    model        families.family families.general families.qwen families.qwen2_5_vl families.qwen2_vl
+    model        families.general families.family families.qwen families.qwen2_5_vl families.qwen2_vl
     model        families.qwen3_vl families.known
     model        config tiny encoding layout
     model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
