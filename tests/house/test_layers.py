@@ -42,7 +42,8 @@ PLAN = """
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
-    export       formats asked gap adapter naming merged folder reading gguf llama history scores card push exporting
+    export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
+    export       history scores card push exporting
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder resume fits tested
