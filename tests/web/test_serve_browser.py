@@ -136,7 +136,7 @@ def test_sliders_change_the_drawn_face_and_the_answer(page: Page) -> None:
     slider.focus()
     for _ in range(6):
         page.keyboard.press("ArrowRight")
-    expect(page.locator("#sliders label", has=slider).locator("output")).to_have_text("0.30")
+    expect(page.locator("#sliders input[name=AU12] + output")).to_have_text("0.30")
     assert before == "/drawn?size=224"
     assert page.locator("#probe").get_attribute("src") == "/drawn?AU12=0.3&size=224"
     expect(page.locator("#emotion")).to_have_text("happiness")
