@@ -72,10 +72,9 @@ def test_serve(tmp_path: Path) -> None:
             found = list(pool.map(lambda file: ask(address, file), files))
             ours = time.perf_counter() - start
         batches = list(desk.service.batches)
-    print(
-        f"\n| | seconds | requests a second | MiB |\n|---|---|---|---|\n| one by one | {plain:.1f} | {FACES / plain:.1f} | {alone.most:.0f} |"
-    )
-    print(f"| {FACES} at once | {ours:.1f} | {FACES / ours:.1f} | {together.most:.0f} |")
+    print("\n| | seconds | requests a second | MiB |\n|---|---|---|---|")
+    for name, seconds, watched in (("one by one", plain, alone), (f"{FACES} at once", ours, together)):
+        print(f"| {name} | {seconds:.1f} | {FACES / seconds:.1f} | {watched.most:.0f} |")
     same = sum(a == b for a, b in zip(found, expected, strict=True))
     print(f"\n{plain / ours:.1f} times as fast, in {len(batches)} batches; {same} of {FACES} answers the same")
     assert same == FACES
