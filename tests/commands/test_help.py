@@ -80,7 +80,7 @@ def helped(words: list[str]) -> object:
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("analyze", ["one row an image", "images ", "--model ", "--out ", "by default they are printed as CSV"]),
+        ("analyze", ["one row a face", "images ", "--model ", "--out ", "are printed as CSV"]),
         ("demo", ["Teaches a tiny model to read drawn faces", "--quick ", "--controls ", "--seed ", "folder of runs"]),
         ("serve", ["on a local page", " model ", "--port ", "--faces ", "--max_requests ", "--open_browser "]),
         ("review", ["on a local page", " file ", "--reviewer ", "--port ", "login name", "--open_browser "]),
