@@ -1,6 +1,6 @@
 """The ways by which a policy asks its network: that of the known families, who share their prompts, and the general one.
 
-Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion, D width of the network.
+Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion, D width of the network, V vocabulary.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from fea.model.cache import Trunk
 from fea.model.config import LayoutName
 from fea.model.decoding import Decoding
 from fea.model.encoding import Encoder
-from fea.model.layout import trunk_of
+from fea.model.layout import lay_out, trunk_of
 from fea.model.network import Network
 from fea.model.reading import Pass, Read, read_prompts
 from fea.model.recorded import Record
@@ -56,6 +57,9 @@ class Road(Protocol):
         read: Any,
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities of completions and entropies, (N, T) each."""
+
+    def distributions(self, prompt: Prompt, ids_T: Tensor) -> Tensor:
+        """(T, V) log-probabilities of all tokens at each place of a completion, none of them forbidden, in fp32."""
 
     def write(
         self,
@@ -138,6 +142,13 @@ class Shared:
         empty = torch.zeros_like(mask_NT, dtype=torch.float32)
         where = mask_NT.bool()
         return empty.masked_scatter(where, logps), empty.masked_scatter(where, entropies)
+
+    def distributions(self, prompt: Prompt, ids_T: Tensor) -> Tensor:
+        """As in `Road`."""
+        network = self.network
+        layout = lay_out("rows", [prompt], ids_T[None], torch.ones_like(ids_T)[None], network.image_token)
+        hidden = network.read(layout, network.features([prompt]), None).index_select(0, layout.scored)
+        return F.log_softmax(F.linear(hidden, network.head.weight).float(), dim=-1)
 
     def write(
         self,

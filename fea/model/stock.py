@@ -40,7 +40,7 @@ from fea.system.files import write_atomically
 _ROWS = 32
 
 # What a processor says of every token of a prompt. A completion's are like the last of the prompt, which is text, too.
-_OF_TOKENS = ("token_type_ids", "mm_token_type_ids", "cross_attention_mask")
+OF_TOKENS = ("token_type_ids", "mm_token_type_ids", "cross_attention_mask")
 
 
 class Stock(Speaker):
@@ -119,6 +119,11 @@ class Stock(Speaker):
             entropies.append(told[1])
         return _put(places, logps, mask_NT), _put(places, entropies, mask_NT)
 
+    def distributions(self, prompt: Prompt, ids_T: Tensor) -> Tensor:
+        """As in `Road`."""
+        logits_1TV = self._logits([prompt], ids_T[None], torch.ones_like(ids_T)[None])
+        return logits_1TV[0].float().log_softmax(dim=-1)
+
     def _logits(self, prompts: Sequence[Prompt], ids_RT: Tensor, mask_RT: Tensor) -> Tensor:
         """(R, T, V): what predicts each token of completions, those of one prompt next to each other."""
         group = len(ids_RT) // len(prompts)
@@ -147,7 +152,7 @@ class Stock(Speaker):
         for name in prompts[0].given or {}:
             parts = [(prompt.given or {})[name] for prompt in prompts for _ in range(group)]
             joined = torch.cat(parts)
-            if name in _OF_TOKENS:
+            if name in OF_TOKENS:
                 joined = torch.cat([joined, *[joined[:, -1:]] * more], dim=1)
             given[name] = joined.to(kind) if joined.is_floating_point() else joined
         return torch.stack([prompt.ids for prompt in prompts for _ in range(group)]), given

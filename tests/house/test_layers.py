@@ -34,7 +34,7 @@ PLAN = """
     protocols    calibration compared
     judging      chat judge verdicts rated
     reports      tables numbers scores curves rendering page faces evaluation comparison
-    model        families.family families.general families.qwen families.qwen2_5_vl families.qwen2_vl
+    model        families.general families.family families.qwen families.qwen2_5_vl families.qwen2_vl
     model        families.qwen3_vl families.known
     model        config tiny encoding layout
     model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
@@ -43,7 +43,8 @@ PLAN = """
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
-    export       formats asked gap adapter naming merged folder reading gguf llama history scores card push exporting
+    export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
+    export       history scores card push exporting
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder resume fits tested
