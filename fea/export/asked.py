@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from fea.data.example import Example
-from fea.images.opening import load_image
 from fea.model.chat import conversation
+from fea.model.encoding import Encoder
 from fea.model.families.general import Manner
 from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation
-from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
+from fea.prompts.prompt import system_prompt, user_prompt
 from fea.rollouts.rollout import Rollout, ask
 
 _BATCH = 32  # prompts that are answered at a time, as in `fea analyze`
@@ -34,7 +34,7 @@ class Asked(NamedTuple):
         user: what is asked beside the picture.
         answer: (T,) ids of the run's own greedy answer, with the end token.
         grid: rows and columns of patches that the run sees the picture in; zeros where its own processor cuts it.
-        manner: how the chat template is told.
+        manner: in which the chat template is told it.
     """
 
     image: Any
@@ -81,17 +81,18 @@ def answered(policy: Policy, precision: str, examples: Sequence[Example], max_to
     return found
 
 
-def asked_of(rollouts: Sequence[Rollout], knowledge: Knowledge, manner: Manner) -> list[Asked]:
+def asked_of(rollouts: Sequence[Rollout], encoder: Encoder) -> list[Asked]:
     """The questions of rollouts with one answer each."""
+    system, manner = system_prompt(encoder.knowledge), encoder.family.manner
     found = []
     for rollout in rollouts:
         ids, lengths = rollout.completions.ids.cpu(), rollout.completions.mask.sum(dim=1).tolist()
         for prompt, row, length in zip(rollout.prompts, ids, lengths, strict=True):
             example = prompt.example
-            image = load_image(example.image, example.place, example.flipped)
+            image = encoder.picture(example)
             user = user_prompt(example.question, example.emotions)
             grid = int(prompt.grid[1]), int(prompt.grid[2])
-            found.append(Asked(image, system_prompt(knowledge), user, row[: int(length)].clone(), grid, manner))
+            found.append(Asked(image, system, user, row[: int(length)].clone(), grid, manner))
     return found
 
 

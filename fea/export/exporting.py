@@ -36,6 +36,7 @@ from fea.export.naming import tied_names
 from fea.export.reading import read_merged, read_peft
 from fea.model.checkpoints import Stored, load_policy, weights
 from fea.model.config import Device, PolicyConfig
+from fea.model.encoding import Encoder
 from fea.model.families.general import Manner
 from fea.model.load import is_known
 from fea.model.policy import Policy
@@ -167,8 +168,8 @@ def export(order: Order, out: Path, card: Callable[[Sequence[Rollout], Compared]
             check_gguf(base)
         # GGUF files are made from a merged folder.
         files = _made(Path(scratch) / "merged") if order.format == "gguf" else part
-        rollouts, manner, device = _own_answers(order)
-        asked = asked_of(rollouts, order.told.policy.knowledge, manner)[: order.compared]
+        rollouts, encoder, device = _own_answers(order)
+        asked = asked_of(rollouts, encoder)[: order.compared]
         run, updates, asking = _original(order, asked, base, files, device)
         limits = _limits(order, base, asked, run, device)
         if order.format == "peft":
@@ -180,7 +181,7 @@ def export(order: Order, out: Path, card: Callable[[Sequence[Rollout], Compared]
         gap = gap_of(run, said, 2 * limits.largest)
         check(gap, limits, str(out), order.format)
         kept = sum(own.answer.tolist() == mine.written for own, mine in zip(asked, run, strict=True))
-        compared = Compared(gap, limits, reader, kept, _own(order), manner, _machine(device))
+        compared = Compared(gap, limits, reader, kept, _own(order), encoder.family.manner, _machine(device))
         (part / CARD).write_text(card(rollouts, compared), encoding="utf-8")
     return compared
 
@@ -215,14 +216,14 @@ def _trained(order: Order, base: Path, updates: Sequence[Update]) -> Trained:
     return Trained(named, updates, tied_names(base))
 
 
-def _own_answers(order: Order) -> tuple[list[Rollout], Manner, torch.device]:
-    """What the run answers as it was trained, in its precision and on its base; how it is asked, and on what."""
+def _own_answers(order: Order) -> tuple[list[Rollout], Encoder, torch.device]:
+    """What the run answers as it was trained, in its precision and on its base; what it was asked by, and on what."""
     policy, _ = load_policy(order.run, order.device, order.told.policy.base)
     rollouts, device = answered(policy, order.told.precision, order.faces, order.max_tokens), policy.network.device
-    manner = policy.network.family.manner
+    encoder = policy.encoder  # which holds no weights
     del policy
     _free()
-    return rollouts, manner, device
+    return rollouts, encoder, device
 
 
 def _original(

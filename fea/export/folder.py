@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fea.errors import FEAError
+from fea.faces.crops import MARGIN
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.elsewhere import SETTINGS
@@ -115,10 +116,19 @@ def settings(told: Stored) -> dict[str, Any]:
         "emotions": list(told.emotions),
         "datasets": sorted(told.datasets),
         **(pixels if is_known(policy) else {}),  # of which other processors know nothing
-        "crop": None,  # pictures are shown whole
+        "coded": sorted(told.coded),
+        "crop": _crop(policy),
         "system": system_prompt(policy.knowledge),
         "user": user_prompt("", told.emotions),
     }
+
+
+def _crop(policy: PolicyConfig) -> dict[str, Any] | None:
+    """How faces are cut out of a picture; None where it is shown whole."""
+    if policy.faces == "none":
+        return None
+    model = policy.face_model and Path(policy.face_model).name  # a path would mean nothing elsewhere
+    return {"faces": policy.faces, "margin": MARGIN, "face_model": model}
 
 
 def _template_in(base: Path) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fea.errors import FEAError
+from fea.faces.crops import Shown
 from fea.model.families.known import FAMILIES, TINY, of_type
 from fea.prompts.prompt import Knowledge
 
@@ -135,6 +136,9 @@ class PolicyConfig:
             in Qwen2.5-VL and Qwen2-VL, where 224 * 224 are 64 visual tokens; other families go by their own processor.
         max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens in the latter.
         knowledge: "full" explains the Action Units in the prompt, "brief" does not.
+        faces: "none" shows images as they are, which is right where they are crops of faces already; "largest" shows the square
+            around the largest face, here and in `fea analyze` (`fea.faces.crops`), or the whole image where none is found.
+        face_model: file of the detector's model (`fea.faces.detectors`); null: Haar cascades, which need none.
     """
 
     base: str = "tiny"
@@ -149,6 +153,8 @@ class PolicyConfig:
     min_pixels: int = 224 * 224
     max_pixels: int = 448 * 448
     knowledge: Knowledge = "full"
+    faces: Shown = "none"
+    face_model: str | None = None
 
     def __post_init__(self) -> None:
         if self.four_bit and self.lora is None:
@@ -173,6 +179,11 @@ class PolicyConfig:
             raise FEAError(
                 f"policy.min_pixels: {self.min_pixels} with max_pixels {self.max_pixels}; one visual token needs "
                 f"{_TOKEN_PIXELS} pixels, and the smaller bound comes first"
+            )
+
+        if self.face_model is not None and self.faces == "none":
+            raise FEAError(
+                f"policy.face_model: '{self.face_model}', but faces are not looked for; set policy.faces: largest"
             )
 
     @property

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fea.errors import FEAError
+from fea.faces.crops import MARGIN
 from fea.facs import emotion_set
 from fea.model import any_family, belonging
 from fea.model.config import LoRA, PolicyConfig, VisionLoRA
@@ -53,12 +54,14 @@ class Elsewhere:
         emotions: that it may answer.
         datasets: names of the data sets that it was trained on, as far as is known.
         precision: that it computes in.
+        coded: FACS numbers that the coders of its faces looked for; empty if nothing says so.
     """
 
     policy: PolicyConfig
     emotions: tuple[str, ...]
     datasets: frozenset[str]
     precision: str
+    coded: frozenset[int] = frozenset()
 
 
 def names_one(name: str) -> bool:
@@ -97,13 +100,17 @@ def described(name: str, device: torch.device, base: str | None = None) -> Elsew
         lora = _lora(Path(name), _all_layers(base))
     elif base:
         raise FEAError(f"base: '{name}' is a whole model and needs none; leave --base out")
-    config = PolicyConfig(base=base or name, lora=lora, **{key: told[key] for key in _ASKED if key in told})
+    shown: dict[str, Any] = {key: told[key] for key in _ASKED if key in told}
+    if crop := told.get("crop"):
+        shown |= {"faces": crop["faces"], "face_model": crop.get("face_model")}
+    config = PolicyConfig(base=base or name, lora=lora, **shown)
     emotions = told.get("emotions", "basic7")
     known = frozenset(map(str, told.get("datasets", ())))
     low = device.type == "cuda" and _is_low(config.base) and not without_bf16("bf16-mixed", device)
     if low:  # weights in bf16 stand beside an adapter; a fresh one changes nothing
         config = replace(config, lora=lora or LoRA(), dtype="bfloat16")
-    return Elsewhere(config, emotion_set(emotions), known, "bf16-mixed" if low else "32-true")
+    coded = frozenset(map(int, told.get("coded", ())))
+    return Elsewhere(config, emotion_set(emotions), known, "bf16-mixed" if low else "32-true", coded)
 
 
 def _is_low(base: str) -> bool:
@@ -129,8 +136,11 @@ def _settings(folder: Path) -> dict[str, Any]:
             f"'{file}' is of prompt version {told.get('prompt')}, this is version {PROMPT_VERSION}; use the release of fea "
             "that wrote it"
         )
-    if told.get("crop") is not None:
-        raise FEAError(f"'{file}' asks for cropped images ({told['crop']}), of which this release knows nothing")
+    crop = told.get("crop")
+    if crop is not None and (
+        not isinstance(crop, dict) or crop.get("margin") != MARGIN or crop.get("faces") != "largest"
+    ):
+        raise FEAError(f"'{file}' asks for cropped images ({crop}), of which this release knows nothing")
     return told
 
 

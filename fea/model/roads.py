@@ -23,7 +23,7 @@ from fea.model.layout import lay_out, trunk_of
 from fea.model.network import Network
 from fea.model.reading import Pass, Read, read_prompts
 from fea.model.recorded import Record
-from fea.model.sampling import Completions, Generation
+from fea.model.sampling import Completions, Generation, Heard
 from fea.prompts.prompt import Knowledge
 
 
@@ -70,6 +70,7 @@ class Road(Protocol):
         trunk: Trunk | None,
         record: Record | None,
         anyone: Callable[[bool], bool],
+        heard: Heard | None = None,
     ) -> Writing:
         """Writes completions.
 
@@ -81,6 +82,7 @@ class Road(Protocol):
             trunk: what earlier batches have read already.
             record: makes one launch of a step.
             anyone: tells whether something holds in any of the processes that write in step.
+            heard: is told what is there, now and then.
         """
 
 
@@ -157,8 +159,9 @@ class Shared:
         trunk: Trunk | None,
         record: Record | None,
         anyone: Callable[[bool], bool],
+        heard: Heard | None = None,
     ) -> Decoding:
         """As in `Road`."""
         decoding = Decoding(self.network, prompts, group, generation, noise_NT, trunk or Trunk(), record)
-        decoding.run(anyone)
+        decoding.run(anyone, heard)
         return decoding

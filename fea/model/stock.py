@@ -17,7 +17,8 @@ from __future__ import annotations
 import inspect
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from fea.logprobs import log_distribution, logit_logps, logits
 from fea.model.families.general import General
 from fea.model.network import Speaker
 from fea.model.processed import Processed
-from fea.model.sampling import Completions, Generation, choose, widest
+from fea.model.sampling import Completions, Generation, Heard, choose, widest
 from fea.prompts.prompt import Knowledge
 from fea.system.files import write_atomically
 
@@ -165,6 +166,7 @@ class Stock(Speaker):
         trunk: Any = None,
         record: Any = None,
         anyone: Any = None,
+        heard: Heard | None = None,
     ) -> Written:
         """As in `Road`, by `generate`: nothing read before is used, no step is recorded, and no other process waited for."""
         placed: list[Prompt] = self.look(prompts)
@@ -175,8 +177,9 @@ class Stock(Speaker):
                 part = stack[start : start + most]
                 rows_R = _rows(part, group, self.device)
                 uniform_RT = None if noise_NT is None else noise_NT.to(self.device, widest(self.device))[rows_R]
-                chosen = Choice(self.forbidden, generation.temperature, uniform_RT)
                 ids_RP, given = self._given([placed[number] for number in part], group, 0)
+                told = partial(found.tell, heard, rows_R, ids_RP.shape[1]) if heard else None
+                chosen = Choice(self.forbidden, generation.temperature, uniform_RT, told)
                 written: Tensor = self.model.generate(
                     input_ids=ids_RP,
                     attention_mask=torch.ones_like(ids_RP),
@@ -197,14 +200,23 @@ class Choice:
         forbidden: ids that are never written.
         temperature: of sampling.
         uniform_RT: numbers in [0, 1) that choose; None for greedy decoding.
+        told: is given what each row has by then, its prompt first.
     """
 
-    def __init__(self, forbidden: Tensor, temperature: float, uniform_RT: Tensor | None):
-        self.forbidden, self.temperature, self.uniform_RT = forbidden, temperature, uniform_RT
+    def __init__(
+        self,
+        forbidden: Tensor,
+        temperature: float,
+        uniform_RT: Tensor | None,
+        told: Callable[[Tensor], None] | None = None,
+    ):
+        self.forbidden, self.temperature, self.uniform_RT, self.told = forbidden, temperature, uniform_RT, told
         self.logps: list[Tensor] = []  # by step, (R,)
 
     def __call__(self, ids: Tensor, scores_RV: Tensor) -> Tensor:
         """Scores of which one a row is not -inf."""
+        if self.told:
+            self.told(ids)
         log_p_RV = log_distribution(scores_RV, self.forbidden, self.temperature)
         uniform_R = None if self.uniform_RT is None else self.uniform_RT[:, len(self.logps)]
         chosen_R1 = choose(log_p_RV, uniform_R)[:, None]
@@ -230,12 +242,22 @@ class Written:
 
     def put(self, rows_R: Tensor, ids_Rt: Tensor, chosen: Choice) -> None:
         """Keeps completions up to their first end; behind it `generate` fills up."""
+        mask_Rt = self._put(rows_R, ids_Rt)
+        length = ids_Rt.shape[1]
+        self.logps_NT[rows_R, :length] = torch.stack(chosen.logps[:length], dim=1) * mask_Rt
+
+    def tell(self, heard: Heard, rows_R: Tensor, prompts: int, ids_Rx: Tensor) -> None:
+        """Tells of rows that are under way; `ids_Rx` begin with `prompts` tokens of prompts."""
+        self._put(rows_R, ids_Rx[:, prompts:])
+        heard(self.ids_NT, self.mask_NT)
+
+    def _put(self, rows_R: Tensor, ids_Rt: Tensor) -> Tensor:
+        """Keeps the tokens, and returns which are kept, (R, t)."""
         ended_Rt = torch.isin(ids_Rt, self.ends).long()
         mask_Rt = (ended_Rt.cumsum(dim=1) - ended_Rt == 0).long()
-        length = ids_Rt.shape[1]
-        self.ids_NT[rows_R, :length] = ids_Rt * mask_Rt
-        self.mask_NT[rows_R, :length] = mask_Rt
-        self.logps_NT[rows_R, :length] = torch.stack(chosen.logps[:length], dim=1) * mask_Rt
+        self.ids_NT[rows_R, : ids_Rt.shape[1]] = ids_Rt * mask_Rt
+        self.mask_NT[rows_R, : ids_Rt.shape[1]] = mask_Rt
+        return mask_Rt
 
     def completions(self) -> Completions:
         """As in `Road`."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SAVE_EACH_STEP, fit, small_config
+from hearing import heard_while
 from PIL import Image
 from strangers import STRANGERS, write_stranger
 from torch import Tensor, nn
@@ -187,6 +188,17 @@ def test_greedy_answers_are_those_of_the_stock_generate(
     assert [row[kept.bool()].tolist() for row, kept in zip(answers.ids, answers.mask, strict=True)] == expected
     assert len({tuple(row) for row in expected}) > min(count / 3, 5)
     assert len(set(map(len, expected))) > 1
+
+
+def test_tokens_are_told_of_as_they_come(make: MakePolicy, uneven: list[Prompt]) -> None:
+    policy = make()
+    policy.network.ends = [*policy.network.ends, *ENDS]
+    told = heard_while(lambda heard: policy.rollout(policy.look(uneven), 2, Generation(6), None, heard=heard))
+    whole = told[-1]
+    assert len(told) > 6  # stack by stack
+    for rows in told[:-1]:
+        assert all(row == all_of_it[: len(row)] for row, all_of_it in zip(rows, whole, strict=True))
+    assert {len(rows[0]) for rows in told} == set(range(len(whole[0]) + 1))
 
 
 @pytest.mark.parametrize("lora", [None, LoRA(4, 8)], ids=["all weights", "adapter"])
