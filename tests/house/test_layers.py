@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors advantages losses logprobs
-    system       signals children files lines sets processes randomness machine allocator waiting progress
+    system       signals children files lines sets processes randomness machine allocator waiting progress workers
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset signs
@@ -187,6 +187,7 @@ LIGHT = [
     "system.sets",
     "system.signals",
     "system.children",
+    "system.workers",
     "model.families",
     "model.config",
     "review.decisions",
