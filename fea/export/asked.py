@@ -15,11 +15,12 @@ from torch import Tensor
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.images.opening import load_image
+from fea.model.config import PolicyConfig
 from fea.model.layout import lay_out
 from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation
-from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
+from fea.prompts.prompt import system_prompt, user_prompt
 from fea.rollouts.rollout import Rollout, ask
 
 _BATCH = 32  # prompts that are answered at a time, as in `fea analyze`
@@ -81,7 +82,7 @@ def answered(policy: Policy, precision: str, examples: Sequence[Example], max_to
     return found
 
 
-def asked_of(rollouts: Sequence[Rollout], knowledge: Knowledge) -> list[Asked]:
+def asked_of(rollouts: Sequence[Rollout], config: PolicyConfig) -> list[Asked]:
     """The questions of rollouts with one answer each."""
     found = []
     for rollout in rollouts:
@@ -91,7 +92,9 @@ def asked_of(rollouts: Sequence[Rollout], knowledge: Knowledge) -> list[Asked]:
             image = load_image(example.image, example.place, example.flipped)
             user = user_prompt(example.question, example.emotions)
             grid = int(prompt.grid[1]), int(prompt.grid[2])
-            found.append(Asked(image, system_prompt(knowledge), user, row[: int(length)].clone(), grid))
+            found.append(
+                Asked(image, system_prompt(config.knowledge, config.answer), user, row[: int(length)].clone(), grid)
+            )
     return found
 
 

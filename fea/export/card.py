@@ -167,9 +167,9 @@ def _row(stage: Stage) -> list[object]:
 
 def _protocol(facts: Facts) -> Iterator[str]:
     policy, told = facts.told.policy, facts.told
-    system = system_prompt(policy.knowledge)
+    system = system_prompt(policy.knowledge, policy.answer)
     yield "## Protocol\n"
-    yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}"
+    yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}, answer: {policy.answer}"
     yield f"- allowed emotions: {', '.join(told.emotions) or 'any'}"
     yield f"- pictures are shown whole, with {policy.min_pixels} to {policy.max_pixels} pixels"
     yield f"- system: {system}" if len(system) <= _SHOWN else "- system: `system` in `fea.json`"

@@ -165,7 +165,7 @@ def export(order: Order, out: Path, card: Callable[[Sequence[Rollout], Compared]
         # GGUF files are made from a merged folder.
         files = _made(Path(scratch) / "merged") if order.format == "gguf" else part
         rollouts, device = _own_answers(order)
-        asked = asked_of(rollouts, order.told.policy.knowledge)[: order.compared]
+        asked = asked_of(rollouts, order.told.policy)[: order.compared]
         run, updates, asking = _original(order, asked, base, files, device)
         limits = _limits(order, base, asked, run, device)
         if order.format == "peft":

@@ -103,12 +103,13 @@ def settings(told: Stored) -> dict[str, Any]:
     return {
         "prompt": told.prompt,
         "knowledge": policy.knowledge,
+        "answer": policy.answer,
         "emotions": list(told.emotions),
         "datasets": sorted(told.datasets),
         "min_pixels": policy.min_pixels,
         "max_pixels": policy.max_pixels,
         "crop": None,  # pictures are shown whole
-        "system": system_prompt(policy.knowledge),
+        "system": system_prompt(policy.knowledge, policy.answer),
         "user": user_prompt("", told.emotions),
     }
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from fea.errors import FEAError
 from fea.model.families.known import FAMILIES, TINY, of_type
+from fea.prompts.answer import Form
 from fea.prompts.prompt import Knowledge
 
 LayoutName = Literal["tree", "group", "rows"]
@@ -135,6 +136,8 @@ class PolicyConfig:
             in Qwen2.5-VL and Qwen2-VL, where 224 * 224 are 64 visual tokens; other families go by their own processor.
         max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens in the latter.
         knowledge: "full" explains the Action Units in the prompt, "brief" does not.
+        answer: where the prompt asks for the answer: "after_thinking"; "first", before the thinking; or "only", without any
+            thinking, and so without Action Units. Analyses are taught in that form, however files have them.
     """
 
     base: str = "tiny"
@@ -149,6 +152,7 @@ class PolicyConfig:
     min_pixels: int = 224 * 224
     max_pixels: int = 448 * 448
     knowledge: Knowledge = "full"
+    answer: Form = "after_thinking"
 
     def __post_init__(self) -> None:
         if self.four_bit and self.lora is None:

@@ -56,7 +56,7 @@ class Policy(nn.Module):
         self.network = cast(Network, found)
         self.model = self.network.model  # where parameters have their names
         self._reference: dict[str, Tensor] = {}
-        self.encoder = self.road.encoder(config.knowledge)
+        self.encoder = self.road.encoder(config.knowledge, config.answer)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name."""

@@ -39,7 +39,7 @@ class ProtocolScores(Callback):
 
     def __init__(self, protocol: Protocol, model: Mapping[str, Any]):
         self.protocol, self.model = protocol, model
-        self.said: dict[str, str] = {}  # texts by the place of their example
+        self.said: dict[str, Said] = {}  # by the place of an example
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Finds out before the work whether the files fit the protocol, and whether the scores can be written.
@@ -81,17 +81,18 @@ class ProtocolScores(Callback):
         rollout = cast(Rollout | None, outputs)
         if rollout:
             answers = zip(rollout.prompts, rollout.answers, strict=True)
-            self.said |= {prompt.example.place: answer.text for prompt, answer in answers}
+            for place, answer in ((prompt.example.place, answer) for prompt, answer in answers):
+                self.said[place] = Said("", "", place, answer.text, form=answer.form)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gathers the texts of all processes, scores them, writes the files and shows the table."""
         if trainer.world_size > 1:
-            parts: list[dict[str, str]] = [{} for _ in range(trainer.world_size)]
+            parts: list[dict[str, Said]] = [{} for _ in range(trainer.world_size)]
             dist.all_gather_object(parts, self.said)
-            self.said = {place: text for part in parts for place, text in part.items()}
+            self.said = {place: said for part in parts for place, said in part.items()}
         if not trainer.is_global_zero:
             return
-        answers = {place: Said("", "", place, text) for place, text in self.said.items()}
+        answers = self.said
         missing = [truth.example.id for truth in self.faces.truths if truth.example.place not in answers]
         found = []
         for lenient in (False, True):
