@@ -29,8 +29,8 @@ PLAN = """
     drawn        pen drawing wording world people coders faces module
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   dimensional texts
-    protocols    cases known fitting published measuring blind scored scoring foreign matching reading answered
-    protocols    calibration compared
+    protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
+    protocols    compared
     judging      chat judge verdicts rated
     reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.family families.general families.qwen families.qwen2_5_vl families.qwen2_vl

@@ -51,6 +51,20 @@ def test_scores_and_answers_lie_in_the_folder_of_the_run(trained: Path, capsys: 
         assert f"{scored.scores['accuracy']:.3f}" in page
 
 
+def test_sampled_answers_vote(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert main(["test", "--run", str(run), "--protocol", "facial-r1", "--samples", "4"]) == 0
+    scored, cases = read(run)
+    assert all(case.votes is not None and 4 * case.votes in range(5) for case in cases)
+    assert sum(one["faces"] for one in scored.calibration["bins"]) == 6
+    assert 0 <= scored.calibration["error"] <= 1
+    assert "votes" in (run / "report.html").read_text()
+    assert main(["test", "--run", str(run), "--samples", "4"]) == 2
+    assert "samples: votes are told by a protocol's report" in capsys.readouterr().err
+    assert main(["test", "--run", str(run), "--protocol", "facial-r1", "--samples", "-1"]) == 2
+    assert "samples: -1; give a number of answers" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("form", ["first", "only"])
 def test_a_model_is_measured_in_another_form(form: str, trained: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
