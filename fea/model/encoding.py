@@ -98,6 +98,10 @@ class Encoder:
         ids = expand(self._text_ids(question, emotions), self.image_token, int(grid.prod()) // merge**2)
         return ids, self.family.positions(ids, grid, self.image_token, merge)
 
+    def asked(self, question: str, emotions: tuple[str, ...]) -> str:
+        """What a question says beside the image, as a reader who knows nothing of `fea` is to say it."""
+        return user_prompt(question, emotions)
+
     def target(self, text: str) -> Tensor:
         """(T,) ids of an answer, end token included."""
         return torch.tensor([*self._ids(self.cut(text)), self.end_token])

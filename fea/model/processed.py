@@ -89,6 +89,9 @@ class Processed(Encoder):
 
     def text(self, question: str, emotions: tuple[str, ...]) -> str:
         """The prompt as the chat template of the base writes it, with one place for the image."""
-        asked = self.cut(user_prompt(question, emotions), _JOINER)
-        messages = conversation(self.general.manner, system_prompt(self.knowledge), asked)
+        messages = conversation(self.general.manner, system_prompt(self.knowledge), self.asked(question, emotions))
         return written(self.tokenizer, messages, answer=True)
+
+    def asked(self, question: str, emotions: tuple[str, ...]) -> str:
+        """As that of `Encoder`, and what is said here, too."""
+        return self.cut(user_prompt(question, emotions), _JOINER)
