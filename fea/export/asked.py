@@ -83,7 +83,7 @@ def answered(policy: Policy, precision: str, examples: Sequence[Example], max_to
 
 def asked_of(rollouts: Sequence[Rollout], encoder: Encoder) -> list[Asked]:
     """The questions of rollouts with one answer each."""
-    system, manner = system_prompt(encoder.knowledge), encoder.family.manner
+    system, manner = system_prompt(encoder.knowledge, encoder.form), encoder.family.manner
     found = []
     for rollout in rollouts:
         ids, lengths = rollout.completions.ids.cpu(), rollout.completions.mask.sum(dim=1).tolist()

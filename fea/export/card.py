@@ -174,9 +174,9 @@ def _row(stage: Stage) -> list[object]:
 
 def _protocol(facts: Facts) -> Iterator[str]:
     policy, told = facts.told.policy, facts.told
-    system = system_prompt(policy.knowledge)
+    system = system_prompt(policy.knowledge, policy.answer)
     yield "## Protocol\n"
-    yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}"
+    yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}, answer: {policy.answer}"
     yield f"- allowed emotions: {', '.join(told.emotions) or 'any'}"
     sized = (
         f"with {policy.min_pixels} to {policy.max_pixels} pixels" if is_known(policy) else "sized by the processor here"

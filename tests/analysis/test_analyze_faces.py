@@ -194,6 +194,11 @@ def test_threads_may_share_a_model(analyzer: Analyzer) -> None:
     expected = [analyzer.analyze(picture, max_tokens=4) for picture in pictures]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda picture: analyzer.analyze(picture, max_tokens=4), pictures * 3)) == expected * 3
-    held = analyzer._lock.acquire(blocking=False)
-    assert held
-    analyzer._lock.release()
+
+
+def test_a_model_answers_one_thread_at_a_time(analyzer: Analyzer, says: Says) -> None:
+    held = []
+    says(lambda *_: held.append(analyzer._lock.locked()) or "")
+    analyzer.analyze(person(1, 112))
+    assert held == [True]
+    assert not analyzer._lock.locked()
