@@ -10,7 +10,8 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from fea.analysis.tables import check_place, result_of
+from fea.analysis.tables import result_of
+from fea.analysis.writing import check_place
 from fea.system.lines import write_jsonl
 
 

@@ -50,6 +50,10 @@ SECTIONS = {
             "fea.commands.analyze:analyze",
             "Names the Action Units and the emotion of faces, with the reasoning; one row an image.",
         ),
+        "serve": Verb(
+            "fea.commands.serve:serve",
+            "Answers about faces on a local page, and to programs, in OpenAI's shapes, too.",
+        ),
         "synthesize": Verb(
             "fea.commands.synthesize:synthesize",
             "Writes analyses for faces that have labels and no analysis; those that pass the triple check are kept.",

@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from fea.analysis.asking import Asking
+from fea.analysis.inputs import Images, Input, inputs_of
+from fea.analysis.layout import Layout, Results
+from fea.analysis.loading import Pool, count_units, pools
+from fea.analysis.looking import Look, Shown
 from fea.analysis.tables import Result, failure_of, result_of
-from fea.data.example import Example
-from fea.data.loader import EpochSampler, Loader
+from fea.analysis.votes import vote
+from fea.analysis.writing import Place
 from fea.data.prompt import Prompt
-from fea.errors import FEAError
-from fea.facs import Emotions, emotion_set
-from fea.images.opening import MOST_PIXELS, check_most_pixels
+from fea.faces.crops import Faces
+from fea.faces.detectors import Detector, detector
+from fea.facs import PROMPTED_AUS, Emotions, emotion_set
+from fea.images.opening import MOST_PIXELS
 from fea.model.cache import Trunk
 from fea.model.checkpoints import Stored, load_policy
 from fea.model.config import Device
 from fea.model.policy import Policy
 from fea.model.precision import computing
-from fea.model.sampling import Generation
+from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer
-from fea.rollouts.rollout import ask
+from fea.rollouts.rollout import Rollout, ask
 from fea.system.progress import progress
 
-_POOL = 8  # batches that are read ahead and sorted, so that a batch holds images of about one size and little padding
-# Endings of pictures, in small letters: of those that are read, and of those of which a row has to say that they are not.
-_READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif"}
-_OTHERS = (
-    "heic heif hif jp2 j2k jpf jxl psd svg tga ico ppm pgm pbm pnm eps exr hdr qoi dng raw cr2 cr3 nef arw raf orf rw2"
-)
-_UNREAD = {f".{ending}" for ending in _OTHERS.split()}
+_START = Place()
+
+
+class Part(NamedTuple):
+    """What is there by now.
+
+    Attributes:
+        results: in the order of the images; a face each.
+        place: where the work goes on behind them; None if it broke off, and would have to do them again.
+    """
+
+    results: list[Result]
+    place: Place | None
 
 
 class Analyzer:
-    """A trained model that is asked about images; `fea.load` makes one.
+    """A trained model that is asked about images; `fea.load` makes one. Threads may share it: they wait for each other.
 
     Args:
         policy: in eval mode, on its device.
@@ -44,106 +57,181 @@ class Analyzer:
         policy: the model.
         emotions: those it was trained with, which are allowed unless others are named.
         datasets: those it has seen.
+        known: FACS numbers of the units that it has learned; of a model that does not say, those that the prompt explains.
     """
 
     def __init__(self, policy: Policy, trained: Stored):
         self.policy = policy
         self.emotions, self.datasets, self._precision = trained.emotions, trained.datasets, trained.precision
+        self.known = trained.coded or frozenset(PROMPTED_AUS)
+        self._lock = threading.Lock()
 
     def analyze(
         self,
-        images: str | Path | Sequence[str | Path],
+        images: Images,
         question: str = "",
         emotions: Emotions | None = None,
         batch_size: int = 32,
         num_workers: int = 2,
         max_tokens: int = 256,
         max_image_pixels: int = MOST_PIXELS,
-    ) -> list[Result]:
+        faces: Faces | None = None,
+        face_model: str | Path | None = None,
+        samples: int = 0,
+        every: int = 1,
+        recursive: bool = False,
+    ) -> Results:
         """Names the Action Units and the emotion of faces, with the reasoning.
 
         Args:
-            images: image files, or folders of them.
+            images: image files, folders, patterns, lists (.txt) and films; arrays of (height, width, 3) bytes, red, green and
+                blue; pictures of Pillow.
             question: asked instead of the default question.
             emotions: allowed emotions; by default those the model was trained with.
             batch_size: images at a time.
             num_workers: processes that read images ahead, if there are more than one batch of them.
             max_tokens: length limit of an answer.
             max_image_pixels: an image with more is not read; the default is 8192 x 8192.
+            faces: "none" shows images as they are, "largest" and "all" show the faces in them, cut out; by default as the model
+                was trained.
+            face_model: file of the model that finds them; by default that of training, or Haar cascades, which need none.
+            samples: answers to each face at temperature 1, of which shares are counted; 0 for the likeliest answer alone.
+            every: of a film, every n-th frame.
+            recursive: take the pictures of folders within folders, too.
 
         Returns:
-            A result for each image, in their order; one that could not be read says why.
+            A result for each face, in the order of the images; one for each image that shows no face, or could not be read, and
+            says so.
 
         Raises:
-            FEAError: there is no image, or a number is below 1.
+            FEAError: there is no image, a number is below 1, or a package or file for faces or films is missing.
         """
-        files = image_files(images)
-        parts = self.in_parts(files, question, emotions, batch_size, num_workers, max_tokens, max_image_pixels)
-        return [result for part in parts for result in part]
+        asking = Asking(
+            question, self.emotions if emotions is None else emotion_set(emotions), batch_size, num_workers, max_tokens,
+            max_image_pixels, faces, None if face_model is None else str(face_model), samples, every,
+        )  # fmt: skip
+        inputs = inputs_of(images, recursive)
+        results = Results(result for part in self.in_parts(inputs, asking) for result in part.results)
+        results.layout = self.layout(inputs, asking)
+        return results
 
-    def in_parts(
-        self,
-        files: Sequence[Path],
-        question: str,
-        emotions: Emotions | None,
-        batch_size: int,
-        num_workers: int,
-        max_tokens: int,
-        max_image_pixels: int,
-    ) -> Iterator[list[Result]]:
+    def layout(self, inputs: Sequence[Input], asking: Asking) -> Layout:
+        """The columns of a table of what will be answered."""
+        return Layout(
+            faces=self.shown(asking) != "none", film=any(one.film for one in inputs), samples=asking.samples > 0,
+            emotions=asking.emotions or self.emotions, known=self.known,
+        )  # fmt: skip
+
+    def shown(self, asking: Asking) -> Faces:
+        """Which faces are shown: those that are asked for, or as in training."""
+        return asking.faces or self.policy.config.faces
+
+    def detector(self, asking: Asking) -> Detector | None:
+        """What finds faces; None where images are shown as they are.
+
+        Raises:
+            FEAError: a library or a file is missing.
+        """
+        if self.shown(asking) == "none":
+            return None
+        return detector(asking.face_model or self.policy.config.face_model)
+
+    def notes(self, asking: Asking) -> list[str]:
+        """What one should know of the answers, a sentence each."""
+        told, config, shown = [], self.policy.config, self.shown(asking)
+        if self.datasets == {"faces"}:
+            told.append("this model has seen drawn faces only; what it says of photographs means nothing")
+        if config.faces == "none" and shown != "none":
+            told.append(
+                "this model was trained on images as they are (policy.faces: none), and is shown faces that are cut out; right "
+                "if those images were such cuts"
+            )
+        elif config.faces != "none" and shown == "none":
+            told.append(
+                "this model was trained on faces that were cut out (policy.faces), and is shown images as they are"
+            )
+        elif shown != "none" and asking.face_model and asking.face_model != config.face_model:
+            usual = config.face_model or "Haar cascades"
+            told.append(f"in training faces were found by {usual}, whose boxes are a little different")
+        return told
+
+    def in_parts(self, inputs: Sequence[Input], asking: Asking, start: Place = _START) -> Iterator[Part]:
         """The same, some batches at a time, so that what is there can be kept; see `analyze`.
 
         Args:
-            files: image files.
-            question: asked instead of the default question.
-            emotions: allowed emotions.
-            batch_size: images at a time.
-            num_workers: processes that read images ahead.
-            max_tokens: length limit of an answer.
-            max_image_pixels: an image with more is not read.
+            inputs: what is asked about.
+            asking: how.
+            start: where an earlier run broke off.
 
         Yields:
-            Results in the order of the files; if something fails, first those that were there by then.
+            Results in the order of the inputs; if something fails, first those that were there by then.
 
         Raises:
-            FEAError: a number is below 1.
+            FEAError: a package or a file is missing.
         """
-        check_at_least_1(batch_size=batch_size, max_tokens=max_tokens)
-        check_most_pixels("max_image_pixels", max_image_pixels)
-        self.policy.encoder.max_image_pixels = max_image_pixels
-        allowed = self.emotions if emotions is None else emotion_set(emotions)
-        examples = [_example(file, question, allowed) for file in files]
-        workers = num_workers if len(files) > batch_size else 0
-        sampler = EpochSampler(len(examples), shuffle=False)
-        size, trunk = _POOL * batch_size, Trunk()
-        loader = Loader(examples, self.policy.encoder, sampler, size, workers, "skip", training=False)
-        with progress(len(examples), "images") as advance:
-            for start, pool in zip(range(0, len(examples), size), loader, strict=True):
-                names, answers = [example.id for example in examples[start : start + size]], dict[str, Answer]()
+        look = Look(self.policy.encoder, self.shown(asking), self.detector(asking), asking.max_image_pixels, {})
+        loading = pools(inputs, look, asking, asking.emotions or self.emotions, start)
+        done, trunk = count_units(inputs[: start.item], asking.every) + start.frame, Trunk()
+        with progress(count_units(inputs, asking.every), "images", done) as advance:
+            while (pool := self._next(loading)) is not None:
+                faces = Counter(Shown.of(prompt).unit for prompt in pool.prompts)
+                advance(len(pool.units) - len(faces))
+                found = defaultdict[int, list[Result]](list)
                 try:
-                    for batch, said in self._answered(pool, batch_size, Generation(max_tokens), trunk):
-                        answers |= {prompt.example.id: answer for prompt, answer in zip(batch, said, strict=True)}
-                        advance(len(batch))
+                    for shown, result in self._answered(pool, asking, trunk):
+                        found[shown.unit].append(result)
+                        advance(len(found[shown.unit]) == faces[shown.unit])
                 except BaseException:
-                    if answers:
-                        yield [result_of(name, answers[name]) for name in names if name in answers]
+                    if whole := [unit for unit in sorted(found) if len(found[unit]) == faces[unit]]:
+                        yield Part(_in_order(pool, found, whole), None)
                     raise
-                advance(len(names) - len(pool))
-                yield [
-                    result_of(name, answers[name]) if name in answers else failure_of(name, loader.skipped)
-                    for name in names
-                ]
+                yield Part(_in_order(pool, found, range(len(pool.units))), pool.until)
 
-    def _answered(
-        self, pool: list[Prompt], batch_size: int, generation: Generation, trunk: Trunk
-    ) -> Iterator[tuple[list[Prompt], list[Answer]]]:
-        """Batches of images of about one size, with their answers."""
-        pool.sort(key=lambda prompt: len(prompt.ids))
-        for start in range(0, len(pool), batch_size):
-            batch = pool[start : start + batch_size]
-            with computing(self._precision, self.policy.network.device):
-                answers = ask(self.policy, self.policy.look(batch), 1, generation, trunk=trunk).answers
-            yield batch, answers
+    def _next(self, loading: Iterator[Pool]) -> Pool | None:
+        """The next pictures. Without workers they are encoded here, by what other threads encode with."""
+        with self._lock:
+            return next(loading, None)
+
+    def _answered(self, pool: Pool, asking: Asking, trunk: Trunk) -> Iterator[tuple[Shown, Result]]:
+        """The faces of a pool with their results, in batches of images of about one size."""
+        prompts = sorted(pool.prompts, key=lambda prompt: len(prompt.ids))
+        size = max(1, asking.batch_size // max(1, asking.samples))
+        for start in range(0, len(prompts), size):
+            batch = prompts[start : start + size]
+            for prompt, answers in zip(batch, self._asked(batch, asking, trunk).by_prompt, strict=True):
+                shown = Shown.of(prompt)
+                unit = pool.units[shown.unit]
+                yield shown, unit.tell(_result(unit.name, answers, shown, asking.samples > 0))
+
+    def _asked(self, prompts: list[Prompt], asking: Asking, trunk: Trunk) -> Rollout:
+        generation, samples, chance = Generation(asking.max_tokens), max(1, asking.samples), None
+        if asking.samples:
+            # Numbers that belong to the face alone, whatever stands beside it in the batch.
+            ids = [prompt.example.id for prompt in prompts]
+            chance = noise(ids, samples, asking.max_tokens, seed=0, round=0, drawn=[0] * len(ids))
+        with self._lock, computing(self._precision, self.policy.network.device):
+            return ask(self.policy, self.policy.look(prompts), samples, generation, chance, trunk)
+
+
+def _result(name: str, answers: Sequence[Answer], shown: Shown, sampled: bool) -> Result:
+    """What is told of a face."""
+    voted = vote(answers)
+    result = result_of(name, voted.answer)._replace(face_id=shown.face_id, box=shown.box, score=shown.score)
+    return result._replace(votes=voted.units, emotion_votes=voted.emotions) if sampled else result
+
+
+def _in_order(pool: Pool, found: Mapping[int, list[Result]], units: Iterable[int]) -> list[Result]:
+    """The results of some units of a pool, those of one by face; one without any says why."""
+    results: list[Result] = []
+    for number in units:
+        unit = pool.units[number]
+        if number in found:
+            results += sorted(found[number], key=lambda result: result.face_id)
+        elif unit.error:
+            results.append(unit.tell(Result(unit.name, error=unit.error)))
+        else:
+            results.append(unit.tell(failure_of(unit.id, pool.skipped)._replace(image=unit.name)))
+    return results
 
 
 def load(model: str | Path, device: Device = "auto", base: str | Path | None = None) -> Analyzer:
@@ -159,54 +247,3 @@ def load(model: str | Path, device: Device = "auto", base: str | Path | None = N
         FEAError: the run or its base cannot be read, or there is no such device.
     """
     return Analyzer(*load_policy(str(model), device, None if base is None else str(base)))
-
-
-def image_files(images: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Image files, with those of folders in the place of these. What is left out of a folder is told.
-
-    Raises:
-        FEAError: there is none.
-    """
-    named = [images] if isinstance(images, str | Path) else list(images)
-    files: list[Path] = []
-    left_out: Counter[str] = Counter()
-    for path in map(Path, named):
-        if path.is_dir():
-            inside = sorted(path.iterdir())
-            files += [file for file in inside if not _other(file)]
-            left_out.update(filter(None, map(_other, inside)))
-        else:
-            files.append(path)
-    told = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common())
-    if not files:
-        raise FEAError(f"no image in {', '.join(map(str, named))}" + (f"; left out: {told}" if told else ""))
-    if told:
-        print(f"note: left out of the folders: {told}", file=sys.stderr)
-    return files
-
-
-def _other(file: Path) -> str:
-    """What a file of a folder is, if it is no picture."""
-    if file.is_dir():
-        return "folder"
-    if file.name.startswith("."):
-        return "hidden"
-    ending = file.suffix.lower()
-    return "" if ending in _READ | _UNREAD else ending or "without an ending"
-
-
-def check_at_least_1(**numbers: int) -> None:
-    """Refuses numbers below 1, which are given by name.
-
-    Raises:
-        FEAError: naming the first one.
-    """
-    for name, number in numbers.items():
-        if number < 1:
-            raise FEAError(f"{name}: {number}; give at least 1")
-
-
-def _example(file: Path, question: str, emotions: tuple[str, ...]) -> Example:
-    """A face of which nothing is known."""
-    name = str(file)
-    return Example(name, "", name, name, question, None, frozenset(), (), emotions, None, {}, None, None, "{}")

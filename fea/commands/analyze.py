@@ -1,42 +1,60 @@
-"""`fea analyze`: Action Units, emotion and reasoning of images, from a trained run or any other model."""
+"""`fea analyze`: Action Units, emotion and reasoning of faces in pictures and films, from a run or any other model."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from fea.errors import FEAError
-from fea.images.opening import MOST_PIXELS, check_most_pixels
+from fea.faces.crops import Faces
+from fea.images.opening import MOST_PIXELS
 from fea.model.config import Device
 
 if TYPE_CHECKING:
-    from fea.analysis.tables import AnswerFile, Result
+    from fea.analysis.analyzer import Part
+    from fea.analysis.asking import Asking
+    from fea.analysis.inputs import Input
+    from fea.analysis.layout import Layout
+    from fea.analysis.writing import AnswerFile
+
+    Passing = Callable[[Iterator[Part]], Iterator[Part]]
+
+Format = Literal["fea", "pyfeat", "openface", "libreface"]
 
 
 def analyze(
-    images: list[str],
-    *,
-    model: str,
-    base: str | None = None,
-    out: str | None = None,
-    question: str = "",
-    emotions: str | list[str] | None = None,
-    batch_size: int = 32,
-    num_workers: int = 2,
-    max_tokens: int = 256,
-    max_image_pixels: int = MOST_PIXELS,
+    images: list[str], *, model: str, base: str | None = None, out: str | None = None, format: Format = "fea",
+    resume: bool = False, save_vis: str | None = None, faces: Faces | None = None, face_model: str | None = None,
+    samples: int = 0, every: int = 1, recursive: bool = False, question: str = "", emotions: str | list[str] | None = None,
+    batch_size: int = 32, num_workers: int = 2, max_tokens: int = 256, max_image_pixels: int = MOST_PIXELS,
     device: Device = "auto",
-) -> int:
-    """Names the Action Units and the emotion of faces, with the reasoning; one row an image.
+) -> int:  # fmt: skip
+    """Names the Action Units and the emotion of faces, with the reasoning; one row a face.
 
     Args:
-        images: image files, or folders of them; what is left out of a folder is told.
+        images: image files, folders (what is left out of them is told), patterns such as 'photos/*.jpg', lists (.txt: a path a
+            line, from the folder of the list), and films, which need the extra `video`.
         model: run (folder or checkpoint) that `fea fit` wrote; or folder or hub name of a base, which is asked as it is, of an
             exported model or of an adapter of PEFT.
         base: folder or hub name of the model that a run or an adapter was trained on, if that is no longer where it was.
-        out: file for the answers, .csv or .jsonl, which grows with them; by default they are printed as CSV.
+        out: file for the answers: .csv, .jsonl, which holds all that is told, or .parquet; it grows with them. By default they
+            are printed as CSV.
+        format: columns of the table: ours, or those of Py-Feat, OpenFace or LibreFace, where what the model does not say is
+            empty.
+        resume: go on with the answers that an interrupted run left in `out`; the file is in the end what it would have been.
+        save_vis: folder, new or of an earlier run, for a PNG and an SVG of each face beside what the model says of it.
+        faces: "none" shows images as they are, "largest" and "all" show the faces in them, cut out, and give an image without a
+            face a row that says so; by default as the model was trained. Needs the extra `face`.
+        face_model: file of the model that finds them, YuNet's or MediaPipe's; by default that of training, or Haar cascades,
+            which need none.
+        samples: answers to each face at temperature 1, of which shares are counted for each unit and emotion; the reasoning is
+            that of an answer of the majority. 0: the likeliest answer alone.
+        every: of a film, every n-th frame.
+        recursive: take the pictures of folders within folders, too.
         question: asked instead of the default question.
         emotions: allowed emotions; by default those the model was trained with.
         batch_size: images at a time.
@@ -49,41 +67,107 @@ def analyze(
         0, or 2 if an image could not be read; it has a row too, which says why.
 
     Raises:
-        FEAError: there is no image or no such run, `out` has another ending or holds something else, or a number is below 1.
+        FEAError: there is no image or no such run, `out` has another ending or holds something else, a number is below 1, or a
+            package or a file for faces or films is missing.
     """
-    from fea.analysis.analyzer import check_at_least_1, image_files, load
-    from fea.analysis.tables import AnswerFile, check_place, to_csv
+    from fea.analysis.asking import Asking
+    from fea.analysis.inputs import inputs_of
+    from fea.facs import emotion_set
 
-    files = image_files(images)  # like the rest, before a model of many gigabytes is read
-    check_at_least_1(batch_size=batch_size, max_tokens=max_tokens)
-    check_most_pixels("max_image_pixels", max_image_pixels)
-    if out and Path(out).suffix not in (".csv", ".jsonl"):
-        raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl")
-    if out:
-        check_place(Path(out))
+    inputs = inputs_of(images, recursive)  # like the rest, before a model of many gigabytes is read
+    allowed = () if emotions is None else emotion_set(emotions)
+    numbers = batch_size, num_workers, max_tokens, max_image_pixels
+    asking = Asking(question, allowed, *numbers, faces, face_model, samples, every)
+    _check(inputs, asking, out, format, resume)
+    passing = _album(save_vis, inputs, asking)
+    return _answer(model, base, device, inputs, asking, passing, None if out is None else Path(out), format, resume)
+
+
+def _album(folder: str | None, inputs: Sequence[Input], asking: Asking) -> Passing:
+    """What writes pictures of the answers that pass through it; without a folder it writes none."""
+    if folder is None:
+        return iter
+    from fea.analysis.album import Album
+    from fea.pictures.saved import check_folder
+
+    check_folder(Path(folder))
+    return Album(Path(folder), inputs, asking).passing
+
+
+def _answer(
+    model: str, base: str | None, device: Device, inputs: Sequence[Input], asking: Asking, passing: Passing,
+    out: Path | None, format: Format, resume: bool,
+) -> int:  # fmt: skip
+    """Asks, and prints the answers or writes them."""
+    from fea.analysis.analyzer import load
+    from fea.analysis.writing import AnswerFile
+
     analyzer = load(model, device, base)
-    if analyzer.datasets == {"faces"}:
-        print("note: this model has seen drawn faces only; what it says of photographs means nothing", file=sys.stderr)
-    parts = analyzer.in_parts(files, question, emotions, batch_size, num_workers, max_tokens, max_image_pixels)
+    for note in analyzer.notes(asking):
+        print(f"note: {note}", file=sys.stderr)
+    layout = analyzer.layout(inputs, asking)._replace(format=format)
+    if out is None:
+        return _printed(passing(analyzer.in_parts(inputs, asking)), layout)
+    file = AnswerFile(out, layout, _settings(model, base, inputs, asking, layout))
+    if resume and file.resume():
+        print(f"note: going on behind {file.count} answers in '{file.written}'", file=sys.stderr)
+    return _written(passing(analyzer.in_parts(inputs, asking, file.place)), file)
+
+
+def _check(inputs: Sequence[Input], asking: Asking, out: str | None, format: Format, resume: bool) -> None:
+    """Finds out before the work what stands against it."""
+    from fea.analysis.films import check_films
+    from fea.analysis.writing import ENDINGS, check_place
+    from fea.faces.detectors import detector
+
+    if out and Path(out).suffix not in ENDINGS:
+        raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl or .parquet")
+    if out and Path(out).suffix == ".jsonl" and format != "fea":
+        raise FEAError(f"format: '{format}' is a table, and '{out}' holds none; give out the ending .csv or .parquet")
+    if resume and not out:
+        raise FEAError("resume: answers that are printed cannot be gone on with; name a file with --out")
     if out:
-        return _written(parts, AnswerFile(Path(out)))
+        check_place(Path(out), resume)
+    if any(one.film for one in inputs):
+        check_films()
+    if asking.faces in ("largest", "all"):
+        detector(asking.face_model)
+
+
+def _settings(model: str, base: str | None, inputs: Sequence[Input], asking: Asking, layout: Layout) -> dict[str, Any]:
+    """What the answers depend on, for a run that goes on with them."""
+    from fea.model.elsewhere import names_one
+    from fea.model.runs import find
+
+    asked = asdict(asking)
+    del asked["num_workers"]
+    names = "\n".join(one.name for one in inputs).encode("utf-8", "surrogatepass")
+    weights = None if names_one(model) else find(model).stat().st_mtime_ns
+    return {
+        "model": model, "checkpoint": weights, "base": base, "format": layout.format, **asked,
+        "list of images": hashlib.sha256(names).hexdigest(),
+    }  # fmt: skip
+
+
+def _printed(parts: Iterator[Part], layout: Layout) -> int:
+    """Prints answers as they come; returns 2 if an image could not be read, else 0."""
+    from fea.analysis.layout import to_csv
+
     unread = 0
-    for number, results in enumerate(parts):
-        print(to_csv(results, header=not number), end="", flush=True)
-        unread += sum(bool(result.error) for result in results)
+    for number, part in enumerate(parts):
+        print(to_csv(part.results, not number, layout), end="", flush=True)
+        unread += sum(result.unread for result in part.results)
     return 2 if unread else 0
 
 
-def _written(parts: Iterable[Sequence[Result]], file: AnswerFile) -> int:
+def _written(parts: Iterator[Part], file: AnswerFile) -> int:
     """Writes answers as they come; returns 2 if an image could not be read, else 0."""
-    unread = 0
     try:
-        for results in parts:
-            file.write(results)
-            unread += sum(bool(result.error) for result in results)
+        for part in parts:
+            file.write(part.results, part.place)
         file.finish()
     except BaseException:
         if file.count:
-            print(f"note: the {file.count} answers so far are in '{file.place}'", file=sys.stderr)
+            print(f"note: the {file.count} answers so far are in '{file.written}'; --resume goes on", file=sys.stderr)
         raise
-    return 2 if unread else 0
+    return 2 if file.unread else 0

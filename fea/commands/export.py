@@ -111,6 +111,7 @@ def _carried_out(order: Order, asked: Faces, out: Path) -> Compared:
             stages=stages,
             scored=asked.scored,
             machine=compared.machine,
+            manner=compared.manner,
             compared=compared.told(asked.told),
         )
         return card(facts, rollouts)

@@ -19,6 +19,7 @@ from fea.errors import FEAError
 from fea.prompts.answer import Form
 
 Encode = Callable[[Example], Prompt]
+EncodeEach = Callable[[Example], list[Prompt]]  # of an image, a prompt for each face
 
 # Unreadable images in a row after which skipping is no answer any more: even if every second one were broken, so many in a row
 # would be one case in a million.
@@ -106,28 +107,29 @@ class EpochSampler(Sampler[Draw]):
             yield Draw(int(order[place % self.size]), bool(flips[place % self.size]))
 
 
-class Encoded(Dataset[tuple[Prompt | None, list[str]]]):
+class Encoded(Dataset[tuple[list[Prompt], list[str]]]):
     """Encodes what is drawn; an unreadable image gives way to another example, or to nothing.
 
     Args:
         examples: what is drawn from.
-        encode: turns one into a prompt.
+        encode: turns one into a prompt, or into several.
         substitute: take the next example of the file in place of one that cannot be read.
     """
 
-    def __init__(self, examples: Faces, encode: Encode, substitute: bool):
+    def __init__(self, examples: Faces, encode: Encode | EncodeEach, substitute: bool):
         self.examples, self.encode, self.substitute = examples, encode, substitute
 
-    def __getitem__(self, draw: Draw) -> tuple[Prompt | None, list[str]]:
-        """A prompt, or None if there is none, and why images before it could not be read."""
+    def __getitem__(self, draw: Draw) -> tuple[list[Prompt], list[str]]:
+        """The prompt or prompts, none if there is none, and why images before it could not be read."""
         reasons: list[str] = []
         for attempt in range(_TRIES if self.substitute else 1):
             example = self.examples[(draw.number + attempt) % len(self.examples)]
             try:
-                return self.encode(example.mirror() if draw.flipped else example), reasons
+                found = self.encode(example.mirror() if draw.flipped else example)
+                return found if isinstance(found, list) else [found], reasons
             except FEAError as error:
                 reasons.append(str(error))
-        return None, reasons
+        return [], reasons
 
 
 # The tensors of a prompt and the dimension along which those of a batch can be joined.
@@ -151,9 +153,9 @@ class _Joined(NamedTuple):
     forms: list[Form]
 
 
-def _join(items: list[tuple[Prompt | None, list[str]]]) -> tuple[_Joined, list[str]]:
+def _join(items: list[tuple[list[Prompt], list[str]]]) -> tuple[_Joined, list[str]]:
     """In a worker: the prompts of a batch as few tensors, and why images could not be read."""
-    prompts = [prompt for prompt, _ in items if prompt is not None]
+    prompts = [prompt for found, _ in items for prompt in found]
     tensors: dict[str, Tensor] = {}
     sizes: dict[str, list[int]] = {}
     for name, dim in _JOINED.items():
@@ -195,7 +197,7 @@ class Loader:
 
     Args:
         examples: what to load.
-        encode: turns an example into a prompt, in the worker processes.
+        encode: turns an example into a prompt, or an image into one for each face, in the worker processes.
         sampler: the order.
         batch_size: prompts in a batch.
         workers: processes that read ahead; 0 reads in this one.
@@ -211,7 +213,7 @@ class Loader:
     def __init__(
         self,
         examples: Faces,
-        encode: Encode,
+        encode: Encode | EncodeEach,
         sampler: EpochSampler,
         batch_size: int,
         workers: int,
@@ -254,11 +256,11 @@ class Loader:
 
     def encoded(self, draw: Draw) -> Prompt:
         """The prompt of a draw of training, out of turn and in this process."""
-        prompt, reasons = self._encoded[draw]
+        prompts, reasons = self._encoded[draw]
         self._take_note(reasons)
-        if prompt is None:
+        if not prompts:
             raise FEAError(_unreadable(reasons))
-        return prompt
+        return prompts[0]
 
     def _take_note(self, reasons: Sequence[str]) -> None:
         for reason in reasons:

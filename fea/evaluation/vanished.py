@@ -7,10 +7,16 @@ By rollout and class it is counted how much of the answers tell the class, and h
 
 A class has vanished if, since some moment, it is told on less than a tenth of the faces that the policy of the start would tell
 it on, and of those that are labeled with it: to give up what was invented, or what is no longer there, is no loss. And it must
-be no chance, which takes the longer the rarer a class is: of rollouts of 16 faces, 10 at a tenth of the labels, 15 at 5 %, 25
-at 3 %, 40 at 2 %, and 70 to 100 at 1 %.
+be no chance, which takes the longer the rarer a class is, and the more alike the answers about a face are. Eight that are all
+the same are one event; eight that differ as if eight faces had been asked about are eight. What they are worth is seen at the
+start, as that of unequal weights is in a survey (Kish, Survey Sampling, 1965). Rollouts of 16 faces with 8 answers each until
+a class is missed that was told on 60 and on 30 % of its faces (simulated, medians):
 
-M moments at which a class may have vanished; 3 counts of each, in the order of their names below.
+    share of the labels               10 %    5 %      3 %      2 %      1 %
+    all answers about a face alike    10      14, 18   26, 34   42, 62   more than the 100 that are looked back upon
+    correlation of .3 between them    10      11, 12   18, 19   28, 26   50, 54
+
+M moments at which a class may have vanished; 4 counts of each, in the order of their names below.
 """
 
 from __future__ import annotations
@@ -28,17 +34,17 @@ from fea.evaluation.looking import Said
 _SMALL = 0.1  # of what is due: too little to be more than a slip of the sampling
 _BACK = 0.2  # of what is due, over a window; twice as much, so that a class on the line is told of once
 _CAREFUL = 0.5  # of what is due: who tells a class half as often has not forgotten it, and may not be blamed for that
-# Nats of evidence against that. The answers about a face are alike, so that a told face is one event however many of them tell
-# the class. While nothing is forgotten, 30 classes of 0.5 to 35 % of 16 faces then make one false alarm in 1,000 windows
-# of ten rollouts if all answers about a face are the same and 30 % of them right, and one in 25,000 if 60 % are (simulated).
+# Nats of evidence against that. While nothing is forgotten, 30 classes of 0.5 to 35 % of 16 faces, told on 30 % of theirs, make
+# no false alarm in 2,000 windows of ten rollouts where answers about a face are correlated by 0, .3 or .6, and 7 where they are
+# the same (simulated).
 _SURE = 4.5
-# Told faces that tell how often the start policy tells a class. Fewer leave that in doubt; many more, and a slow decline is
+# Events that tell how often the start policy tells a class. Fewer leave that in doubt; many more, and a slow decline is
 # taken for a part of the start.
 _ENOUGH = 16
 _MEMORY = 100  # rollouts that are looked back upon: in fewer, a class of 1 % of 16 faces each cannot be missed for sure
 _NOTHING = 1e-12  # faces: in place of 0 where its logarithm is multiplied by 0
 # What is kept of a class and a rollout; the last one is 1 if the rollout is part of the start.
-_FACES, _LABELS, _TOLD, _START = range(4)
+_FACES, _LABELS, _TOLD, _SQUARES, _START = range(5)
 
 
 class Vanished(NamedTuple):
@@ -79,8 +85,10 @@ class Vanishing:
         rows = {name: [*counts, 0.0] for name, counts in _counted(faces, self.start).items()}
         self.recent.append(rows)
         for name, row in rows.items():
-            start = self.start.setdefault(name, [0.0, 0.0, 0.0])
-            if name not in self.gone and (self.rollouts <= self.window or start[_TOLD] < _ENOUGH):
+            start = self.start.setdefault(name, [0.0] * _START)
+            if name not in self.gone and (
+                self.rollouts <= self.window or start[_TOLD] ** 2 < _ENOUGH * start[_SQUARES]
+            ):
                 row[_START] = 1.0
                 self.start[name] = [old + new for old, new in zip(start, row[:_START], strict=True)]
         for name in self.start:
@@ -95,13 +103,13 @@ class Vanishing:
         """Tries all moments since which the class may have vanished, and takes the one with most evidence."""
         rows = self._newest_first(name)
         moments = slice(self.window - 1, max(0, self.rollouts - self.window))
-        since_M3 = rows[:, :_START].cumsum(axis=0)[moments]
-        before_M3 = np.array(self.start[name]) - (rows[:, :_START] * rows[:, _START:]).cumsum(axis=0)[moments]
-        told_M, due_M = since_M3[:, _TOLD], _due(before_M3, since_M3)
-        found_M = np.where(told_M <= _SMALL * due_M, _evidence(before_M3, since_M3), 0)
+        since_M4 = rows[:, :_START].cumsum(axis=0)[moments]
+        before_M4 = np.array(self.start[name]) - (rows[:, :_START] * rows[:, _START:]).cumsum(axis=0)[moments]
+        told_M, due_M = since_M4[:, _TOLD], _due(before_M4, since_M4)
+        found_M = np.where(told_M <= _SMALL * due_M, _worth(before_M4) * _evidence(before_M4, since_M4), 0)
         if len(found_M) and found_M.max() >= _SURE:
             moment = int(found_M.argmax())
-            since, before = since_M3[moment], before_M3[moment]
+            since, before = since_M4[moment], before_M4[moment]
             self.gone[name] = Vanished(
                 since=self.rollouts - self.window - moment + 1,
                 start=float(before[_TOLD] / before[_FACES]),
@@ -115,7 +123,7 @@ class Vanishing:
         return bool(last[_TOLD] > 0 and last[_TOLD] >= _BACK * due)
 
     def _newest_first(self, name: str) -> Floats:
-        return np.array([rollout.get(name, [0.0] * 4) for rollout in reversed(self.recent)])
+        return np.array([rollout.get(name, [0.0] * (_START + 1)) for rollout in reversed(self.recent)])
 
     def state_dict(self) -> dict[str, Any]:
         """What it has counted, in plain values."""
@@ -124,9 +132,15 @@ class Vanishing:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on counting."""
-        self.rollouts, self.start = state["rollouts"], dict(state["start"])
-        self.recent = deque(map(dict, state["recent"]), maxlen=_MEMORY)
+        self.rollouts, self.start = state["rollouts"], _widened(state["start"], _START)
+        self.recent = deque((_widened(rows, _START + 1) for rows in state["recent"]), maxlen=_MEMORY)
         self.gone = {name: Vanished(*lost) for name, lost in state["gone"].items()}
+
+
+def _widened(rows: dict[str, list[float]], width: int) -> dict[str, list[float]]:
+    """Counts of a checkpoint; an earlier release kept no squares, and took a told face for one event."""
+    kept = rows.items()
+    return {name: row if len(row) == width else [*row[:_SQUARES], row[_TOLD], *row[_SQUARES:]] for name, row in kept}
 
 
 def _counted(faces: Sequence[Said], known: Iterable[str]) -> dict[str, list[float]]:
@@ -134,10 +148,10 @@ def _counted(faces: Sequence[Said], known: Iterable[str]) -> dict[str, list[floa
 
     A face is told to show a class by the share of its answers that say so; what cannot be read is no answer.
     """
-    counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    counts: dict[str, list[float]] = defaultdict(lambda: [0.0] * _START)
 
     def add(name: str, labeled: float, told: float) -> None:
-        counts[name] = [old + new for old, new in zip(counts[name], (1.0, labeled, told), strict=True)]
+        counts[name] = [old + new for old, new in zip(counts[name], (1.0, labeled, told, told**2), strict=True)]
 
     words = {name for name in known if not name.startswith("AU")}  # those for emotions are in small letters
     words.update(label for face in faces for label in face.labels)
@@ -151,23 +165,31 @@ def _counted(faces: Sequence[Said], known: Iterable[str]) -> dict[str, list[floa
     return counts
 
 
-def _due(before_M3: Floats, since_M3: Floats) -> Floats:
+def _due(before_M4: Floats, since_M4: Floats) -> Floats:
     """Faces that a class would be told on: by the policy of before, or if it were told as often as it is there."""
-    rate_M = before_M3[:, _TOLD] / np.maximum(before_M3[:, _FACES], 1)
-    return np.minimum(rate_M * since_M3[:, _FACES], since_M3[:, _LABELS])
+    rate_M = before_M4[:, _TOLD] / np.maximum(before_M4[:, _FACES], 1)
+    return np.minimum(rate_M * since_M4[:, _FACES], since_M4[:, _LABELS])
 
 
-def _evidence(before_M3: Floats, since_M3: Floats) -> Floats:
-    """How unlikely so few told faces are by chance, in nats: log-likelihood ratios of Poisson counts.
+def _worth(before_M4: Floats) -> Floats:
+    """Events that a told face is worth, from 1 to the number of answers about it: the mean of the shares over their variance.
+
+    Of a rare class nearly all shares are 0, so that their variance is the mean of their squares; of a frequent one it is less.
+    """
+    return before_M4[:, _TOLD] / np.maximum(before_M4[:, _SQUARES], _NOTHING)
+
+
+def _evidence(before_M4: Floats, since_M4: Floats) -> Floats:
+    """How unlikely so few told faces are by chance, in nats, if each is one event: log-likelihood ratios of Poisson counts.
 
     Of two rates, before and since, against the second one being half of the first; and of the rate since against half of that
     of the labels. The smaller one counts.
     """
-    told_M, both_M = since_M3[:, _TOLD], since_M3[:, _TOLD] + before_M3[:, _TOLD]
-    careful_M = _CAREFUL * since_M3[:, _FACES]
-    share_M = careful_M / np.maximum(careful_M + before_M3[:, _FACES], 1)
-    rarer_M = _apart(told_M, both_M * share_M) + _apart(before_M3[:, _TOLD], both_M * (1 - share_M))
-    return np.minimum(rarer_M, _apart(told_M, _CAREFUL * since_M3[:, _LABELS]))
+    told_M, both_M = since_M4[:, _TOLD], since_M4[:, _TOLD] + before_M4[:, _TOLD]
+    careful_M = _CAREFUL * since_M4[:, _FACES]
+    share_M = careful_M / np.maximum(careful_M + before_M4[:, _FACES], 1)
+    rarer_M = _apart(told_M, both_M * share_M) + _apart(before_M4[:, _TOLD], both_M * (1 - share_M))
+    return np.minimum(rarer_M, _apart(told_M, _CAREFUL * since_M4[:, _LABELS]))
 
 
 def _apart(counted: Floats, expected: Floats) -> Floats:

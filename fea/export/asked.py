@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fea.data.example import Example
-from fea.data.prompt import Prompt
-from fea.images.opening import load_image
-from fea.model.config import PolicyConfig
-from fea.model.layout import lay_out
+from fea.model.chat import conversation
+from fea.model.encoding import Encoder
+from fea.model.families.general import Manner
 from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation
@@ -35,7 +33,8 @@ class Asked(NamedTuple):
         system: what is said before.
         user: what is asked beside the picture.
         answer: (T,) ids of the run's own greedy answer, with the end token.
-        grid: rows and columns of patches that the run sees the picture in.
+        grid: rows and columns of patches that the run sees the picture in; zeros where its own processor cuts it.
+        manner: how the chat template is told.
     """
 
     image: Any
@@ -43,12 +42,12 @@ class Asked(NamedTuple):
     user: str
     answer: Tensor
     grid: tuple[int, int]
+    manner: Manner = "text"
 
     @property
     def messages(self) -> list[dict[str, Any]]:
         """As chat templates read them."""
-        content = [{"type": "image"}, {"type": "text", "text": self.user}]
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
+        return conversation(self.manner, self.system, self.user)
 
 
 class Heard(NamedTuple):
@@ -82,19 +81,18 @@ def answered(policy: Policy, precision: str, examples: Sequence[Example], max_to
     return found
 
 
-def asked_of(rollouts: Sequence[Rollout], config: PolicyConfig) -> list[Asked]:
+def asked_of(rollouts: Sequence[Rollout], encoder: Encoder) -> list[Asked]:
     """The questions of rollouts with one answer each."""
     found = []
     for rollout in rollouts:
         ids, lengths = rollout.completions.ids.cpu(), rollout.completions.mask.sum(dim=1).tolist()
         for prompt, row, length in zip(rollout.prompts, ids, lengths, strict=True):
             example = prompt.example
-            image = load_image(example.image, example.place, example.flipped)
+            image = encoder.picture(example)
             user = user_prompt(example.question, example.emotions)
             grid = int(prompt.grid[1]), int(prompt.grid[2])
-            found.append(
-                Asked(image, system_prompt(config.knowledge, config.answer), user, row[: int(length)].clone(), grid)
-            )
+            answer, manner = row[: int(length)].clone(), encoder.family.manner
+            found.append(Asked(image, system_prompt(encoder.knowledge, encoder.form), user, answer, grid, manner))
     return found
 
 
@@ -115,21 +113,13 @@ def heard(policy: Policy, examples: Sequence[Example], asked: Sequence[Asked], m
             length = int(rollout.completions.mask[number].sum())
             written = rollout.completions.ids[number, :length]
             answer = next(questions).answer.to(written.device)
-            logps_TV = _logps(policy, prompt, written)
+            logps_TV = policy.road.distributions(prompt, written)
             best = logps_TV.topk(min(_RIVALS, logps_TV.shape[1]), dim=1)
             rivals = [
                 dict(zip(*pair, strict=True)) for pair in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ]
             if not torch.equal(answer, written):
-                logps_TV = _logps(policy, prompt, answer)
+                logps_TV = policy.road.distributions(prompt, answer)
             chosen = logps_TV.gather(1, answer[:, None]).squeeze(1).cpu()
             found.append(Heard(chosen, written.tolist(), rivals))
     return found
-
-
-def _logps(policy: Policy, prompt: Prompt, ids_T: Tensor) -> Tensor:
-    """(T, V) log-probabilities of all tokens at each place of an answer; nothing is forbidden, as for any other reader."""
-    network = policy.network
-    layout = lay_out("rows", [prompt], ids_T[None], torch.ones_like(ids_T)[None], network.image_token)
-    hidden = network.read(layout, network.features([prompt]), None).index_select(0, layout.scored)
-    return F.log_softmax(F.linear(hidden, network.head.weight).float(), dim=-1)

@@ -13,7 +13,9 @@ from fea.export.formats import Format
 from fea.export.history import Stage
 from fea.export.scores import scores_of
 from fea.model.checkpoints import Stored
+from fea.model.families.general import Manner
 from fea.model.families.known import FAMILIES
+from fea.model.load import is_known
 from fea.prompts.prompt import system_prompt, user_prompt
 from fea.reports.tables import markdown
 from fea.rollouts.rollout import Rollout
@@ -38,6 +40,7 @@ class Facts(NamedTuple):
         stages: that made the policy.
         scored: the faces that the answers of the run are scored on, in words; "" if they are no validation faces.
         machine: that the export was made on.
+        manner: in which the chat template is told a question.
         compared: the gap between run and export, in lines.
     """
 
@@ -49,6 +52,7 @@ class Facts(NamedTuple):
     stages: Sequence[Stage]
     scored: str
     machine: str
+    manner: Manner
     compared: Sequence[str]
 
 
@@ -117,12 +121,15 @@ def _base(facts: Facts) -> str:
 
 def _use(facts: Facts) -> Iterator[str]:
     yield f"\n## Use\n\n{_USE[facts.format].format(base=facts.base)}"
-    yield _ASK
+    folded = facts.manner == "folded"
+    yield f"\nWhat to say is in `fea.json`: `system` and `user`. {_FOLDED if folded else _PLAIN} Answers are greedy.\n"
 
 
-_ASK = """
-What to say is in `fea.json`: `system` and `user`. The picture stands before the text of the user. Answers are greedy.
-"""
+_PLAIN = "The picture stands before the text of the user."
+_FOLDED = (
+    "The chat template knows no system: what it would say begins the turn of the user, with an empty line behind it; then come "
+    "the picture and the text of the user."
+)
 _READ = """\
 ```python
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -171,7 +178,10 @@ def _protocol(facts: Facts) -> Iterator[str]:
     yield "## Protocol\n"
     yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}, answer: {policy.answer}"
     yield f"- allowed emotions: {', '.join(told.emotions) or 'any'}"
-    yield f"- pictures are shown whole, with {policy.min_pixels} to {policy.max_pixels} pixels"
+    sized = (
+        f"with {policy.min_pixels} to {policy.max_pixels} pixels" if is_known(policy) else "sized by the processor here"
+    )
+    yield f"- pictures are shown whole, {sized}"
     yield f"- system: {system}" if len(system) <= _SHOWN else "- system: `system` in `fea.json`"
     yield f"- user: {user_prompt('', told.emotions)}\n"
 

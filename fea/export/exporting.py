@@ -36,6 +36,8 @@ from fea.export.naming import tied_names
 from fea.export.reading import read_merged, read_peft
 from fea.model.checkpoints import Stored, load_policy, weights
 from fea.model.config import Device, PolicyConfig
+from fea.model.encoding import Encoder
+from fea.model.families.general import Manner
 from fea.model.load import is_known
 from fea.model.policy import Policy
 from fea.rollouts.rollout import Rollout
@@ -87,6 +89,7 @@ class Compared(NamedTuple):
         reader: what the files were read with.
         kept: faces that the run answers alike in its own precision and in fp32 on the unquantized base.
         own: that precision, in words; "" where it is fp32 on an unquantized base.
+        manner: in which the chat template was told the questions.
         machine: that all of it was computed on.
     """
 
@@ -95,6 +98,7 @@ class Compared(NamedTuple):
     reader: str
     kept: int
     own: str
+    manner: Manner
     machine: str
 
     def told(self, faces: str) -> list[str]:
@@ -123,10 +127,10 @@ def check_order(order: Order) -> None:
         FEAError: naming the format that can.
     """
     policy = order.told.policy
-    if not is_known(policy):
+    if order.format == "gguf" and not is_known(policy):
         raise FEAError(
-            f"format: the base of '{order.run}' belongs to a family that is not known by name, of which no export can be made "
-            "yet; its checkpoints hold the trained weights (fea analyze, test and predict read them)"
+            f"format: the base of '{order.run}' belongs to a family that is not known by name, of which no GGUF files can be "
+            "made; export it with --format merged"
         )
     if order.format != "peft":
         return
@@ -164,8 +168,8 @@ def export(order: Order, out: Path, card: Callable[[Sequence[Rollout], Compared]
             check_gguf(base)
         # GGUF files are made from a merged folder.
         files = _made(Path(scratch) / "merged") if order.format == "gguf" else part
-        rollouts, device = _own_answers(order)
-        asked = asked_of(rollouts, order.told.policy)[: order.compared]
+        rollouts, encoder, device = _own_answers(order)
+        asked = asked_of(rollouts, encoder)[: order.compared]
         run, updates, asking = _original(order, asked, base, files, device)
         limits = _limits(order, base, asked, run, device)
         if order.format == "peft":
@@ -177,7 +181,7 @@ def export(order: Order, out: Path, card: Callable[[Sequence[Rollout], Compared]
         gap = gap_of(run, said, 2 * limits.largest)
         check(gap, limits, str(out), order.format)
         kept = sum(own.answer.tolist() == mine.written for own, mine in zip(asked, run, strict=True))
-        compared = Compared(gap, limits, reader, kept, _own(order), _machine(device))
+        compared = Compared(gap, limits, reader, kept, _own(order), encoder.family.manner, _machine(device))
         (part / CARD).write_text(card(rollouts, compared), encoding="utf-8")
     return compared
 
@@ -188,10 +192,16 @@ def _made(folder: Path) -> Path:
 
 
 def _read_back(
-    order: Order, files: Path, part: Path, base: Path, asked: Sequence[Asked], asking: Asking, device: torch.device
+    order: Order,
+    files: Path,
+    part: Path,
+    base: Path,
+    asked: Sequence[Asked],
+    asking: Asking | None,
+    device: torch.device,
 ) -> tuple[list[Heard], str]:
     """What the export says, and what it was read with."""
-    if order.format == "gguf":
+    if asking:
         write_gguf(part, files)
         copy_settings(files, part)
         llama = Llama(part, asking, order.told.policy, order.max_tokens)
@@ -206,25 +216,30 @@ def _trained(order: Order, base: Path, updates: Sequence[Update]) -> Trained:
     return Trained(named, updates, tied_names(base))
 
 
-def _own_answers(order: Order) -> tuple[list[Rollout], torch.device]:
-    """What the run answers as it was trained, in its precision and on its base; and on what."""
+def _own_answers(order: Order) -> tuple[list[Rollout], Encoder, torch.device]:
+    """What the run answers as it was trained, in its precision and on its base; what it was asked by, and on what."""
     policy, _ = load_policy(order.run, order.device, order.told.policy.base)
     rollouts, device = answered(policy, order.told.precision, order.faces, order.max_tokens), policy.network.device
+    encoder = policy.encoder  # which holds no weights
     del policy
     _free()
-    return rollouts, device
+    return rollouts, encoder, device
 
 
 def _original(
     order: Order, asked: Sequence[Asked], base: Path, part: Path, device: torch.device
-) -> tuple[list[Heard], list[Update], Asking]:
-    """What the run says in fp32 on the unquantized base, and its adapter; the files beside the weights are written, too."""
+) -> tuple[list[Heard], list[Update], Asking | None]:
+    """What the run says in fp32 on the unquantized base, its adapter, and how llama.cpp is to ask where that is to read it.
+
+    The files beside the weights are written, too.
+    """
     policy = Policy(order.whole, weights(order.run)).eval().to(device)
     run = heard(policy, order.faces[: order.compared], asked, order.max_tokens)
     updates = updates_of(policy.model)
     network = policy.network
     write_beside(part, base, network, order.told, weights=order.format != "peft")
-    asking = Asking(network.forbidden.tolist(), network.family.patch, network.family.merge)
+    family = network.family
+    asking = Asking(network.forbidden.tolist(), family.patch, family.merge) if order.format == "gguf" else None
     del policy, network
     _free()
     return run, updates, asking

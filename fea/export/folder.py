@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fea.errors import FEAError
+from fea.faces.crops import MARGIN
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.elsewhere import SETTINGS
-from fea.model.network import Network
+from fea.model.load import is_known
+from fea.model.network import Network, Speaker
 from fea.model.policy import Policy
+from fea.model.stock import Stock
 from fea.prompts.prompt import system_prompt, user_prompt
 from fea.system.files import write_atomically
 
@@ -29,6 +32,7 @@ _AS_IT_IS = (
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"),
     *("added_tokens.json", "tokenizer.model", "chat_template.json", _TEMPLATE, "additional_chat_templates", _VIDEOS),
 )
+_OF_PROCESSORS = (_IMAGES, _PROCESSOR)
 _LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 _WANTED = ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors", "LICENSE*", "NOTICE*")
 
@@ -67,7 +71,7 @@ def base_folder(config: PolicyConfig, scratch: Path) -> Path:
     return folder
 
 
-def write_beside(folder: Path, base: Path, network: Network, told: Stored, weights: bool) -> None:
+def write_beside(folder: Path, base: Path, network: Network | Stock, told: Stored, weights: bool) -> None:
     """Writes all but weights and card.
 
     Args:
@@ -86,7 +90,12 @@ def write_beside(folder: Path, base: Path, network: Network, told: Stored, weigh
     if network.tokenizer.chat_template and not _template_in(base):
         write_atomically(folder / _TEMPLATE, network.tokenizer.chat_template.encode())
     _write(folder / _GENERATION, _generation(network))
-    _write_processors(folder, base, network, told.policy)
+    if isinstance(network, Stock):  # its own processor decides how it sees
+        for name in _OF_PROCESSORS:
+            if (base / name).is_file():
+                shutil.copyfile(base / name, folder / name)
+    else:
+        _write_processors(folder, base, network, told.policy)
     _write(folder / SETTINGS, settings(told))
 
 
@@ -100,25 +109,34 @@ def copy_settings(folder: Path, other: Path) -> None:
 def settings(told: Stored) -> dict[str, Any]:
     """How a model was trained to be asked, so that it can be asked so from anywhere."""
     policy = told.policy
+    pixels = {"min_pixels": policy.min_pixels, "max_pixels": policy.max_pixels}
     return {
         "prompt": told.prompt,
         "knowledge": policy.knowledge,
         "answer": policy.answer,
         "emotions": list(told.emotions),
         "datasets": sorted(told.datasets),
-        "min_pixels": policy.min_pixels,
-        "max_pixels": policy.max_pixels,
-        "crop": None,  # pictures are shown whole
+        **(pixels if is_known(policy) else {}),  # of which other processors know nothing
+        "coded": sorted(told.coded),
+        "crop": _crop(policy),
         "system": system_prompt(policy.knowledge, policy.answer),
         "user": user_prompt("", told.emotions),
     }
+
+
+def _crop(policy: PolicyConfig) -> dict[str, Any] | None:
+    """How faces are cut out of a picture; None where it is shown whole."""
+    if policy.faces == "none":
+        return None
+    model = policy.face_model and Path(policy.face_model).name  # a path would mean nothing elsewhere
+    return {"faces": policy.faces, "margin": MARGIN, "face_model": model}
 
 
 def _template_in(base: Path) -> bool:
     return (base / _TEMPLATE).is_file() or bool(_read(base / "tokenizer_config.json").get("chat_template"))
 
 
-def _generation(network: Network) -> dict[str, Any]:
+def _generation(network: Speaker) -> dict[str, Any]:
     """Greedy answers of the tokens that a run may write. The penalty that some bases bring along would bend them."""
     config = network.model.generation_config
     found = {

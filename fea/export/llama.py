@@ -15,6 +15,7 @@ import torch
 
 from fea.export.asked import Asked, Heard
 from fea.export.gguf import MODEL, VISION
+from fea.export.mmproj import least_tokens
 from fea.model.config import PolicyConfig
 
 _TOP = 1  # likeliest tokens that the server tells of each place; only the one that it writes is asked for
@@ -84,10 +85,11 @@ class Llama:
 
         import xllamacpp
 
-        visual = (asking.patch * asking.merge) ** 2
+        side = asking.patch * asking.merge
         settings = xllamacpp.CommonParams()
         settings.model.path, settings.mmproj.path = str(folder / MODEL), str(folder / VISION)
-        settings.image_min_tokens, settings.image_max_tokens = policy.min_pixels // visual, policy.max_pixels // visual
+        settings.image_min_tokens = least_tokens(policy.min_pixels, side)
+        settings.image_max_tokens = policy.max_pixels // side**2
         settings.n_ctx, settings.n_parallel = _ROOM + max_tokens, 1
         settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = torch.get_num_threads()
         settings.use_jinja, settings.ui, settings.warmup = True, False, False
@@ -104,7 +106,7 @@ class Llama:
         return [self._heard(question) for question in asked]
 
     def _heard(self, question: Asked) -> Heard:
-        content = [
+        shown = [
             {"type": "image_url", "image_url": {"url": self._picture(question)}},
             {"type": "text", "text": question.user},
         ]
@@ -112,7 +114,7 @@ class Llama:
             {
                 "messages": [
                     {"role": "system", "content": question.system},
-                    {"role": "user", "content": content},
+                    {"role": "user", "content": shown},
                 ],
                 "max_tokens": self.max_tokens,
                 "temperature": 0,
@@ -126,7 +128,8 @@ class Llama:
         )
         told = answer if isinstance(answer, dict) else json.loads(answer)
         (choice,), written = told["choices"], told["__verbose"]["tokens"]
-        known = [(int(token["id"]), float(token["logprob"])) for token in choice["logprobs"]["content"]]
+        content = choice.get("logprobs", {}).get("content", [])  # there is none if all tokens end within a character
+        known = [(int(token["id"]), float(token["logprob"])) for token in content]
         return Heard(torch.tensor(aligned(written, known)), written)
 
     def _picture(self, question: Asked) -> str:

@@ -1,8 +1,7 @@
-"""An exported model as anybody reads it: by transformers or PEFT, with nothing of fea between files and answers."""
+"""An exported model as anybody reads it: by transformers or PEFT, with nothing of fea between its files and its answers."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fea.export.asked import Asked, Heard
+from fea.model.processor import load_processor
+from fea.model.stock import OF_TOKENS
 
 
 class Reader:
     """A model with its processors, all of them from files.
 
     Args:
-        folder: with tokenizer and processors.
+        folder: with the processors.
         model: the network, in fp32.
         inner: the network without what PEFT puts around it, which hands on what it is given.
 
@@ -28,30 +29,17 @@ class Reader:
     """
 
     def __init__(self, folder: Path, model: Any, inner: Any):
-        from transformers import AutoImageProcessor, AutoTokenizer
-
         self.model = model.eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.image_processor = AutoImageProcessor.from_pretrained(folder)
-        self.told = f"{_libraries(model, inner)} with {type(self.image_processor).__name__}"
-        self.whole = _whole(folder)
-        self.kinds = "mm_token_type_ids" in inspect.signature(inner.forward).parameters
+        self.processor = _processor(folder, inner)
+        self.told = f"{_libraries(model, inner)} with {type(self.processor.image_processor).__name__}"
 
     def inputs(self, question: Asked) -> dict[str, Tensor]:
-        """What the model reads: from the joint processor, or from its parts where that cannot be had, without torchvision."""
-        device = next(self.model.parameters()).device
-        speaker = self.whole or self.tokenizer
+        """What the model reads."""
+        speaker, device = self.processor.tokenizer, next(self.model.parameters()).device
         text = speaker.apply_chat_template(question.messages, tokenize=False, add_generation_prompt=True)
-        if self.whole:
-            return dict(self.whole(text=[text], images=[question.image], return_tensors="pt").to(device))
-        seen = self.image_processor(images=[question.image], return_tensors="pt")
-        place = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
-        patches = int(seen["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
-        read = self.tokenizer([text.replace(place, place * patches)], return_tensors="pt", add_special_tokens=False)
-        found = {**read, **seen}
-        if self.kinds:
-            found["mm_token_type_ids"] = (read["input_ids"] == self.model.config.image_token_id).long()
-        return {name: value.to(device) for name, value in found.items()}
+        begun = bool(speaker.bos_token) and text.startswith(speaker.bos_token)  # by the template
+        found = self.processor(text=[text], images=[question.image], return_tensors="pt", add_special_tokens=not begun)
+        return {name: value.to(device) for name, value in found.items() if isinstance(value, Tensor)}
 
     @torch.no_grad()
     def heard(self, asked: Sequence[Asked], max_tokens: int) -> list[Heard]:
@@ -68,9 +56,8 @@ class Reader:
         length, device = inputs["input_ids"].shape[1], inputs["input_ids"].device
         answer = question.answer.to(device)
         longer = {**inputs, "input_ids": torch.cat([inputs["input_ids"], answer[None]], dim=1)}
-        for name, value in {"attention_mask": 1, "mm_token_type_ids": 0}.items():
-            if name in inputs:
-                longer[name] = F.pad(inputs[name], (0, len(answer)), value=value)
+        for name in inputs.keys() & {"attention_mask", *OF_TOKENS}:  # of an answer as of the text before it
+            longer[name] = torch.cat([inputs[name], *[inputs[name][:, -1:]] * len(answer)], dim=1)
         logits = self.model(**longer, use_cache=False).logits[0, length - 1 : -1]
         logps = F.log_softmax(logits.float(), dim=-1).gather(1, answer[:, None]).squeeze(1).cpu()
         written = self.model.generate(**inputs, max_new_tokens=max_tokens)
@@ -85,11 +72,16 @@ def _libraries(model: Any, inner: Any) -> str:
     return own if model is inner else f"{own} and PEFT {peft.__version__}"
 
 
-def _whole(folder: Path) -> Any:
+def _processor(folder: Path, model: Any) -> Any:
+    """The joint processor; where there is no torchvision, without its part for films."""
     from transformers import AutoProcessor
     from transformers.utils import is_torchvision_available
 
-    return AutoProcessor.from_pretrained(folder) if is_torchvision_available() else None
+    if not is_torchvision_available():
+        return load_processor(str(folder), model.config)
+    found = AutoProcessor.from_pretrained(folder)
+    found.tokenizer.chat_template = found.chat_template or found.tokenizer.chat_template
+    return found
 
 
 def read_merged(folder: Path, device: torch.device) -> Reader:

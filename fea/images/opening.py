@@ -125,6 +125,11 @@ def read_image(stream: BinaryIO, name: str, most_pixels: int = MOST_PIXELS, enou
         _refuse(name, str(error) or type(error).__name__, "replace it")
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """A picture in memory as an RGB picture of its own, with EXIF orientation applied and transparency on white."""
+    return _rgb(ImageOps.exif_transpose(image))
+
+
 def _refuse(name: str, reason: str, advice: str) -> NoReturn:
     raise FEAError(f"{name} cannot be read ({reason}); {advice}") from None
 

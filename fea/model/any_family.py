@@ -74,6 +74,16 @@ def unplanned(config: PolicyConfig) -> FEAError:
     )
 
 
+def lora_targets(base: str) -> str:
+    """Pattern of all linear layers of the language model of a base.
+
+    Raises:
+        FEAError: the parts of the base do not fit.
+    """
+    sizes = config_of(base)
+    return outline(base, sizes, load_processor(base, sizes)).lora_targets
+
+
 def tokenizer(base: str) -> Any:
     """The tokenizer of a base."""
     from transformers import AutoTokenizer

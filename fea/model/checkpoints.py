@@ -42,6 +42,8 @@ class Stored:
             needs; empty without one.
         frozen: digest of the weights that are not in the checkpoint; "" if it does not say.
         precision: that the trainer computed in; earlier releases did not say, and answered in that of the weights.
+        coded: FACS numbers that the coders of its faces looked for, of which an answer says whether they show; empty if it does
+            not say.
         near: where the base and `init_from` lie as seen from the folder of the run, by these names; "" for what is no path.
     """
 
@@ -56,6 +58,7 @@ class Stored:
     reference: Mapping[str, Tensor] = field(default_factory=dict)
     frozen: str = ""
     precision: str = "32-true"
+    coded: frozenset[int] = frozenset()
     near: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -80,6 +83,7 @@ class Stored:
             fields = {name: value for name, value in told["policy"].items() if name not in GONE}
             policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": _lora(fields["lora"])})
             known = {name: told[name] for name in _PLAIN if name in told}
+            known["coded"] = frozenset(told.get("coded", ()))
             return cls(policy, tuple(told["emotions"]), frozenset(told["datasets"]), **known)
         except FEAError:
             raise
@@ -92,7 +96,11 @@ class Stored:
     def plain(self) -> dict[str, Any]:
         """As plain values and tensors, for a checkpoint. Folders are named by paths that hold from anywhere."""
         return {
-            "policy": {**asdict(self.policy), "base": absolute(self.policy.base)},
+            "policy": {
+                **asdict(self.policy),
+                "base": absolute(self.policy.base),
+                "face_model": _absolute(self.policy.face_model),
+            },
             "prompt": self.prompt,
             "emotions": list(self.emotions),
             "datasets": sorted(self.datasets),
@@ -103,6 +111,7 @@ class Stored:
             "reference": dict(self.reference),
             "frozen": self.frozen,
             "precision": self.precision,
+            "coded": sorted(self.coded),
             "near": dict(self.near),
         }
 
@@ -119,6 +128,11 @@ class Stored:
 
 # What `Stored` holds as it stands in a checkpoint.
 _PLAIN = ("stage", "prompt", "init_from", "inherits", "skipped", "reference", "frozen", "precision", "near")
+
+
+def _absolute(file: str | None) -> str | None:
+    """A path that holds from anywhere."""
+    return file and str(Path(file).absolute())
 
 
 def _lora(told: Mapping[str, Any] | None) -> LoRA | None:
@@ -146,7 +160,7 @@ def stored(run: str) -> Stored:
 def _of_elsewhere(name: str, device: torch.device, base: str | None) -> Stored:
     """The like of a model that no run stands behind."""
     told = elsewhere.described(name, device, base)
-    return Stored(told.policy, told.emotions, told.datasets, stage="", precision=told.precision)
+    return Stored(told.policy, told.emotions, told.datasets, stage="", precision=told.precision, coded=told.coded)
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fea.errors import FEAError
+from fea.faces.crops import Shown
 from fea.model.families.known import FAMILIES, TINY, of_type
 from fea.prompts.answer import Form
 from fea.prompts.prompt import Knowledge
@@ -138,6 +139,9 @@ class PolicyConfig:
         knowledge: "full" explains the Action Units in the prompt, "brief" does not.
         answer: where the prompt asks for the answer: "after_thinking"; "first", before the thinking; or "only", without any
             thinking, and so without Action Units. Analyses are taught in that form, however files have them.
+        faces: "none" shows images as they are, which is right where they are crops of faces already; "largest" shows the square
+            around the largest face, here and in `fea analyze` (`fea.faces.crops`), or the whole image where none is found.
+        face_model: file of the detector's model (`fea.faces.detectors`); null: Haar cascades, which need none.
     """
 
     base: str = "tiny"
@@ -153,6 +157,8 @@ class PolicyConfig:
     max_pixels: int = 448 * 448
     knowledge: Knowledge = "full"
     answer: Form = "after_thinking"
+    faces: Shown = "none"
+    face_model: str | None = None
 
     def __post_init__(self) -> None:
         if self.four_bit and self.lora is None:
@@ -177,6 +183,11 @@ class PolicyConfig:
             raise FEAError(
                 f"policy.min_pixels: {self.min_pixels} with max_pixels {self.max_pixels}; one visual token needs "
                 f"{_TOKEN_PIXELS} pixels, and the smaller bound comes first"
+            )
+
+        if self.face_model is not None and self.faces == "none":
+            raise FEAError(
+                f"policy.face_model: '{self.face_model}', but faces are not looked for; set policy.faces: largest"
             )
 
     @property

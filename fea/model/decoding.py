@@ -29,7 +29,7 @@ from fea.model.layout import trunk_of
 from fea.model.network import Network
 from fea.model.reading import read_prompts
 from fea.model.recorded import Record, Recorded
-from fea.model.sampling import Completions, Generation, choose, widest
+from fea.model.sampling import Completions, Generation, Heard, choose, widest
 
 # Share of finished rows from which on they are dropped. Until then they are computed for nothing, but each drop copies what
 # all others wrote. With a quarter at a time a rollout of N rows copies at most 3/4 N + (3/4)^2 N + ... = 3 N of them.
@@ -106,17 +106,20 @@ class Decoding:
         trunk.fill(prompts[0].ids[:shared], read)
         return ends_BD, read
 
-    def run(self, anyone: Callable[[bool], bool]) -> None:
+    def run(self, anyone: Callable[[bool], bool], heard: Heard | None = None) -> None:
         """Writes until every completion has its end or is full.
 
         Args:
             anyone: whether this holds in any of the processes that read each token together.
+            heard: is told what is there at every look at who has finished.
         """
         # Not an attribute: each would hold the other, and with it all keys and values.
         step = Recorded(self._step, self.record)
         self._choose()
         for written in range(1, self.generation.max_tokens):
             if written % self.pace.asked == 0:
+                if heard:
+                    heard(self.ids_NT, self.mask_NT)
                 if not anyone(not bool(self.finished_R.all())):
                     break
                 if self._drop_finished(written):

@@ -17,12 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fea.errors import FEAError
+from fea.faces.crops import MARGIN
 from fea.facs import emotion_set
-from fea.model import belonging
+from fea.model import any_family, belonging
 from fea.model.config import LoRA, PolicyConfig, VisionLoRA
-from fea.model.families.known import FAMILIES
+from fea.model.families.known import FAMILIES, of_type, publisher
 from fea.model.lora import is_seeing
 from fea.model.precision import without_bf16
+from fea.model.pretrained import config_of
 from fea.model.runs import absolute
 from fea.prompts.prompt import PROMPT_VERSION
 
@@ -52,12 +54,14 @@ class Elsewhere:
         emotions: that it may answer.
         datasets: names of the data sets that it was trained on, as far as is known.
         precision: that it computes in.
+        coded: FACS numbers that the coders of its faces looked for; empty if nothing says so.
     """
 
     policy: PolicyConfig
     emotions: tuple[str, ...]
     datasets: frozenset[str]
     precision: str
+    coded: frozenset[int] = frozenset()
 
 
 def names_one(name: str) -> bool:
@@ -90,18 +94,23 @@ def described(name: str, device: torch.device, base: str | None = None) -> Elsew
         FEAError: there is no such model, or it cannot be read here.
     """
     told = _settings(Path(name))
-    lora = _lora(Path(name)) if is_adapter(name) else None
-    if lora:
+    lora = None
+    if is_adapter(name):
         base = base or _base_of(Path(name))
+        lora = _lora(Path(name), _all_layers(base))
     elif base:
         raise FEAError(f"base: '{name}' is a whole model and needs none; leave --base out")
-    config = PolicyConfig(base=base or name, lora=lora, **{key: told[key] for key in _ASKED if key in told})
+    shown: dict[str, Any] = {key: told[key] for key in _ASKED if key in told}
+    if crop := told.get("crop"):
+        shown |= {"faces": crop["faces"], "face_model": crop.get("face_model")}
+    config = PolicyConfig(base=base or name, lora=lora, **shown)
     emotions = told.get("emotions", "basic7")
     known = frozenset(map(str, told.get("datasets", ())))
     low = device.type == "cuda" and _is_low(config.base) and not without_bf16("bf16-mixed", device)
     if low:  # weights in bf16 stand beside an adapter; a fresh one changes nothing
         config = replace(config, lora=lora or LoRA(), dtype="bfloat16")
-    return Elsewhere(config, emotion_set(emotions), known, "bf16-mixed" if low else "32-true")
+    coded = frozenset(map(int, told.get("coded", ())))
+    return Elsewhere(config, emotion_set(emotions), known, "bf16-mixed" if low else "32-true", coded)
 
 
 def _is_low(base: str) -> bool:
@@ -127,8 +136,11 @@ def _settings(folder: Path) -> dict[str, Any]:
             f"'{file}' is of prompt version {told.get('prompt')}, this is version {PROMPT_VERSION}; use the release of fea "
             "that wrote it"
         )
-    if told.get("crop") is not None:
-        raise FEAError(f"'{file}' asks for cropped images ({told['crop']}), of which this release knows nothing")
+    crop = told.get("crop")
+    if crop is not None and (
+        not isinstance(crop, dict) or crop.get("margin") != MARGIN or crop.get("faces") != "largest"
+    ):
+        raise FEAError(f"'{file}' asks for cropped images ({crop}), of which this release knows nothing")
     return told
 
 
@@ -144,7 +156,7 @@ def weights(folder: str) -> dict[str, Tensor]:
     Raises:
         FEAError: they cannot be read.
     """
-    lora, scales, found = _lora(Path(folder)), _scales(Path(folder)), dict[str, Tensor]()
+    lora, scales, found = _lora(Path(folder), ""), _scales(Path(folder)), dict[str, Tensor]()
     for layer, (down_rD, up_Or) in _layers(Path(folder)).items():
         rank = lora.vision.rank if lora.vision and _is_seeing(layer) else lora.rank
         missing, scale = rank - len(down_rD), scales[layer] * rank / lora.alpha
@@ -202,8 +214,19 @@ def _scales(folder: Path) -> dict[str, float]:
     return scales
 
 
-def _lora(folder: Path) -> LoRA:
-    """The adapter as a setting: the highest rank of each part, with the alpha of its file."""
+def _all_layers(base: str) -> str:
+    """Pattern of all linear layers of the language model of a base."""
+    known = publisher(base) or of_type(config_of(base).model_type)
+    return known.lora_targets if known else any_family.lora_targets(base)
+
+
+def _lora(folder: Path, usual: str) -> LoRA:
+    """The adapter as a setting: the highest rank of each part, with the alpha of its file.
+
+    Args:
+        folder: of PEFT.
+        usual: pattern of all layers that may have one; "" where it is not asked which have.
+    """
     told = _read(folder / ADAPTER)
     other = [name for name in _OTHER_KINDS if told.get(name)]
     if told.get("peft_type") != "LORA" or other or told.get("bias", "none") != "none":
@@ -222,22 +245,21 @@ def _lora(folder: Path) -> LoRA:
     return LoRA(
         max(reading.values()),
         int(alpha) if alpha.is_integer() else 1,
-        _targets(folder, reading),
+        _targets(folder, reading, usual) if usual else LoRA().targets,
         VisionLoRA(seeing) if seeing else None,
     )
 
 
-def _targets(folder: Path, layers: Iterable[str]) -> str:
+def _targets(folder: Path, layers: Iterable[str], usual: str) -> str:
     """Pattern of the layers that have an adapter; what it matches beside them gets one that changes nothing."""
-    usual = LoRA().targets
     if outside := [layer for layer in layers if not re.fullmatch(usual, layer)]:
         raise FEAError(
             f"'{folder}' has an adapter on '{outside[0]}', outside of the linear layers of the language model; merge it with "
             "PEFT first"
         )
     names = {layer.rpartition(".")[2] for layer in layers}
-    if names == set(re.findall(r"\w+_proj", usual)):
-        return usual
+    if names == set(usual.rpartition("(")[2].rstrip(")").split("|")):
+        return LoRA().targets  # which stands for all of them in every family
     return rf"(?=.*\.({'|'.join(sorted(names))})$){usual}"
 
 

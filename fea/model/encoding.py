@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from fea.data.example import Example
 from fea.data.prompt import Prompt
+from fea.faces.crops import Crop
 from fea.images.opening import MOST_PIXELS, load_image
 from fea.model.families.family import Family
 from fea.prompts.answer import Form, render, reordered
@@ -32,6 +34,7 @@ class Encoder:
 
     Attributes:
         max_image_pixels: that an image may have to be read at all.
+        crop: what of an upright RGB picture is shown; None: all of it.
     """
 
     def __init__(self, family: Family, tokenizer: Any, image_processor: Any, knowledge: Knowledge, form: Form):
@@ -41,6 +44,7 @@ class Encoder:
         self.end_token: int = tokenizer.convert_tokens_to_ids(family.end_token)
         self._reserved = _reserved(tokenizer)
         self.max_image_pixels = MOST_PIXELS
+        self.crop: Crop | None = None
         self._texts: dict[tuple[str, tuple[str, ...]], list[int]] = {}
 
     def __call__(self, example: Example, with_target: bool = False) -> Prompt:
@@ -49,13 +53,27 @@ class Encoder:
         Raises:
             FEAError: the image cannot be read.
         """
-        image = load_image(
-            example.image,
-            example.place,
-            example.flipped,
-            self.max_image_pixels,
-            self.image_processor.size["longest_edge"],
-        )
+        return self.of(example, self.picture(example), with_target)
+
+    def picture(self, example: Example) -> Image.Image:
+        """What is shown of an example: its image, or the face in it.
+
+        Raises:
+            FEAError: the image cannot be read.
+        """
+        enough = None if self.crop else self.enough
+        image = load_image(example.image, example.place, False, self.max_image_pixels, enough)
+        image = self.crop(image) if self.crop else image
+        return ImageOps.mirror(image) if example.flipped else image  # at last: a mirrored face may be found elsewhere
+
+    @property
+    def enough(self) -> int | None:
+        """Pixels of an image that are looked at; None if only a processor knows."""
+        most: int = self.image_processor.size["longest_edge"]
+        return most
+
+    def of(self, example: Example, image: Image.Image, with_target: bool = False) -> Prompt:
+        """The prompt of an example that is shown as this RGB picture."""
         features = self.image_processor(images=[image], return_tensors="pt")
         grid = features["image_grid_thw"][0]
         ids, positions = self._around(example.question, example.emotions, grid)

@@ -18,6 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule
 
 from fea.data.prompt import Prompt
+from fea.faces.crops import Crop
 from fea.model import fsdp
 from fea.model.adapter import held
 from fea.model.cache import Trunk
@@ -28,7 +29,7 @@ from fea.model.network import Network
 from fea.model.reading import Read
 from fea.model.recorded import Record, cuda_graph
 from fea.model.roads import Road, Shared
-from fea.model.sampling import Completions, Generation
+from fea.model.sampling import Completions, Generation, Heard
 from fea.model.stock import Stock
 from fea.system import processes
 
@@ -57,6 +58,7 @@ class Policy(nn.Module):
         self.model = self.network.model  # where parameters have their names
         self._reference: dict[str, Tensor] = {}
         self.encoder = self.road.encoder(config.knowledge, config.answer)
+        self.encoder.crop = Crop(config.face_model) if config.faces != "none" else None
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by name."""
@@ -136,6 +138,7 @@ class Policy(nn.Module):
         generation: Generation,
         noise_NT: Tensor | None,
         trunk: Trunk | None = None,
+        heard: Heard | None = None,
     ) -> Completions:
         """Writes completions.
 
@@ -145,6 +148,7 @@ class Policy(nn.Module):
             generation: length limit and temperature.
             noise_NT: uniform numbers that choose the tokens, (B * group, max_tokens); None for greedy decoding.
             trunk: what earlier batches have read already, if the weights are still the same.
+            heard: is told what is there while it is written: after each token, or a few.
 
         Raises:
             RuntimeError: the policy is in train mode, where checkpointing would silently drop the cache.
@@ -152,7 +156,7 @@ class Policy(nn.Module):
         if self.training:
             raise RuntimeError("rollouts need eval mode: call policy.eval() first")
         with fsdp.sampling(self, self.gathers) as anyone, self._adapted():
-            written = self.road.write(prompts, group, generation, noise_NT, trunk, self._record, anyone)
+            written = self.road.write(prompts, group, generation, noise_NT, trunk, self._record, anyone, heard)
         return written.completions()
 
     def _adapted(self) -> AbstractContextManager[None]:

@@ -12,7 +12,6 @@ from torch import Tensor
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
-from fea.images.opening import load_image
 from fea.model.chat import conversation, written
 from fea.model.encoding import Encoder
 from fea.model.families.family import Family
@@ -43,21 +42,24 @@ class Processed(Encoder):
         super().__init__(cast(Family, general), processor.tokenizer, processor.image_processor, knowledge, form)
         self.general, self.processor = general, processor
 
-    def __call__(self, example: Example, with_target: bool = False) -> Prompt:
+    enough = None
+
+    def of(self, example: Example, image: Image.Image, with_target: bool = False) -> Prompt:
         """As that of `Encoder`."""
-        return self._prompt(example, example.question)._replace(target=self.taught(example, with_target))
+        return self._prompt(example, image, example.question)._replace(target=self.taught(example, with_target))
 
     def ask(self, prompt: Prompt, question: str) -> Prompt:
         """The same face with another question; its image is read again."""
-        asked: Prompt = move_data_to_device(self._prompt(prompt.example, question), prompt.ids.device)
+        asked: Prompt = move_data_to_device(
+            self._prompt(prompt.example, self.picture(prompt.example), question), prompt.ids.device
+        )
         return asked._replace(target=prompt.target)
 
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with an image of usual size."""
         return len(self._read(example, example.question, Image.new("RGB", _PORTRAIT))[0])
 
-    def _prompt(self, example: Example, question: str) -> Prompt:
-        image = load_image(example.image, example.place, example.flipped, self.max_image_pixels)
+    def _prompt(self, example: Example, image: Image.Image, question: str) -> Prompt:
         ids, given = self._read(example, question, image)
         none = torch.empty(0)
         positions = torch.arange(len(ids)).expand(3, -1)  # as if all were text: its network makes its own

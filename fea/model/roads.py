@@ -1,6 +1,6 @@
 """The ways by which a policy asks its network: that of the known families, who share their prompts, and the general one.
 
-Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion, D width of the network.
+Shapes in names: B prompts, G completions of each, N = B * G, T tokens of a completion, D width of the network, V vocabulary.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
@@ -18,11 +19,11 @@ from fea.model.cache import Trunk
 from fea.model.config import LayoutName
 from fea.model.decoding import Decoding
 from fea.model.encoding import Encoder
-from fea.model.layout import trunk_of
+from fea.model.layout import lay_out, trunk_of
 from fea.model.network import Network
 from fea.model.reading import Pass, Read, read_prompts
 from fea.model.recorded import Record
-from fea.model.sampling import Completions, Generation
+from fea.model.sampling import Completions, Generation, Heard
 from fea.prompts.answer import Form
 from fea.prompts.prompt import Knowledge
 
@@ -58,6 +59,9 @@ class Road(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities of completions and entropies, (N, T) each."""
 
+    def distributions(self, prompt: Prompt, ids_T: Tensor) -> Tensor:
+        """(T, V) log-probabilities of all tokens at each place of a completion, none of them forbidden, in fp32."""
+
     def write(
         self,
         prompts: Sequence[Prompt],
@@ -67,6 +71,7 @@ class Road(Protocol):
         trunk: Trunk | None,
         record: Record | None,
         anyone: Callable[[bool], bool],
+        heard: Heard | None = None,
     ) -> Writing:
         """Writes completions.
 
@@ -78,6 +83,7 @@ class Road(Protocol):
             trunk: what earlier batches have read already.
             record: makes one launch of a step.
             anyone: tells whether something holds in any of the processes that write in step.
+            heard: is told what is there, now and then.
         """
 
 
@@ -138,6 +144,13 @@ class Shared:
         where = mask_NT.bool()
         return empty.masked_scatter(where, logps), empty.masked_scatter(where, entropies)
 
+    def distributions(self, prompt: Prompt, ids_T: Tensor) -> Tensor:
+        """As in `Road`."""
+        network = self.network
+        layout = lay_out("rows", [prompt], ids_T[None], torch.ones_like(ids_T)[None], network.image_token)
+        hidden = network.read(layout, network.features([prompt]), None).index_select(0, layout.scored)
+        return F.log_softmax(F.linear(hidden, network.head.weight).float(), dim=-1)
+
     def write(
         self,
         prompts: Sequence[Prompt],
@@ -147,8 +160,9 @@ class Shared:
         trunk: Trunk | None,
         record: Record | None,
         anyone: Callable[[bool], bool],
+        heard: Heard | None = None,
     ) -> Decoding:
         """As in `Road`."""
         decoding = Decoding(self.network, prompts, group, generation, noise_NT, trunk or Trunk(), record)
-        decoding.run(anyone)
+        decoding.run(anyone, heard)
         return decoding

@@ -7,7 +7,7 @@ cumulative distribution. So one process and four draw the same completions, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from fea.errors import FEAError
 
+# Is told what completions have by now: ids and mask, (N, T) each. It may look, and must not change them.
+Heard = Callable[[Tensor, Tensor], None]
 _BLOCK = 256  # tokens: 600 blocks of 152,000, so that neither the blocks nor one of them are many
 _FEW = 8192  # tokens up to which blocks cost more than they save
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 import inspect
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from fea.logprobs import log_distribution, logit_logps, logits
 from fea.model.families.general import General
 from fea.model.network import Speaker
 from fea.model.processed import Processed
-from fea.model.sampling import Completions, Generation, choose, widest
+from fea.model.sampling import Completions, Generation, Heard, choose, widest
 from fea.prompts.answer import Form
 from fea.prompts.prompt import Knowledge
 from fea.system.files import write_atomically
@@ -40,7 +41,7 @@ from fea.system.files import write_atomically
 _ROWS = 32
 
 # What a processor says of every token of a prompt. A completion's are like the last of the prompt, which is text, too.
-_OF_TOKENS = ("token_type_ids", "mm_token_type_ids", "cross_attention_mask")
+OF_TOKENS = ("token_type_ids", "mm_token_type_ids", "cross_attention_mask")
 
 
 class Stock(Speaker):
@@ -119,6 +120,11 @@ class Stock(Speaker):
             entropies.append(told[1])
         return _put(places, logps, mask_NT), _put(places, entropies, mask_NT)
 
+    def distributions(self, prompt: Prompt, ids_T: Tensor) -> Tensor:
+        """As in `Road`."""
+        logits_1TV = self._logits([prompt], ids_T[None], torch.ones_like(ids_T)[None])
+        return logits_1TV[0].float().log_softmax(dim=-1)
+
     def _logits(self, prompts: Sequence[Prompt], ids_RT: Tensor, mask_RT: Tensor) -> Tensor:
         """(R, T, V): what predicts each token of completions, those of one prompt next to each other."""
         group = len(ids_RT) // len(prompts)
@@ -147,7 +153,7 @@ class Stock(Speaker):
         for name in prompts[0].given or {}:
             parts = [(prompt.given or {})[name] for prompt in prompts for _ in range(group)]
             joined = torch.cat(parts)
-            if name in _OF_TOKENS:
+            if name in OF_TOKENS:
                 joined = torch.cat([joined, *[joined[:, -1:]] * more], dim=1)
             given[name] = joined.to(kind) if joined.is_floating_point() else joined
         return torch.stack([prompt.ids for prompt in prompts for _ in range(group)]), given
@@ -161,6 +167,7 @@ class Stock(Speaker):
         trunk: Any = None,
         record: Any = None,
         anyone: Any = None,
+        heard: Heard | None = None,
     ) -> Written:
         """As in `Road`, by `generate`: nothing read before is used, no step is recorded, and no other process waited for."""
         placed: list[Prompt] = self.look(prompts)
@@ -171,8 +178,9 @@ class Stock(Speaker):
                 part = stack[start : start + most]
                 rows_R = _rows(part, group, self.device)
                 uniform_RT = None if noise_NT is None else noise_NT.to(self.device, widest(self.device))[rows_R]
-                chosen = Choice(self.forbidden, generation.temperature, uniform_RT)
                 ids_RP, given = self._given([placed[number] for number in part], group, 0)
+                told = partial(found.tell, heard, rows_R, ids_RP.shape[1]) if heard else None
+                chosen = Choice(self.forbidden, generation.temperature, uniform_RT, told)
                 written: Tensor = self.model.generate(
                     input_ids=ids_RP,
                     attention_mask=torch.ones_like(ids_RP),
@@ -193,14 +201,23 @@ class Choice:
         forbidden: ids that are never written.
         temperature: of sampling.
         uniform_RT: numbers in [0, 1) that choose; None for greedy decoding.
+        told: is given what each row has by then, its prompt first.
     """
 
-    def __init__(self, forbidden: Tensor, temperature: float, uniform_RT: Tensor | None):
-        self.forbidden, self.temperature, self.uniform_RT = forbidden, temperature, uniform_RT
+    def __init__(
+        self,
+        forbidden: Tensor,
+        temperature: float,
+        uniform_RT: Tensor | None,
+        told: Callable[[Tensor], None] | None = None,
+    ):
+        self.forbidden, self.temperature, self.uniform_RT, self.told = forbidden, temperature, uniform_RT, told
         self.logps: list[Tensor] = []  # by step, (R,)
 
     def __call__(self, ids: Tensor, scores_RV: Tensor) -> Tensor:
         """Scores of which one a row is not -inf."""
+        if self.told:
+            self.told(ids)
         log_p_RV = log_distribution(scores_RV, self.forbidden, self.temperature)
         uniform_R = None if self.uniform_RT is None else self.uniform_RT[:, len(self.logps)]
         chosen_R1 = choose(log_p_RV, uniform_R)[:, None]
@@ -226,12 +243,22 @@ class Written:
 
     def put(self, rows_R: Tensor, ids_Rt: Tensor, chosen: Choice) -> None:
         """Keeps completions up to their first end; behind it `generate` fills up."""
+        mask_Rt = self._put(rows_R, ids_Rt)
+        length = ids_Rt.shape[1]
+        self.logps_NT[rows_R, :length] = torch.stack(chosen.logps[:length], dim=1) * mask_Rt
+
+    def tell(self, heard: Heard, rows_R: Tensor, prompts: int, ids_Rx: Tensor) -> None:
+        """Tells of rows that are under way; `ids_Rx` begin with `prompts` tokens of prompts."""
+        self._put(rows_R, ids_Rx[:, prompts:])
+        heard(self.ids_NT, self.mask_NT)
+
+    def _put(self, rows_R: Tensor, ids_Rt: Tensor) -> Tensor:
+        """Keeps the tokens, and returns which are kept, (R, t)."""
         ended_Rt = torch.isin(ids_Rt, self.ends).long()
         mask_Rt = (ended_Rt.cumsum(dim=1) - ended_Rt == 0).long()
-        length = ids_Rt.shape[1]
-        self.ids_NT[rows_R, :length] = ids_Rt * mask_Rt
-        self.mask_NT[rows_R, :length] = mask_Rt
-        self.logps_NT[rows_R, :length] = torch.stack(chosen.logps[:length], dim=1) * mask_Rt
+        self.ids_NT[rows_R, : ids_Rt.shape[1]] = ids_Rt * mask_Rt
+        self.mask_NT[rows_R, : ids_Rt.shape[1]] = mask_Rt
+        return mask_Rt
 
     def completions(self) -> Completions:
         """As in `Road`."""

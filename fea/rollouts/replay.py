@@ -55,7 +55,7 @@ class Replay:
         return [self._prompt(number) for number in drawn.tolist()]
 
     def _prompt(self, number: int) -> Prompt:
-        prompt, reasons = self._encoded[Draw(number, False)]
-        if prompt is None:
+        prompts, reasons = self._encoded[Draw(number, False)]
+        if not prompts:
             raise FEAError(reasons[-1])
-        return prompt
+        return prompts[0]

@@ -18,7 +18,7 @@ from fea.data.prompt import Prompt
 from fea.model.cache import Trunk
 from fea.model.policy import Policy
 from fea.model.reading import parts_of, whole_of
-from fea.model.sampling import Completions, Generation
+from fea.model.sampling import Completions, Generation, Heard
 from fea.prompts.answer import Answer, parse
 
 
@@ -156,6 +156,7 @@ def ask(
     generation: Generation,
     noise_NT: Tensor | None = None,
     trunk: Trunk | None = None,
+    heard: Heard | None = None,
 ) -> Rollout:
     """Asks a policy: the one way to get answers from it, for rewards, metrics, synthesis and use alike.
 
@@ -166,8 +167,9 @@ def ask(
         generation: length limit and temperature.
         noise_NT: uniform numbers that choose the tokens; None for greedy answers.
         trunk: what earlier batches have read already, if the weights are still the same.
+        heard: is told what is there while it is written.
     """
-    completions = policy.rollout(prompts, group, generation, noise_NT, trunk)
+    completions = policy.rollout(prompts, group, generation, noise_NT, trunk, heard)
     return Rollout(prompts, group, completions, parse_all(completions.texts, prompts))
 
 

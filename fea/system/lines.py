@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,12 @@ def keep_lines(file: Path, count: int) -> None:
     end = sum(len(line) + 1 for line in file.read_bytes().split(b"\n")[:-1][:count])
     if end < file.stat().st_size:
         os.truncate(file, end)
+
+
+def lines_of(file: Path) -> Iterator[Any]:
+    """The values of a file, one at a time; a last line that was being written is left out."""
+    with file.open("rb") as stream:
+        yield from (json.loads(line) for line in stream if line.endswith(b"\n"))
 
 
 def whole_lines(file: Path) -> list[Any]:

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from fea.data.loader import Encode, Loader
 from fea.data.module import FEADataModule
 from fea.errors import FEAError
+from fea.faces.crops import Crop
 from fea.memory.advice import table
 from fea.memory.plan import plan, settled
 from fea.memory.setting import Setting, Spread
@@ -26,6 +27,7 @@ from fea.model.load import check_sharded, count_tokens, is_known
 from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
+from fea.records.unknown import coded_in
 from fea.system import processes
 from fea.system.machine import total_memory
 from fea.training import loop
@@ -80,13 +82,15 @@ class FEAModule(Evaluated):
             self._shard(mesh)
 
     def _build(self, empty: bool) -> None:
+        if self.config.faces != "none":
+            _ = Crop(self.config.face_model).detector  # which may be missing
         checkpoints.check_adapter(self.init_from, self.config)
         start = checkpoints.weights(self.init_from)
         self.policy = Policy(self.config, start, empty)
         self.config = self.policy.config  # its layout is the one that there is
         self.inherits = not start.keys() <= self.policy.trainable().keys()
         self.frozen = "" if empty else frozen.digest(self.policy)
-        self.seen_before = checkpoints.stored(self.init_from).datasets if self.init_from else frozenset[str]()
+        self.before = checkpoints.stored(self.init_from) if self.init_from else None
 
     def _shard(self, mesh: DeviceMesh) -> None:
         # The first process alone has all values, and has drawn those that are random.
@@ -217,17 +221,21 @@ class FEAModule(Evaluated):
     def stored(self) -> Stored:
         """What a checkpoint says of this fit, called on all processes."""
         folder = Path(self.trainer.log_dir or ".")
-        seen = {name for table in self.data.tables.get("train", []) for name in table.summary.occurring}
+        occurring = [found for table in self.data.tables.get("train", []) for found in table.summary.occurring.items()]
+        coded = frozenset[int]().union(*(coded_in(*found) for found in occurring))
+        before = self.before
         return Stored(
             policy=self.config,
             emotions=self.data.all_emotions,
-            datasets=self.seen_before | seen,
+            datasets=frozenset(name for name, _ in occurring) | (before.datasets if before else frozenset()),
             stage=type(self).__name__,
             init_from=self.init_from,
             inherits=self.inherits,
             skipped=self.guard.skipped,
             frozen=self.frozen,
             precision=str(self.trainer.precision),
+            # An earlier run that does not say which units it learned may have learned any.
+            coded=coded if before is None else (before.coded and before.coded | coded),
             near={"base": beside(folder, self.config.base), "init_from": beside(folder, self.init_from)},
         )
 

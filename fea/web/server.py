@@ -12,11 +12,11 @@ import secrets
 import socket
 import tempfile
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from flask import Flask, Response, abort, jsonify, redirect, request
 from werkzeug.exceptions import HTTPException
@@ -33,7 +33,7 @@ _HEADERS = {
 }
 
 
-_LARGEST = 1 << 20  # bytes of a request: a text that somebody edits is a thousandth of it
+LARGEST = 1 << 20  # bytes of a request: a text that somebody edits is a thousandth of it
 _PATIENCE = 30  # seconds that a client may be silent; nothing of it has to travel farther than within this machine
 
 
@@ -113,21 +113,32 @@ def serve(app: Flask, port: int, listening: socket.socket) -> None:
     server.serve_forever()
 
 
-def guarded(app: Flask, address: Address) -> Flask:
+def _told(sentence: str, _: int) -> Any:
+    return {"error": sentence}
+
+
+def guarded(app: Flask, address: Address, largest: int = LARGEST, told: Callable[[str, int], Any] = _told) -> Flask:
     """The app, which now answers nobody but who has its address and its own pages, and tells errors as JSON.
+
+    A program shows the token as `Authorization: Bearer TOKEN`, which no page of another origin can make a browser send.
 
     Args:
         app: the pages.
         address: that they are reached at; requests for any other one are refused, and those without its token.
+        largest: bytes of a request.
+        told: the JSON of an error, from a sentence and a status.
     """
     port = address.port
-    app.config["MAX_CONTENT_LENGTH"] = _LARGEST
+    app.config["MAX_CONTENT_LENGTH"] = largest
 
     @app.before_request
     def refuse_strangers() -> Response | None:
         # A foreign name that was pointed at this machine shows in Host, a foreign page in Origin.
         if request.host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
             abort(403, f"this page is reached at http://127.0.0.1:{port}/")
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme == "Bearer" and address.admits(token):
+            return None
         if address.admits(request.args.get("token", "")) and request.method == "GET":
             return _let_in(address)
         if not address.admits(request.cookies.get(address.cookie, "")):
@@ -146,16 +157,17 @@ def guarded(app: Flask, address: Address) -> Flask:
 
     @app.errorhandler(FEAError)
     def refuse(error: FEAError) -> tuple[Response, int]:
-        return jsonify(error=str(error)), 400
+        return jsonify(told(str(error), 400)), 400
 
     @app.errorhandler(OSError)
     def deny(error: OSError) -> tuple[Response, int]:
         place = f"'{error.filename}': " if error.filename else ""
-        return jsonify(error=f"{place}{error.strerror or error}"), 400
+        return jsonify(told(f"{place}{error.strerror or error}", 400)), 400
 
     @app.errorhandler(HTTPException)
     def fail(error: HTTPException) -> tuple[Response, int]:
-        return jsonify(error=error.description), error.code or 500
+        code = error.code or 500
+        return jsonify(told(error.description or error.name, code)), code
 
     return app
 

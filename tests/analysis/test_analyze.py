@@ -20,8 +20,11 @@ from PIL import Image
 
 import fea
 from fea.analysis import analyzer as analyzing
-from fea.analysis.analyzer import image_files
-from fea.analysis.tables import AnswerFile, Result, check_place, result_of, to_csv
+from fea.analysis import loading
+from fea.analysis.inputs import inputs_of
+from fea.analysis.layout import to_csv
+from fea.analysis.tables import Result, result_of
+from fea.analysis.writing import AnswerFile, check_place
 from fea.cli import main
 from fea.commands.analyze import analyze
 from fea.data.example import Example
@@ -172,8 +175,8 @@ def test_a_model_that_has_seen_more_than_drawings_makes_no_note(
 def test_question_and_emotions_reach_the_prompt(run: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Example] = []
     policy, trained = load_policy(str(run))
-    encoder = policy.encoder
-    monkeypatch.setattr(policy, "encoder", lambda example: seen.append(example) or encoder(example))
+    encode = policy.encoder.of
+    monkeypatch.setattr(policy.encoder, "of", lambda example, image: seen.append(example) or encode(example, image))
     monkeypatch.setattr("fea.analysis.analyzer.load_policy", lambda *_: (policy, trained))
     shown = str(images / "a.png")
     analyze([shown], model="", question="How?", emotions=["pain", "calm"], max_tokens=2)
@@ -198,7 +201,7 @@ def test_samples_do_not_depend_on_the_batch(run: Path, examples: list[Example]) 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--out", "answers.txt"], "ends neither in .csv nor in .jsonl"),
+        (["--out", "answers.txt"], "ends neither in .csv nor in .jsonl or .parquet"),
         (["--batch_size", "0"], "batch_size: 0; give at least 1"),
         (["--max_tokens", "0"], "max_tokens: 0; give at least 1"),
         (["--emotions", "basic9"], "'basic9' is no preset"),
@@ -228,16 +231,16 @@ def test_every_picture_of_a_folder_has_a_row_and_the_rest_is_counted(
     for name in [*pictures, "a.txt", "b.TXT", "README", ".hidden.png", "film.mp4"]:
         (tmp_path / name).touch()
     (tmp_path / "more.png").mkdir()
-    assert [file.name for file in image_files(tmp_path)] == pictures
+    assert [Path(one.name).name for one in inputs_of(tmp_path)] == pictures
     told = "note: left out of the folders: 2 .txt, 1 hidden, 1 without an ending, 1 .mp4, 1 folder\n"
     assert sorted(capsys.readouterr().err.strip().split(": ")[1].split(", ")) == sorted(
         told.strip().split(": ")[1].split(", ")
     )
     with pytest.raises(fea.FEAError, match=rf"^no image in {tmp_path}/more.png$"):
-        image_files(tmp_path / "more.png")
+        inputs_of(tmp_path / "more.png")
     (tmp_path / "more.png" / "a.txt").touch()
     with pytest.raises(fea.FEAError, match=rf"^no image in {tmp_path}/more.png; left out: 1 .txt$"):
-        image_files(tmp_path / "more.png")
+        inputs_of(tmp_path / "more.png")
 
 
 def test_a_phone_picture_is_a_row_that_says_so(run: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -312,7 +315,7 @@ def test_older_answers_give_way_to_new_ones_and_the_mode_stays(tmp_path: Path, n
         check_place(file)
         answers = AnswerFile(file)
         answers.write([Result("a.png", text=text)])
-        assert answers.place.stat().st_mode & 0o777 == 0o600
+        assert answers.written.stat().st_mode & 0o777 == 0o600
         assert ("old" in file.read_text()) is True
         answers.write([Result("b.png\udcff", text=text)])
         answers.finish()
@@ -340,7 +343,7 @@ def test_answers_so_far_are_kept(
     if older:
         out.write_text(to_csv([]))
     monkeypatch.setattr(analyzing, "ask", fails)
-    monkeypatch.setattr(analyzing, "_POOL", 2)
+    monkeypatch.setattr(loading, "_POOL", 2)
     names = ["a.png", "B.JPG", "c.png", "a.png", "B.JPG", "d.png"]
     shutil.copy(images / "a.png", images / "d.png")
     files = [str(images / name) for name in names]
@@ -349,10 +352,12 @@ def test_answers_so_far_are_kept(
     place = tmp_path / "answers.csv.part" if older else out
     with place.open(newline="") as file:
         assert [Path(row["image"]).name for row in csv.DictReader(file)] == names[:5]
-    assert f"note: the 5 answers so far are in '{place}'\n" in capsys.readouterr().err
+    assert f"note: the 5 answers so far are in '{place}'; --resume goes on\n" in capsys.readouterr().err
     assert not older or out.read_text() == to_csv([])
     if older:  # and the next run does not throw them away
-        with pytest.raises(FEAError, match=r"csv.part' holds the answers of a run that was interrupted"):
+        with pytest.raises(
+            FEAError, match=r"answers.csv' was begun by a run that was interrupted; go on with --resume"
+        ):
             analyze(files, model=str(run), out=str(out))
         with place.open(newline="") as file:
             assert len(list(csv.DictReader(file))) == 5
@@ -368,4 +373,4 @@ def test_a_disk_that_fills_up_is_one_sentence_with_the_name_that_was_given(
     with pytest.raises(OSError, match="No space left") as refusal:
         answers.write([Result("b.png")])
     assert refusal.value.filename == str(tmp_path / "a.csv")
-    assert answers.place.read_text() == to_csv([Result("a.png")])
+    assert answers.written.read_text() == to_csv([Result("a.png")])

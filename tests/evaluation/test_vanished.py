@@ -195,13 +195,16 @@ def test_the_time_without_a_rare_class_is_no_part_of_its_start() -> None:
 def test_emotions_with_several_labels_share_a_face() -> None:
     face = Said("", [], [], ["fear", "surprise"], [[], []], [True, True], ["fear", ""])
     assert vanished._counted([face, face._replace(labels=[])], {"anger": 0, "AU4": 0}) == {
-        "anger": [1, 0, 0], "fear": [1, 0.5, 1], "surprise": [1, 0.5, 0],
+        "anger": [1, 0, 0, 0], "fear": [1, 0.5, 1, 1], "surprise": [1, 0.5, 0, 0],
     }  # fmt: skip
 
 
 def test_units_are_counted_where_they_were_looked_for() -> None:
     face = Said("", [4], [4, 12], [], [[4], [4, 12, 1], [12]], [True, True, False], ["", "", ""])
-    assert vanished._counted([face, face._replace(coded=[12], present=[])], {}) == {"AU4": [1, 1, 1], "AU12": [2, 0, 1]}
+    # Two of the three answers have a thinking; one of these claims AU12, about either face.
+    assert vanished._counted([face, face._replace(coded=[12], present=[])], {}) == {
+        "AU4": [1, 1, 1, 1], "AU12": [2, 0, 0.5 + 0.5, 0.25 + 0.25],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("before", "since"), [((160, 10, 9), (200, 11, 0)), ((160, 10, 9), (240, 20, 0.5))])
@@ -219,6 +222,49 @@ def test_the_evidence_is_a_ratio_of_likelihoods(before: tuple[float, ...], since
     )
     found = vanished._evidence(np.array([before]), np.array([since]))
     assert found[0] == pytest.approx(expected, abs=1e-6)
+
+
+def claiming(watching: Vanishing, rollouts: int, answers: list[int]) -> int:
+    """Rollouts in each of which one face of 16 shows AU12, claimed by so many of 8 answers; the next face has the next number.
+
+    Returns:
+        The number of those after which AU12 was lost; all if it was not.
+    """
+    for number in range(rollouts):
+        times = answers[number % len(answers)]
+        seen = Said("", [12], [12], [], [[12]] * times + [[]] * (GROUP - times), [True] * GROUP, [""] * GROUP)
+        watching.add([seen, *[seen._replace(present=[], claimed=[[]] * GROUP)] * (FACES - 1)])
+        if watching.gone:
+            return number + 1
+    return rollouts
+
+
+def test_the_more_answers_about_a_face_differ_the_sooner_a_class_is_missed() -> None:
+    """Half of the answers claim the unit at the start: all about every second face, or half about each."""
+    took = {}
+    for start in ([8, 0], [6, 2], [4, 4]):
+        watching = Vanishing(WINDOW)
+        assert claiming(watching, 40, start) == 40
+        took[start[0]] = claiming(watching, 90, [0])
+    assert took[8] > took[6] > took[4] > WINDOW
+
+
+def test_a_told_face_is_as_many_events_as_its_share_varies_less_than_all_or_nothing() -> None:
+    """Of shares of 1/2 and 0, and so on: their mean over the mean of their squares."""
+    counts = np.array([[160, 9, 4, 2], [160, 9, 4, 4], [160, 9, 3, 0.75 + 0.5625]])
+    assert vanished._worth(counts) == pytest.approx([2, 1, 16 / 7])
+
+
+def test_a_checkpoint_of_an_earlier_release_takes_a_told_face_for_one_event() -> None:
+    watching = told(
+        {"AU12": (4, 4)}, 20, Vanishing(WINDOW)
+    )  # all or nothing, so that squares are what they are themselves
+    state = watching.state_dict()
+    old = {**state, "start": {name: row[:3] for name, row in state["start"].items()}}
+    old["recent"] = [{name: [*row[:3], row[4]] for name, row in rows.items()} for rows in state["recent"]]
+    resumed = Vanishing(WINDOW)
+    resumed.load_state_dict(old)
+    assert resumed.state_dict() == state
 
 
 def test_a_resumed_run_goes_on_counting() -> None:

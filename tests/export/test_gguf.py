@@ -28,6 +28,16 @@ MISSING = [name for name in ("gguf", "xllamacpp") if importlib.util.find_spec(na
 needs_extra = pytest.mark.skipif(bool(MISSING), reason=f"the extra gguf is not installed: {MISSING}")
 
 
+def taught(place: Path, family: str) -> Path:
+    """A run with an adapter, its base beside it."""
+    Policy(small_config(tiny=TinySize(**{**vars(SMALL), "family": family, "spread": 0.1})), {}).save(place / "base")
+    fit(
+        "sft", place / "run", trainer__max_steps=6, model__optimization__lr=2e-2, model__optimization__warmup=0,
+        model__policy__base=place / "base", model__policy__lora='{"rank": 4, "alpha": 8}',
+    )  # fmt: skip
+    return place / "run"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with an adapter, its base beside it."""
@@ -35,12 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["fea"])
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
-        Policy(small_config(tiny=TinySize(**{**vars(SMALL), "spread": 0.1})), {}).save(place / "base")
-        fit(
-            "sft", place / "run", trainer__max_steps=6, model__optimization__lr=2e-2, model__optimization__warmup=0,
-            model__policy__base=place / "base", model__policy__lora='{"rank": 4, "alpha": 8}',
-        )  # fmt: skip
-    return place / "run"
+        yield taught(place, "qwen2_5_vl")
 
 
 @needs_extra
@@ -66,6 +71,35 @@ def test_llama_cpp_answers_as_the_run_does(run: Path, tmp_path: Path, capsys: py
     np.testing.assert_allclose(held["blk.1.ffn_up.weight"], expected.numpy(), rtol=1e-6, atol=1e-6)
     assert "output.weight" not in held  # the head is the embedding
     assert {"v.patch_embd.weight", "v.patch_embd.weight.1", "mm.2.weight"} <= {tensor.name for tensor in tower.tensors}
+
+
+PARTS = {
+    "qwen2_vl": {"v.blk.0.attn_q.weight", "v.blk.1.ffn_up.weight", "v.post_ln.bias", "mm.0.weight"},
+    "qwen3_vl": {
+        "v.blk.0.attn_qkv.weight",
+        "v.position_embd.weight",
+        "v.deepstack.0.fc1.weight",
+        "v.post_ln.bias",
+        "mm.2.bias",
+    },
+}
+
+
+@needs_extra
+@pytest.mark.parametrize("family", PARTS)
+def test_llama_cpp_answers_as_runs_of_the_other_families_do(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gguf import GGUFReader
+
+    assert main(["export", str(taught(tmp_path, family)), str(tmp_path / "out"), *QUICK]) == 0
+    shown = capsys.readouterr().out
+    found = re.search(r"differ by (\S+) at most", shown)
+    assert found is not None
+    assert float(found[1]) < 5e-3
+    assert "the same greedy answer on 4 of 4 faces" in shown
+    held = {tensor.name for tensor in GGUFReader(tmp_path / "out" / "mmproj.gguf").tensors}
+    assert PARTS[family] <= held
 
 
 @needs_extra

@@ -23,17 +23,18 @@ PLAN = """
     datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
     datasets     hugging_face json_files conversations fea20k faba photographs known
     records      unknown doubts
-    faces        blendshapes rules landmarker measurements logistic readout silver learning
+    faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders faces module
+    pictures     fonts layout schematic composing rendering saved
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   dimensional texts
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared
     judging      chat judge verdicts rated
     reports      tables numbers scores curves rendering page faces evaluation comparison
-    model        families.family families.general families.qwen families.qwen2_5_vl families.qwen2_vl
+    model        families.general families.family families.qwen families.qwen2_5_vl families.qwen2_vl
     model        families.qwen3_vl families.known
     model        config tiny encoding layout
     model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
@@ -42,19 +43,21 @@ PLAN = """
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
-    export       formats asked gap adapter naming merged folder reading gguf llama history scores card push exporting
+    export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
+    export       history scores card push exporting
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder resume fits tested
-    analysis     tables analyzer
+    analysis     tables foreign layout parquet writing votes asking films inputs looking loading analyzer album
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
-    web          server review
+    serving      fields gate service asking chat openapi
+    web          server review serve
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare
+    commands     judge score report compare serve
     __init__ cli __main__
 """
 
@@ -200,6 +203,7 @@ LIGHT = [
     "commands.analyze",
     "commands.synthesize",
     "commands.review",
+    "commands.serve",
     "commands.demo",
     "commands.data_check",
     "commands.data_convert",
@@ -224,6 +228,7 @@ LIGHT = [
     "drawn.people",
     "drawn.coders",
     "drawn.faces",
+    "pictures",
 ]
 HEAVY = {"torch", "lightning", "transformers", "peft", "datasets", "torchmetrics", "tensorboard"}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL
+from hearing import heard_while
 from PIL import Image
 from torch import Tensor
 
@@ -86,6 +87,16 @@ def prefer_forbidden_tokens(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 # --- greedy ---
+
+
+def test_tokens_are_told_of_as_they_come(policy: Policy, uneven: list[Prompt]) -> None:
+    told = heard_while(lambda heard: policy.rollout(uneven, 1, LONG, None, heard=heard))
+    whole = written(policy.rollout(uneven, 1, LONG, None))
+    longest = max(map(len, whole))
+    assert len(told) == min(longest + 1, LONG.max_tokens)
+    for number, rows in enumerate(told[:-1]):
+        assert rows == [row[: number + 1] for row in whole]
+    assert told[-1] == whole
 
 
 def test_greedy_rollouts_equal_generate_for_prompts_of_different_lengths(policy: Policy, uneven: list[Prompt]) -> None:

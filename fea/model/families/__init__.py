@@ -2,7 +2,7 @@
 
 A base of any other family goes the general road: `general.py` is the record of what can be read off it, and nothing has to be
 written for it. It is slow, since only here is it known how completions share a prompt. What a family gains by a file of its own
-is that, adapters on its tower, sharded weights, memory plans and exports.
+is that, adapters on its tower, sharded weights, memory plans and GGUF files.
 
 To add one:
 

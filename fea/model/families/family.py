@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Protocol
 
+from fea.model.families.general import Manner
+
 
 class Anatomy(Protocol):
     """What every family is asked, known by name (`Family`) or not (`fea.model.families.general.General`)."""
@@ -34,6 +36,10 @@ class Anatomy(Protocol):
     @property
     def lora_targets(self) -> str:
         """Regular expression of the linear layers of the language model."""
+
+    @property
+    def manner(self) -> Manner:
+        """How a question is told to its chat template."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,11 @@ class Family:
     published: Mapping[str, Dimensions]
     licenses: Mapping[str, str]
     tiny: Tiny
+
+    @property
+    def manner(self) -> Manner:
+        """How a question is told to its chat template: these read plain text, too."""
+        return "text"
 
     @property
     def seeing(self) -> tuple[str, ...]:
