@@ -48,7 +48,7 @@ SECTIONS = {
     "use": {
         "analyze": Verb(
             "fea.commands.analyze:analyze",
-            "Names the Action Units and the emotion of faces, with the reasoning; one row an image.",
+            "Names the Action Units and the emotion of faces, with the reasoning; one row a face.",
         ),
         "serve": Verb(
             "fea.commands.serve:serve",

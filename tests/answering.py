@@ -23,7 +23,7 @@ from fea.serving.asking import Asker
 from fea.serving.gate import Gate
 from fea.serving.service import Service
 from fea.web.serve import LARGEST, Desk, make_app
-from fea.web.server import Address, _Handler, listen
+from fea.web.server import Address, Handler, listen
 
 
 class Scripted:
@@ -84,7 +84,7 @@ def served(desk: Desk, port: int) -> Iterator[Address]:
     address = Address(port)
     with listen(port) as listening:
         app = make_app(desk, address)
-        server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Handler, fd=listening.fileno())
+        server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Handler, fd=listening.fileno())
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -29,7 +29,7 @@ class Layout(NamedTuple):
         film: whether a film is among what was asked about: `frame` and `time`.
         samples: whether there are several answers to each face: `vote_AU1`, ..., `vote_happiness`, ..., as shares.
         emotions: that may be answered.
-        known: FACS numbers that the model has learned.
+        known: FACS numbers that the model has learned; without any, all units are unknown.
     """
 
     format: Format = "fea"
@@ -49,13 +49,13 @@ class Layout(NamedTuple):
 
     def record(self, result: Result) -> dict[str, Any]:
         """All that is told of a face, for JSON."""
-        found = result.row
+        found = result.row if self.known else result.row | {"AUs": None}
         if self.faces:
             found |= {"face_id": result.face_id, "box": result.box, "score": result.score}
         if self.film:
             found |= {"frame": result.frame, "time": result.time}
         if self.samples:
-            found |= {"votes": result.votes, "emotion_votes": result.emotion_votes}
+            found |= {"votes": result.votes if self.known else None, "emotion_votes": result.emotion_votes}
         return found
 
     def cells(self, result: Result) -> list[Value]:

@@ -288,6 +288,7 @@ def _quiet() -> None:
         ".*is_gradient_checkpointing.*",
         ".*LightningCLI's args parameter.*",
         ".*num_workers.*",
+        ".*sync_dist=True.*",  # scores are those of all processes already
     ):
         warnings.filterwarnings("ignore", message=message)
     for handler in logging.getLogger("lightning.pytorch").handlers:  # a filter of the logger misses those below it

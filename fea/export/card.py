@@ -181,7 +181,8 @@ def _protocol(facts: Facts) -> Iterator[str]:
     sized = (
         f"with {policy.min_pixels} to {policy.max_pixels} pixels" if is_known(policy) else "sized by the processor here"
     )
-    yield f"- pictures are shown whole, {sized}"
+    shown = "whole" if policy.faces == "none" else "cut to the face (`crop` in `fea.json`)"
+    yield f"- pictures are shown {shown}, {sized}"
     yield f"- system: {system}" if len(system) <= _SHOWN else "- system: `system` in `fea.json`"
     yield f"- user: {user_prompt('', told.emotions)}\n"
 

@@ -1,4 +1,7 @@
-"""What can be measured on the faces of plain photographs, and the Action Units that follow from it: silver labels.
+"""Faces in photographs: where they are, what of them a model is shown, and the Action Units that follow from measurements.
+
+`detectors` finds them, by Haar cascades or a model file, and `crops` cuts them out, alike in training and in use. To add a
+detector: a class with `find`, as the protocol `Detector` has it, and the SHA-256 of its file in `detector`.
 
 `blendshapes` names what is measured, `landmarker` measures it with MediaPipe, `measurements` keeps it. `rules` and `readout`
 make Action Units of it, `silver` puts these into lines; `learning` makes a readout of coded faces, by `logistic`. To add

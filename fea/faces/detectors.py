@@ -2,8 +2,8 @@
 
 Haar cascades come with OpenCV 4 (`pip install 'fea[face]'`) and need no file. Of model files two are known, by their SHA-256:
 YuNet (face_detection_yunet_2023mar.onnx of the OpenCV zoo), which finds more, and MediaPipe's face landmarker, which is made
-for selfies. The libraries are imported when the first of them is asked for: OpenCV 4 and MediaPipe, which brings OpenCV 5, may
-not be there together, since both lie in a folder cv2, and the one that was installed last wins.
+for selfies. The libraries are imported when the first of them is asked for. MediaPipe brings OpenCV 5, which lies in the same
+folder cv2 as OpenCV 4: what was installed last is there, and of version 5 some builds have no cascades, others have them.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def _cascades() -> list[Any]:
     cv2 = _cv2()
     if not hasattr(cv2, "CascadeClassifier") or not list(Path(cv2.data.haarcascades).glob("*.xml")):
         raise FEAError(
-            f"OpenCV {cv2.__version__} has no Haar cascades any more: {_PIN}, last of all packages that bring a cv2 (MediaPipe "
+            f"this OpenCV {cv2.__version__} has no Haar cascades: {_PIN}, last of all packages that bring a cv2 (MediaPipe "
             "brings one), or name another detector's file with --face-model"
         )
     return [cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml") for name in _CASCADES]

@@ -145,10 +145,11 @@ class Asker:
         finder = None if question.faces == "none" else detector(self.face_model)
         with self._alone:
             image = fields.image(name, MOST_PIXELS, None if finder else self.encoder.enough, only_url)
-            # Chance belongs to what is seen, so that the same picture gets the same answers again.
-            id_ = hashlib.sha256(image.tobytes()).hexdigest()[:16]
+            # A name of its own, since pictures of one name are looked at once; and chance belongs to it, so that the same
+            # picture gets the same answers again.
+            id_ = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
             example = Example(
-                id_, "", name, name, question.text, None, frozenset(), (), question.emotions, None, {}, None, None, "0"
+                id_, "", id_, name, question.text, None, frozenset(), (), question.emotions, None, {}, None, None, "0"
             )
             prompts = Look(self.encoder, question.faces, finder, MOST_PIXELS, {id_: image})(example)
             found = []
@@ -177,7 +178,10 @@ def told(face: Face, said: Said, with_picture: bool) -> dict[str, Any]:
     )
     if sampled:
         result = result._replace(votes=voted.units, emotion_votes=voted.emotions)
-    record = Layout(faces=face.shown.box is not None, samples=sampled).record(result)
+    layout = Layout(faces=face.shown.box is not None, samples=sampled)
+    if voted.answer.form == "only":  # nobody asked for units
+        layout = layout._replace(known=frozenset())
+    record = layout.record(result)
     del record["image"], record["error"]
     record["mentions"] = [
         {"AU": f"AU{m.number}", "start": m.span[0], "end": m.span[1], "claimed": m.claimed, "grade": m.grade}

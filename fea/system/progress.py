@@ -1,6 +1,6 @@
 """How far long work is: a bar on a terminal; elsewhere, as in a log file, a plain line now and then.
 
-2025-03-01 14:30:05 images 320/2000, 16 %, 0:01:10 gone, 0:06:08 left
+2025-03-01 14:30:05 images 320/2000, 16%, 0:01:10 gone, 4.57/s, 0:06:08 left
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class _Lines:
         self.said = time.monotonic()
         gone, here = self.said - self.begun, self.done - self.before
         left = f", {duration(gone / here * (self.total - self.done))} left" if here and self.done < self.total else ""
+        rate = f", {here / gone:.3g}/s" if here and gone >= 1 else ""  # of less than a second it would say little
         share = f"{self.done / self.total:.0%}" if self.total else "100%"
-        told = f"{now()} {self.unit} {self.done}/{self.total}, {share}, {duration(gone)} gone{left}"
+        told = f"{now()} {self.unit} {self.done}/{self.total}, {share}, {duration(gone)} gone{rate}{left}"
         print(told, file=sys.stderr, flush=True)

@@ -93,7 +93,9 @@ def listen(port: int) -> socket.socket:
         raise FEAError(f"port: {port} is taken by another program; give another one with --port") from None
 
 
-class _Handler(WSGIRequestHandler):
+class Handler(WSGIRequestHandler):
+    """Answers a connection, and writes no line about it."""
+
     timeout = _PATIENCE  # else whoever connects and says nothing would hold a thread for ever
 
     def log(self, *_: object) -> None:
@@ -109,7 +111,7 @@ def serve(app: Flask, port: int, listening: socket.socket) -> None:
         listening: the socket of that port.
     """
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no lines about how the server is meant to be used
-    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Handler, fd=listening.fileno())
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Handler, fd=listening.fileno())
     server.serve_forever()
 
 

@@ -16,6 +16,7 @@ import datasets
 import pytest
 import torch
 from conftest import fit
+from photographed import person
 from PIL import Image
 
 import fea
@@ -29,8 +30,12 @@ from fea.cli import main
 from fea.commands.analyze import analyze
 from fea.data.example import Example
 from fea.data.prompt import Prompt
+from fea.drawn.drawing import DRAWN_AUS
 from fea.errors import FEAError
-from fea.model.checkpoints import load_policy
+from fea.export.folder import settings
+from fea.model.checkpoints import load_policy, stored
+from fea.model.config import PolicyConfig
+from fea.model.elsewhere import described
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer, parse, render
 from fea.rollouts.rollout import ask
@@ -219,6 +224,35 @@ def test_bad_options_are_one_sentence(
 def test_a_folder_without_images_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", str(tmp_path), "--model", str(run)]) == 2
     assert capsys.readouterr().err == f"fea: error: no image in {tmp_path}\n"
+
+
+def test_a_fit_on_cut_out_faces_is_analyzed_as_it_was_trained(tmp_path: Path) -> None:
+    """The checkpoint says what was shown and which units were coded, and so does what is exported."""
+    fit("sft", tmp_path / "run", trainer__max_steps=1, model__policy__faces="largest", data__train_faces=8)
+    analyzer = fea.load(tmp_path / "run")
+    assert analyzer.policy.config.faces == "largest"
+    assert analyzer.known == frozenset(DRAWN_AUS)
+    image = Image.new("RGB", (640, 400), (200, 205, 208))
+    image.paste(person(1, 240), (350, 80))
+    (result,) = analyzer.analyze(image, max_tokens=2)
+    assert result.box is not None
+    assert result.box[0] > 300
+    told = settings(stored(str(tmp_path / "run")))
+    assert told["crop"] == {"faces": "largest", "margin": 1.3, "face_model": None}
+    assert told["coded"] == sorted(DRAWN_AUS)
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "fea.json").write_text(json.dumps(told))
+    read = described(str(tmp_path / "export"), torch.device("cpu"))
+    assert (read.policy.faces, read.coded) == ("largest", frozenset(DRAWN_AUS))
+
+
+def test_a_fit_whose_detector_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FEAError, match=r"face_model: 'nowhere.onnx' does not exist"):
+        fit("sft", tmp_path / "run", model__policy__faces="largest", model__policy__face_model="nowhere.onnx")
+    with pytest.raises(
+        FEAError, match=r"policy.face_model: 'x', but faces are not looked for; set policy.faces: largest"
+    ):
+        PolicyConfig(face_model="x")
 
 
 # --- which files ---

@@ -161,6 +161,17 @@ def test_votes_do_not_depend_on_what_stands_beside(analyzer: Analyzer, album: Pa
     assert analyzer.analyze(names[1], max_tokens=5)[0].votes is None
 
 
+def test_units_of_a_model_that_names_none_are_unknown_and_not_absent(album: Path, says: Says) -> None:
+    quick = analyzer_of(answer="only")
+    says(lambda *_: "<answer>happiness</answer>")
+    results = quick.analyze(album / "b-one.png", samples=2)
+    assert (results[0].emotion, results[0].valid) == ("happiness", True)
+    record = results.layout.record(results[0])
+    assert (record["AUs"], record["votes"], record["emotion_votes"]) == (None, None, {"happiness": 1.0})
+    assert not [name for name in results.to_frame().columns if name.startswith("vote_AU")]
+    assert results.to_frame("pyfeat")[["AU12", "happiness"]].isna().iloc[0].tolist() == [True, False]
+
+
 # --- in Python ---
 
 
@@ -194,6 +205,11 @@ def test_threads_may_share_a_model(analyzer: Analyzer) -> None:
     expected = [analyzer.analyze(picture, max_tokens=4) for picture in pictures]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda picture: analyzer.analyze(picture, max_tokens=4), pictures * 3)) == expected * 3
-    held = analyzer._lock.acquire(blocking=False)
-    assert held
-    analyzer._lock.release()
+
+
+def test_a_model_answers_one_thread_at_a_time(analyzer: Analyzer, says: Says) -> None:
+    held = []
+    says(lambda *_: held.append(analyzer._lock.locked()) or "")
+    analyzer.analyze(person(1, 112))
+    assert held == [True]
+    assert not analyzer._lock.locked()

@@ -189,6 +189,26 @@ def test_a_run_that_was_killed_before_its_last_step_is_finished(
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_run_that_was_killed_in_its_first_part_begins_anew(
+    loaded: Analyzer, pictures: Path, tmp_path: Path, says: Says
+) -> None:
+    asked = iter("a")
+
+    def dies(prompt: Prompt, number: int) -> str:
+        if next(asked, None) is None:
+            raise RuntimeError
+        return words(prompt, number)
+
+    says(dies)
+    with pytest.raises(RuntimeError):
+        run(pictures, tmp_path / "a.csv", "--batch-size", "1")
+    assert "0.png" in (tmp_path / "a.csv").read_text()
+    says(words)
+    assert run(pictures, tmp_path / "a.csv", "--batch-size", "1", "--resume") == 2
+    assert run(pictures, tmp_path / "whole.csv", "--batch-size", "1") == 2
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
 def test_a_resume_of_nothing_begins(loaded: Analyzer, pictures: Path, tmp_path: Path, says: Says) -> None:
     says(words)
     assert run(pictures, tmp_path / "a.csv", "--resume") == 2

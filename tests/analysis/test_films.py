@@ -60,6 +60,7 @@ def sees(loaded: Analyzer, says: Says) -> list[list[str]]:
         return float((loaded.policy.encoder.of(prompt.example, picture).pixels - prompt.pixels).abs().mean())
 
     def say(prompt: Prompt, _: int) -> str:
+        assert prompt.example.image == prompt.example.id  # prompts of one image would be looked at once
         smiles = likeness(prompt, SMILING) < likeness(prompt, CALM)
         return render("A smile (AU12)." if smiles else "At rest.", "happiness" if smiles else "neutral")
 

@@ -80,8 +80,9 @@ def helped(words: list[str]) -> object:
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("analyze", ["one row an image", "images ", "--model ", "--out ", "by default they are printed as CSV"]),
+        ("analyze", ["one row a face", "images ", "--model ", "--out ", "are printed as CSV"]),
         ("demo", ["Teaches a tiny model to read drawn faces", "--quick ", "--controls ", "--seed ", "folder of runs"]),
+        ("serve", ["on a local page", " model ", "--port ", "--faces ", "--max_requests ", "--open_browser "]),
         ("review", ["on a local page", " file ", "--reviewer ", "--port ", "login name", "--open_browser "]),
         ("data faces", ["Draws faces into image files", " out ", "--n ", "--seed ", "number of faces"]),
         ("data check", ["Counts what is in a data file", " file ", "--image_root ", "allowed emotions"]),

@@ -138,6 +138,6 @@ def test_a_missing_library_is_one_sentence_with_its_pin(monkeypatch: pytest.Monk
     five: Any = ModuleType("cv2")
     five.__version__, five.setNumThreads = "5.1.0", lambda _: None
     monkeypatch.setitem(sys.modules, "cv2", five)
-    with pytest.raises(FEAError, match=r"OpenCV 5.1.0 has no Haar cascades any more: pip install .*headless>=4.8,<5"):
+    with pytest.raises(FEAError, match=r"this OpenCV 5.1.0 has no Haar cascades: pip install .*headless>=4.8,<5"):
         detector()
     detectors._cascades.cache_clear()

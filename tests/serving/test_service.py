@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from answering import Scripted, desk_of
+from conftest import SMALL
 
 from fea.data.prompt import Prompt
 from fea.model.policy import Policy
@@ -23,7 +25,7 @@ LENGTH = 60
 
 @pytest.fixture
 def policy(make_policy: Callable[..., Policy]) -> Policy:
-    found = make_policy()
+    found = make_policy(tiny=replace(SMALL, spread=0.3))  # each face gets an answer of its own
     found.network.ends = [
         *found.network.ends,
         *range(0, 500, 15),
@@ -51,6 +53,7 @@ def test_what_is_said_is_what_the_policy_says_and_the_words_make_it_up(
         for prompt in prompts
         for group, sampled in ((1, False), (3, True))
     ]
+    texts = set()
     for prompt, group, sampled, ticket in tickets:
         *pieces, said = ticket.events()
         alone = ask(policy, policy.look([prompt]), group, Generation(LENGTH), order_of(prompt, group, sampled).noise)
@@ -58,8 +61,10 @@ def test_what_is_said_is_what_the_policy_says_and_the_words_make_it_up(
         assert [answer.text for answer in said.answers] == alone.completions.texts
         assert said.tokens == alone.completions.mask.sum(dim=1).tolist()
         assert said.cut == alone.completions.truncated.tolist()
+        texts.add(said.answers[0].text)
         for number, answer in enumerate(said.answers):
             assert "".join(p.text for p in pieces if isinstance(p, Piece) and p.number == number) == answer.text
+    assert len(texts) > 4
 
 
 def test_words_are_told_whole_and_before_the_end(policy: Policy, prompts: list[Prompt]) -> None:

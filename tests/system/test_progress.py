@@ -22,9 +22,9 @@ def test_a_file_receives_a_line_whenever_one_is_due_and_one_at_the_end(
             advance(10)
     told = [re.sub(r"^\S+ \S+ ", "", line) for line in capsys.readouterr().err.splitlines()]
     assert told == [
-        "faces 130/1000, 13%, 0:01:00 gone, 0:29:00 left",
-        "faces 150/1000, 15%, 0:02:00 gone, 0:34:00 left",
-        "faces 150/1000, 15%, 0:02:00 gone, 0:34:00 left",
+        "faces 130/1000, 13%, 0:01:00 gone, 0.5/s, 0:29:00 left",
+        "faces 150/1000, 15%, 0:02:00 gone, 0.417/s, 0:34:00 left",
+        "faces 150/1000, 15%, 0:02:00 gone, 0.417/s, 0:34:00 left",
     ]
 
 

@@ -167,7 +167,7 @@ def test_no_line_is_written_about_a_request(
     page = Page(write({}))
     with server.listen(17861) as listening:
         running = server.make_server(
-            "127.0.0.1", 17861, page.client.application, request_handler=server._Handler, fd=listening.fileno()
+            "127.0.0.1", 17861, page.client.application, request_handler=server.Handler, fd=listening.fileno()
         )
         thread = threading.Thread(target=running.serve_forever)
         thread.start()

@@ -206,6 +206,7 @@ const base64 = (blob) => new Promise((done, failed) => {
 
 async function take(file) {
   if (!file) return;
+  probes += 1;
   clear();
   text.classList.remove("writing");
   const most = (known.largest * 3) / 4 - 4096;  // of base64, and of what stands around it
@@ -271,8 +272,15 @@ function draw() {
   at("probe").src = address();
 }
 
+let probes = 0;
+
+// What was drawn last is asked about, in whatever order the pictures come; keys that are held down are one change.
 async function probe() {
+  const mine = ++probes;
+  await new Promise((done) => setTimeout(done, 120));
+  if (mine !== probes) return;
   const got = await fetch(address()).catch(() => null);
+  if (mine !== probes) return;
   if (got?.ok) ask("drawn.png", await base64(await got.blob()));
   else say("The face cannot be drawn: the server does not answer.");
 }
