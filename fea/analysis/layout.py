@@ -18,6 +18,9 @@ _FORMULA = re.compile(r"(?![-+]?\d+(\.\d*)?([eE][-+]?\d+)?$)(\t|[\r\n]*[=+\-@\uf
 Format = Literal["fea", Foreign]
 _FACE = ("face_id", "x", "y", "width", "height", "score")
 _FRAME = ("frame", "time")
+# Columns that hold text; all others hold numbers, but for `valid`.
+TEXTS = frozenset(("image", "AUs", "emotion", "reasoning", "text", "error"))
+TEXTS |= {"input", "input_image_path", "facial_expression"}
 
 
 class Layout(NamedTuple):
@@ -89,7 +92,7 @@ class Results(list[Result]):
     layout = Layout()
 
     def to_frame(self, format: Format = "fea") -> Any:
-        """The same as a `pandas.DataFrame`, a row a face; what is not known is NaN or None.
+        """The same as a `pandas.DataFrame`, a row a face; a number that is not known is NaN.
 
         Args:
             format: "fea", or the columns of "pyfeat", "openface" or "libreface".
@@ -97,7 +100,10 @@ class Results(list[Result]):
         import pandas
 
         layout = self.layout._replace(format=format)
-        return pandas.DataFrame([layout.cells(result) for result in self], columns=list(layout.header))
+        frame = pandas.DataFrame([layout.cells(result) for result in self], columns=list(layout.header))
+        numbers = [name for name in layout.header if name not in TEXTS and name != "valid"]
+        frame[numbers] = frame[numbers].apply(pandas.to_numeric)  # None becomes NaN
+        return frame
 
 
 def to_csv(results: Sequence[Result], header: bool = True, layout: Layout | None = None) -> str:

@@ -190,6 +190,8 @@ def test_pictures_in_memory_are_read_as_their_files(analyzer: Analyzer, album: P
         (np.zeros((4, 4), np.uint8), r"an array of uint8 and of shape \(4, 4\); give \(height, width, 3\) of uint8"),
         (np.zeros((4, 4, 3)), "an array of float64"),
         (np.zeros((0, 4, 3), np.uint8), r"of shape \(0, 4, 3\)"),
+        (np.zeros((1, 300, 3), np.uint8), "image 0 of 300 x 1 pixels is no picture of a face; crop it"),
+        (Image.new("L", (300, 1)), "image 0 of 300 x 1 pixels is no picture of a face"),
         (3, "image 0 is of type int; give a path, an array or a picture of Pillow"),
     ],
 )
