@@ -71,8 +71,8 @@ class AUReward(RewardCallback):
         self.corrected, self.balance = corrected, check_power("AUReward.balance", balance)
 
     def reward(self, answer: Answer, example: Example, text: str) -> float | None:
-        """The score, or None if no unit was coded."""
-        if not example.coded:
+        """The score, or None if no unit was coded, or none was asked for."""
+        if not example.coded or answer.form == "only":
             return None
         penalty = self.uncoded_penalty * len(answer.aus - example.coded)
         if self.corrected:

@@ -9,7 +9,10 @@ from fea.rewards import RewardCallback
 
 
 class FormatReward(RewardCallback):
-    """1 for one non-empty think block followed by one non-empty answer block and nothing else, else 0."""
+    """1 for one non-empty think block followed by one non-empty answer block and nothing else, else 0.
+
+    With `policy.answer: first` the answer block comes first, with "only" it stands alone.
+    """
 
     def reward(self, answer: Answer, example: Example, text: str) -> float:
         """The score."""

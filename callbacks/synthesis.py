@@ -24,7 +24,7 @@ from fea.synthesis.checks import failures
 from fea.synthesis.datacard import write_datacard
 from fea.synthesis.journal import Journal, admitted
 from fea.synthesis.recipe import Pace, Recipe
-from fea.synthesis.round import distinct, provenance, run, settings_of
+from fea.synthesis.round import distinct, expect_thinking, provenance, run, settings_of
 from fea.synthesis.tried import images_of, read_tried, tried_of
 from fea.system.files import common_root
 from fea.training.interruption import Interruption
@@ -77,8 +77,11 @@ class Synthesis(Callback):
         """Refuses a fit that would not see what is written.
 
         Raises:
-            FEAError: there is a later epoch, and it would not load the training data again, or not know how long it is.
+            FEAError: there is a later epoch, and it would not load the training data again, or not know how long it is; or the
+                model is not to think.
         """
+        if stage == "fit":
+            expect_thinking(cast(FEAModule, pl_module).config)
         if stage != "fit" or self.every is None:
             return
         last, reload = trainer.max_epochs or 0, cast(Any, trainer).reload_dataloaders_every_n_epochs

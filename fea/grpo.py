@@ -38,7 +38,7 @@ from fea.losses import mean_nll
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
-from fea.rewards import check_applies, check_groups, rewards_of, scored
+from fea.rewards import check_applies, check_groups, check_regions, rewards_of, scored
 from fea.rollouts import statistics
 from fea.rollouts.buffer import Buffer, Pack
 from fea.rollouts.drift import Drift
@@ -286,7 +286,7 @@ class GRPOModule(FEAModule):
     def on_fit_start(self) -> None:
         """Checks the rewards; the reference policy is the one that this fit starts from."""
         super().on_fit_start()
-        rewards_of(self.trainer)
+        check_regions(rewards_of(self.trainer), self.config.answer)
         if self.objective.beta and not self.policy.has_reference:
             self.policy.keep_reference()
 

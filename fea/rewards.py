@@ -21,7 +21,7 @@ from fea.data.loader import Faces
 from fea.data.module import FEADataModule
 from fea.data.shares import Shares
 from fea.errors import FEAError
-from fea.prompts.answer import Answer
+from fea.prompts.answer import Answer, Form
 from fea.rollouts.rollout import Rollout, Scores
 from fea.rollouts.values import asked, number, table
 from fea.system.processes import gathered
@@ -234,6 +234,20 @@ def _applies(callback: RewardCallback, rollout: Rollout, examples: Faces) -> boo
         if _by_one(callback, rollout._replace(prompts=prompts)).isfinite().any():
             return True
     return False
+
+
+def check_regions(callbacks: Sequence[RewardCallback], form: Form) -> None:
+    """Holds that what a reward credits is asked for.
+
+    Raises:
+        FEAError: one credits thinking where there is none.
+    """
+    for callback in callbacks:
+        if form == "only" and callback.region == "think":
+            raise FEAError(
+                f"reward '{callback.name}': it credits the thinking, which policy.answer 'only' does not ask for; take it "
+                "out of trainer.callbacks, or let the model think"
+            )
 
 
 def check_groups(scores: Scores, rollout: Rollout) -> None:

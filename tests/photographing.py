@@ -39,9 +39,10 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[[Say], list[list[str]]]:
 
         def ask(policy: Any, prompts: Sequence[Prompt], group: int, *rest: Any) -> Rollout:
             asked.append([prompt.example.id for prompt in prompts])
-            texts = [(say(prompt, number), prompt.example.emotions) for prompt in prompts for number in range(group)]
+            said = [(say(prompt, number), prompt) for prompt in prompts for number in range(group)]
             none: Any = None
-            return Rollout(prompts, group, none, [parse(text, emotions) for text, emotions in texts])
+            answers = [parse(text, prompt.example.emotions, form=prompt.form) for text, prompt in said]
+            return Rollout(prompts, group, none, answers)
 
         monkeypatch.setattr("fea.analysis.analyzer.ask", ask)
         return asked

@@ -57,13 +57,15 @@ class Analyzer:
         policy: the model.
         emotions: those it was trained with, which are allowed unless others are named.
         datasets: those it has seen.
-        known: FACS numbers of the units that it has learned; of a model that does not say, those that the prompt explains.
+        known: FACS numbers of the units that it has learned; of a model that does not say, those that the prompt explains. Of
+            one that answers without a thinking none: what it leaves out is not known, and not absent.
     """
 
     def __init__(self, policy: Policy, trained: Stored):
         self.policy = policy
         self.emotions, self.datasets, self._precision = trained.emotions, trained.datasets, trained.precision
-        self.known = trained.coded or frozenset(PROMPTED_AUS)
+        speaks = policy.config.answer != "only"  # of units; else nobody asks for them
+        self.known = (trained.coded or frozenset(PROMPTED_AUS)) if speaks else frozenset[int]()
         self._lock = threading.Lock()
 
     def analyze(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from fea.errors import FEAError
+from fea.images.opening import upright
 
 
 class Frame(NamedTuple):
@@ -52,7 +53,8 @@ def frames(file: str, every: int, start: int = 0) -> Iterator[Frame]:
             seconds = frame.time if frame.time is not None else number / float(track.average_rate or 25)
             first = seconds if first is None else first
             if number % every == 0 and number >= start * every:
-                yield Frame(number, round(seconds - first, 6), _upright(frame))
+                picture = upright(_turned(frame), f"film '{file}'")
+                yield Frame(number, round(seconds - first, 6), picture)
 
 
 def count_frames(file: str, every: int) -> int:
@@ -81,7 +83,7 @@ def _opened(file: str) -> Iterator[Any]:
         raise FEAError(f"film '{file}' cannot be read ({error.strerror}); replace it") from error
 
 
-def _upright(frame: Any) -> Image.Image:
+def _turned(frame: Any) -> Image.Image:
     """The picture of a frame, turned as the film says: phones store films lying on their side."""
     picture: Image.Image = frame.to_image()
     return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture

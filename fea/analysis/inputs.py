@@ -134,10 +134,7 @@ def _picture(image: Any, place: int) -> Image.Image:
         FEAError: it is none.
     """
     if isinstance(image, Image.Image):
-        try:
-            return upright(image)
-        except (OSError, ValueError) as error:
-            raise FEAError(f"image {place} cannot be read ({error}); replace it") from error
+        return upright(image, f"image {place}")
     if not isinstance(image, np.ndarray):
         raise FEAError(f"image {place} is of type {type(image).__name__}; give a path, an array or a picture of Pillow")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
@@ -145,4 +142,4 @@ def _picture(image: Any, place: int) -> Image.Image:
             f"image {place} is an array of {image.dtype} and of shape {image.shape}; give (height, width, 3) of uint8, red, "
             "green and blue"
         )
-    return Image.fromarray(np.ascontiguousarray(image))
+    return upright(Image.fromarray(np.ascontiguousarray(image)), f"image {place}")

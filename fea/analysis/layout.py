@@ -18,6 +18,9 @@ _FORMULA = re.compile(r"(?![-+]?\d+(\.\d*)?([eE][-+]?\d+)?$)(\t|[\r\n]*[=+\-@\uf
 Format = Literal["fea", Foreign]
 _FACE = ("face_id", "x", "y", "width", "height", "score")
 _FRAME = ("frame", "time")
+# Columns that hold text; all others hold numbers, but for `valid`.
+TEXTS = frozenset(("image", "AUs", "emotion", "reasoning", "text", "error"))
+TEXTS |= {"input", "input_image_path", "facial_expression"}
 
 
 class Layout(NamedTuple):
@@ -29,7 +32,7 @@ class Layout(NamedTuple):
         film: whether a film is among what was asked about: `frame` and `time`.
         samples: whether there are several answers to each face: `vote_AU1`, ..., `vote_happiness`, ..., as shares.
         emotions: that may be answered.
-        known: FACS numbers that the model has learned.
+        known: FACS numbers that the model has learned; without any, all units are unknown.
     """
 
     format: Format = "fea"
@@ -49,13 +52,13 @@ class Layout(NamedTuple):
 
     def record(self, result: Result) -> dict[str, Any]:
         """All that is told of a face, for JSON."""
-        found = result.row
+        found = result.row if self.known else result.row | {"AUs": None}
         if self.faces:
             found |= {"face_id": result.face_id, "box": result.box, "score": result.score}
         if self.film:
             found |= {"frame": result.frame, "time": result.time}
         if self.samples:
-            found |= {"votes": result.votes, "emotion_votes": result.emotion_votes}
+            found |= {"votes": result.votes if self.known else None, "emotion_votes": result.emotion_votes}
         return found
 
     def cells(self, result: Result) -> list[Value]:
@@ -89,7 +92,7 @@ class Results(list[Result]):
     layout = Layout()
 
     def to_frame(self, format: Format = "fea") -> Any:
-        """The same as a `pandas.DataFrame`, a row a face; what is not known is NaN or None.
+        """The same as a `pandas.DataFrame`, a row a face; a number that is not known is NaN.
 
         Args:
             format: "fea", or the columns of "pyfeat", "openface" or "libreface".
@@ -97,7 +100,10 @@ class Results(list[Result]):
         import pandas
 
         layout = self.layout._replace(format=format)
-        return pandas.DataFrame([layout.cells(result) for result in self], columns=list(layout.header))
+        frame = pandas.DataFrame([layout.cells(result) for result in self], columns=list(layout.header))
+        numbers = [name for name in layout.header if name not in TEXTS and name != "valid"]
+        frame[numbers] = frame[numbers].apply(pandas.to_numeric)  # None becomes NaN
+        return frame
 
 
 def to_csv(results: Sequence[Result], header: bool = True, layout: Layout | None = None) -> str:

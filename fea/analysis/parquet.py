@@ -7,10 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fea.analysis.layout import TEXTS
 from fea.system.files import whole
 from fea.system.lines import lines_of
 
-_TEXTS = {"image", "AUs", "emotion", "reasoning", "text", "error", "input", "input_image_path", "facial_expression"}
 _NUMBERS = {"face_id", "x", "y", "width", "height", "frame", "frame_idx", "success"}
 _ROWS = 4096  # of a group, which is held in memory: 20 MB of texts
 
@@ -37,7 +37,7 @@ def write_parquet(file: Path, lines: Path, header: Sequence[str]) -> None:
 
 
 def _kind(pa: Any, name: str) -> Any:
-    if name in _TEXTS:
+    if name in TEXTS:
         return pa.string()
     if name == "valid":
         return pa.bool_()

@@ -100,6 +100,8 @@ class CLI(LightningCLI):
         if subcommand == "test":
             told = "Score by a protocol, such as disfa-8, and write metrics.json and predictions.jsonl."
             parser.add_argument("--protocol", type=str, default=None, help=told)
+            told = "With a protocol: sample so many answers about each face, too, and tell which share agrees."
+            parser.add_argument("--samples", type=int, default=0, help=told)
         return parser
 
     def before_instantiate_classes(self) -> None:
@@ -186,8 +188,10 @@ class CLI(LightningCLI):
         settings["ckpt_path"] = found and str(found)
         rank_zero_info(_weights.told(found, self.model))
         if name := settings.get("protocol"):
-            judge = ProtocolScores(protocol_of(name), _weights.facts(found, self.model))
+            judge = ProtocolScores(protocol_of(name), _weights.facts(found, self.model), settings["samples"])
             cast(Any, self.trainer).callbacks.append(judge)
+        elif settings.get("samples"):
+            raise FEAError("samples: votes are told by a protocol's report; name one, such as --protocol facial-r1")
 
     before_validate = before_predict = before_test
 
@@ -284,6 +288,7 @@ def _quiet() -> None:
         ".*is_gradient_checkpointing.*",
         ".*LightningCLI's args parameter.*",
         ".*num_workers.*",
+        ".*sync_dist=True.*",  # scores are those of all processes already
     ):
         warnings.filterwarnings("ignore", message=message)
     for handler in logging.getLogger("lightning.pytorch").handlers:  # a filter of the logger misses those below it

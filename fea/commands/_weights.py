@@ -88,7 +88,9 @@ def _of_elsewhere(name: str, base: str | None, words: Sequence[str], folder: Pat
     settings["data"]["init_args"]["emotions"] = list(told.emotions)
     trainer = settings["trainer"]
     trainer["precision"] = told.precision
-    trainer["logger"]["init_args"] |= {"save_dir": _MEASURED, "name": Path(name).resolve().name}
+    form = _taken([*words], "model.policy.answer")  # with thinking and without are measured side by side
+    called = Path(name).resolve().name + (f"-{form}" if form else "")
+    trainer["logger"]["init_args"] |= {"save_dir": _MEASURED, "name": called}
     trainer["callbacks"] = [callback for callback in trainer["callbacks"] if "AnswerWriter" in callback["class_path"]]
     (folder / CONFIG).write_text(yaml.safe_dump(settings), encoding="utf-8")
     chosen: dict[str, Any] = {"policy": {"base": told.policy.base}}

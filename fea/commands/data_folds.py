@@ -21,13 +21,15 @@ def write_folds(
     count: int = 5,
     image_root: Path | None = None,
     emotions: str | list[str] = "basic8",
+    distance: int = 12,
     seed: int = 0,
 ) -> int:
     """Deals the people of a data file to folds, or takes the published ones.
 
     Every line gets `meta_info.fold`, which `--data.fold K` of `fea fit` and `fea test` goes by. Where lists are published
     (DISFA, BP4D), they are taken; else people are dealt so that each fold has the same share of every emotion and Action Unit.
-    A line that names no person ("subject" in `meta_info`) counts as a person of its own.
+    A line that names no person ("subject" in `meta_info`) counts as a person of its own. People whose images look alike come
+    into one fold.
 
     Args:
         file: JSONL in FEA-20K format.
@@ -36,6 +38,8 @@ def write_folds(
         count: how many folds people are dealt to, where none are published.
         image_root: folder of the images; by default the folder of the file.
         emotions: words that are labels: "basic7", "basic8", "compound11" or a list.
+        distance: bits of 256 in which perceptual hashes of two images may differ if they are to count as alike, as for
+            `fea data split`; images that are not there are like nothing.
         seed: of the choice between people of the same kind.
 
     Returns:
@@ -52,6 +56,8 @@ def write_folds(
 
     if count < 2:
         raise FEAError(f"count: {count}; give at least 2 folds")
+    if not 0 <= distance < 256:
+        raise FEAError(f"distance: {distance}; give bits from 0 to 255")
     if out.exists():
         raise FEAError(f"out: '{out}' exists; choose another name, or remove it")
     try_place(out)
@@ -59,10 +65,12 @@ def write_folds(
     table = open_jsonl(file, image_root or file.parent, rules, "raise")
     examples = [table[number] for number in range(len(table))]
     folds, told = _published(examples, protocol), "published lists"
+    notes: list[str] = []
     if folds is None:
-        folds, told = _dealt(examples, count, seed), f"people dealt to {count} folds"
+        people, notes = _people(examples, distance)
+        folds, told = _dealt(examples, people, count, seed), f"people dealt to {count} folds"
     _write(out, file, rules, examples, folds)
-    print(*_told(out, examples, folds, told), sep="\n")
+    print(*_told(out, examples, folds, told), *notes, sep="\n")
     return 0
 
 
@@ -96,16 +104,38 @@ def _published(examples: list[Example], protocol: str | None) -> NDArray[np.int6
     return np.array(folds, dtype=np.int64)
 
 
-def _dealt(examples: list[Example], count: int, seed: int) -> NDArray[np.int64]:
+def _people(examples: list[Example], distance: int) -> tuple[NDArray[np.int64], list[str]]:
+    """The number of the person on each image, the same for people who look alike; and what is to be said of these."""
+    import numpy as np
+
+    from fea.data.leaks import hashes_of, tied
+
+    known: dict[object, int] = {}
+    people = np.array([known.setdefault(_subject(e) or number, len(known)) for number, e in enumerate(examples)])
+    there = np.flatnonzero([Path(example.image).is_file() for example in examples])
+    missing = len(examples) - len(there)
+    notes = [f"{missing} images are not there: whether they look like others is unknown"] if missing else []
+    if not len(there):
+        return people, notes
+    groups, pairs = tied(hashes_of([examples[number] for number in there]), people[there], distance)
+    for group in np.unique(groups):  # with those of their images that are not there
+        people[np.isin(people, people[there[groups == group]])] = people[there[groups == group][0]]
+    for pair in pairs[:1]:
+        first, second = (examples[there[number]].place for number in (pair.first, pair.second))
+        notes.append(
+            f"{len(pairs)} images look like one of another person, such as {first} and {second}: these people are in one fold"
+        )
+    return np.unique(people, return_inverse=True)[1], notes
+
+
+def _dealt(examples: list[Example], people: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     import numpy as np
 
     from fea.data.folds import dealt
 
-    known: dict[object, int] = {}
-    people = [known.setdefault(_subject(example) or number, len(known)) for number, example in enumerate(examples)]
     names = sorted({name for example in examples for name in _labels(example)})
     labels = np.array([[name in _labels(example) for name in names] for example in examples], dtype=np.int64)
-    return dealt(np.array(people), labels.reshape(len(examples), len(names)), count, seed)
+    return dealt(people, labels.reshape(len(examples), len(names)), count, seed)
 
 
 def _labels(example: Example) -> set[str]:

@@ -53,7 +53,9 @@ _MEASURING = """
 
 
 _SCORING = """
-  --protocol NAME       score by a protocol, such as disfa-8, into metrics.json and predictions.jsonl of the run"""
+  --protocol NAME       score by a protocol, such as disfa-8, into metrics.json and predictions.jsonl of the run
+  --samples N           with a protocol: sample N answers about each face, too; the share that agrees with the greedy one is
+                        its vote, and the report shows whether votes tell how often an answer is right"""
 
 
 def fit(arguments: Sequence[str]) -> int:

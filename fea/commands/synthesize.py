@@ -124,9 +124,10 @@ def _write(
     from fea.model.precision import computing
     from fea.synthesis.datacard import write_datacard
     from fea.synthesis.journal import Journal
-    from fea.synthesis.round import provenance, run, settings_of
+    from fea.synthesis.round import expect_thinking, provenance, run, settings_of
     from fea.system.files import common_root
 
+    expect_thinking(policy.config)
     file, origin = Path(out), provenance(policy, recipe, round=0)
     settings = {"model": origin["model"], **settings_of(faces, pace.batch_size, generation, recipe)}
     journal = Journal(file, settings, common_root([face.image for face in faces], file.parent), origin)

@@ -16,6 +16,7 @@ from fea.data.mixture import Examples
 from fea.data.prompt import Prompt
 from fea.data.source import OnBad
 from fea.errors import FEAError
+from fea.prompts.answer import Form
 
 Encode = Callable[[Example], Prompt]
 EncodeEach = Callable[[Example], list[Prompt]]  # of an image, a prompt for each face
@@ -149,6 +150,7 @@ class _Joined(NamedTuple):
     sizes: dict[str, list[int]]
     given: dict[str, Tensor]
     shapes: dict[str, list[torch.Size]]
+    forms: list[Form]
 
 
 def _join(items: list[tuple[list[Prompt], list[str]]]) -> tuple[_Joined, list[str]]:
@@ -165,7 +167,10 @@ def _join(items: list[tuple[list[Prompt], list[str]]]) -> tuple[_Joined, list[st
     names = given[0] if given else ()
     flat = {name: torch.cat([each[name].flatten() for each in given]) for name in names}
     shapes = {name: [each[name].shape for each in given] for name in names}
-    return _Joined(examples, tensors, sizes, flat, shapes), [reason for _, reasons in items for reason in reasons]
+    forms = [prompt.form for prompt in prompts]
+    return _Joined(examples, tensors, sizes, flat, shapes, forms), [
+        reason for _, reasons in items for reason in reasons
+    ]
 
 
 def _split(joined: _Joined) -> list[Prompt]:
@@ -181,6 +186,7 @@ def _split(joined: _Joined) -> list[Prompt]:
             example,
             **{name: part[number] for name, part in parts.items()},
             given={name: part[number] for name, part in given.items()} or None,
+            form=joined.forms[number],
         )
         for number, example in enumerate(joined.examples)
     ]

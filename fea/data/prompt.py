@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fea.data.example import Example
+from fea.prompts.answer import Form
 
 
 class Seen(NamedTuple):
@@ -48,6 +49,7 @@ class Prompt(NamedTuple):
         features: of the image, where a frozen vision tower has seen it already.
         given: what the processor of another family makes of the image, by the names that its network knows, one image each;
             then there are no pixels, no grid and no positions beside it.
+        form: of the answer that it asks for.
     """
 
     example: Example
@@ -58,6 +60,7 @@ class Prompt(NamedTuple):
     target: Tensor
     features: Seen | None = None
     given: Mapping[str, Tensor] | None = None
+    form: Form = "after_thinking"
 
 
 def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ CODES = dict(enumerate(("anger", "disgust", "fear", "happiness", "sadness", "sur
 _FOLDERS = dict(zip(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"), CODES.values(), strict=True))
 _TABLES = ("fer2013.csv", "icml_face_data.csv")
 _SIDE = 48  # pixels
-_NUMBERS = re.compile(r"[0-9\s]+")
+_IN_NUMBERS = b"0123456789 \t\r\n"
 
 
 def _recognizes(path: Path) -> bool:
@@ -81,7 +80,7 @@ def picture(cell: str) -> bytes | None:
     """The PNG of a face that is written as numbers; None if they are not as many as they have to be."""
     import numpy as np
 
-    if not _NUMBERS.fullmatch(cell):
+    if not cell or cell.encode().translate(None, _IN_NUMBERS):
         return None
     values = np.fromstring(cell, dtype=np.int64, sep=" ")  # twice as fast as splitting the text
     if len(values) != _SIDE * _SIDE or values.max() > 255:
@@ -95,7 +94,7 @@ def _png(values: bytes) -> bytes:
     Before the pixels of each line stands a zero: they are not filtered. Nor are they compressed: with 2.4 kB a file takes as
     much of a disk as with 1.8. (Layout: the PNG specification, sections 5 and 9.)
     """
-    lines = b"\0".join([b"", *(values[start : start + _SIDE] for start in range(0, len(values), _SIDE))])
+    lines = b"\0" + b"\0".join(values[start : start + _SIDE] for start in range(0, len(values), _SIDE))
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 0, 0, 0, 0)),
         (b"IDAT", zlib.compress(lines, 0)),

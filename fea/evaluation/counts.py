@@ -89,6 +89,8 @@ def count_aus(examples: Sequence[Example], answers: Sequence[Sequence[Answer]]) 
     counts = AUCounts(*np.zeros((4, faces, NUMBERS)), *np.zeros((3, faces)))
     for face, (example, said) in enumerate(zip(examples, answers, strict=True)):
         for answer in said if example.coded else ():
+            if answer.form == "only":  # nobody asked for units
+                continue
             claimed = answer.aus & example.coded
             counts.hits[face, list(claimed & example.present)] += 1
             counts.claimed[face, list(claimed)] += 1

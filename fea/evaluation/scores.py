@@ -30,9 +30,9 @@ def au_f1(answer: Answer, example: Example, weight: Callable[[int], float] = lam
 
     Returns:
         1 if nothing is claimed and nothing there, provided that there is a closed, non-empty think block; 0 without such a
-        block; None if no unit was coded.
+        block; None if no unit was coded, or none was asked for.
     """
-    if not example.coded:
+    if not example.coded or answer.form == "only":
         return None
     if not has_thinking(answer):
         return 0.0
@@ -50,5 +50,5 @@ def emotion_match(answer: Answer, example: Example) -> float | None:
 
 
 def format_match(answer: Answer) -> float:
-    """R_format: 1 if the text is exactly one non-empty think block and one non-empty answer block, else 0."""
+    """R_format: 1 if the text is exactly one think block and one answer block, or what else was asked for; else 0."""
     return float(answer.well_formed)

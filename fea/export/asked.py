@@ -34,7 +34,7 @@ class Asked(NamedTuple):
         user: what is asked beside the picture.
         answer: (T,) ids of the run's own greedy answer, with the end token.
         grid: rows and columns of patches that the run sees the picture in; zeros where its own processor cuts it.
-        manner: how the chat template is told.
+        manner: in which the chat template is told it.
     """
 
     image: Any
@@ -83,6 +83,7 @@ def answered(policy: Policy, precision: str, examples: Sequence[Example], max_to
 
 def asked_of(rollouts: Sequence[Rollout], encoder: Encoder) -> list[Asked]:
     """The questions of rollouts with one answer each."""
+    system, manner = system_prompt(encoder.knowledge, encoder.form), encoder.family.manner
     found = []
     for rollout in rollouts:
         ids, lengths = rollout.completions.ids.cpu(), rollout.completions.mask.sum(dim=1).tolist()
@@ -91,8 +92,7 @@ def asked_of(rollouts: Sequence[Rollout], encoder: Encoder) -> list[Asked]:
             image = encoder.picture(example)
             user = user_prompt(example.question, example.emotions)
             grid = int(prompt.grid[1]), int(prompt.grid[2])
-            answer, manner = row[: int(length)].clone(), encoder.family.manner
-            found.append(Asked(image, system_prompt(encoder.knowledge), user, answer, grid, manner))
+            found.append(Asked(image, system, user, row[: int(length)].clone(), grid, manner))
     return found
 
 

@@ -174,14 +174,15 @@ def _row(stage: Stage) -> list[object]:
 
 def _protocol(facts: Facts) -> Iterator[str]:
     policy, told = facts.told.policy, facts.told
-    system = system_prompt(policy.knowledge)
+    system = system_prompt(policy.knowledge, policy.answer)
     yield "## Protocol\n"
-    yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}"
+    yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}, answer: {policy.answer}"
     yield f"- allowed emotions: {', '.join(told.emotions) or 'any'}"
     sized = (
         f"with {policy.min_pixels} to {policy.max_pixels} pixels" if is_known(policy) else "sized by the processor here"
     )
-    yield f"- pictures are shown whole, {sized}"
+    shown = "whole" if policy.faces == "none" else "cut to the face (`crop` in `fea.json`)"
+    yield f"- pictures are shown {shown}, {sized}"
     yield f"- system: {system}" if len(system) <= _SHOWN else "- system: `system` in `fea.json`"
     yield f"- user: {user_prompt('', told.emotions)}\n"
 

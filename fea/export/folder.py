@@ -113,12 +113,13 @@ def settings(told: Stored) -> dict[str, Any]:
     return {
         "prompt": told.prompt,
         "knowledge": policy.knowledge,
+        "answer": policy.answer,
         "emotions": list(told.emotions),
         "datasets": sorted(told.datasets),
         **(pixels if is_known(policy) else {}),  # of which other processors know nothing
         "coded": sorted(told.coded),
         "crop": _crop(policy),
-        "system": system_prompt(policy.knowledge),
+        "system": system_prompt(policy.knowledge, policy.answer),
         "user": user_prompt("", told.emotions),
     }
 

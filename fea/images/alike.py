@@ -3,6 +3,7 @@
 Each image is known by a thumbnail. First all thumbnails of one set are compared with all of the other, whole and with windows
 of them, mirrored too; then the best window is moved until the two agree best (the method of Lucas and Kanade); last the images
 themselves are compared within it. `likeness` is the share of the contrast of one that the other one explains, 1 for equal ones.
+Where one of the two is gray, the lightness of both is compared.
 
 Tried on drawn faces, which are more alike than photographs: see `tests/images/test_alike.py`.
 """
@@ -31,6 +32,8 @@ _ROUNDS = 12  # of moving a window; six are enough where the two belong together
 _PLAIN = (
     2.0  # steps of 256 that colors vary by in an image that shows nothing: it is like nothing, not even like its like
 )
+_GRAY = 3  # steps of 256 that the colors of a gray image differ by at most, after it was saved as JPEG
+_LIGHTNESS = (0.299, 0.587, 0.114)  # shares of red, green and blue (ITU-R BT.601), by which Pillow makes gray images
 _NOISE = 1e-6  # keeps what is divided by above 0
 _BLOCK = 2048  # thumbnails of a set that are compared at a time: their windows take 50 MB
 
@@ -88,6 +91,44 @@ def alike(
         second: those of another set.
         opened: the image of a number, of the first set if asked so; None if it cannot be read.
     """
+    found = {pair.second: pair for pair in _alike(first, second, opened)}
+    gray = _is_gray(first), _is_gray(second)
+    for one, other in ((~gray[0], gray[1]), (gray[0], ~gray[1])):
+        places = np.flatnonzero(one), np.flatnonzero(other)
+        for pair in _alike(_gray(first[one]), _gray(second[other]), _gray_of(opened, *places)):
+            pair = pair._replace(first=int(places[0][pair.first]), second=int(places[1][pair.second]))
+            if pair.second not in found or found[pair.second].likeness < pair.likeness:
+                found[pair.second] = pair
+    yield from (found[number] for number in sorted(found))
+
+
+def _is_gray(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    gray: NDArray[np.bool_] = np.ptp(thumbnails, axis=-1).max(axis=(1, 2), initial=0) <= _GRAY
+    return gray
+
+
+def _gray(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The lightness of colors in the place of each of them."""
+    light = (thumbnails @ np.array(_LIGHTNESS)).round().astype(np.uint8)
+    return np.repeat(light[..., None], 3, axis=-1)
+
+
+def _gray_of(
+    opened: Callable[[int, bool], Image.Image | None], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> Callable[[int, bool], Image.Image | None]:
+    """Opens images by their numbers among others, without their colors."""
+
+    def gray(number: int, of_first: bool) -> Image.Image | None:
+        image = opened(int((first if of_first else second)[number]), of_first)
+        return None if image is None else image.convert("L").convert("RGB")
+
+    return gray
+
+
+def _alike(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], opened: Callable[[int, bool], Image.Image | None]
+) -> Iterator[Alike]:
+    """Like `alike`, by what the planes show."""
     if not len(first) or not len(second):
         return
     for number, found in enumerate(_candidates(first, second)):

@@ -125,9 +125,21 @@ def read_image(stream: BinaryIO, name: str, most_pixels: int = MOST_PIXELS, enou
         _refuse(name, str(error) or type(error).__name__, "replace it")
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """A picture in memory as an RGB picture of its own, with EXIF orientation applied and transparency on white."""
-    return _rgb(ImageOps.exif_transpose(image))
+def upright(image: Image.Image, name: str) -> Image.Image:
+    """A picture in memory as an RGB picture of its own, with EXIF orientation applied and transparency on white.
+
+    Args:
+        image: the picture.
+        name: what the message calls it.
+
+    Raises:
+        FEAError: it cannot be decoded, is too large or a mere strip.
+    """
+    _check_size(image, name, _PILLOW_READS)  # it is in memory already
+    try:
+        return _rgb(ImageOps.exif_transpose(image))
+    except (OSError, ValueError, SyntaxError) as error:
+        _refuse(name, str(error), "replace it")
 
 
 def _refuse(name: str, reason: str, advice: str) -> NoReturn:

@@ -114,7 +114,7 @@ def prompt_shape(setting: Setting, network: Network) -> PromptShape:
     """Of the longest prompt that an ordinary question makes."""
     config = setting.policy
     visual = -(-config.max_pixels // network.family.pixels)  # a few more of very narrow images
-    trunk = count_tokens(config, system_prompt(config.knowledge)) + _FRAME
+    trunk = count_tokens(config, system_prompt(config.knowledge, config.answer)) + _FRAME
     asked = count_tokens(config, user_prompt(DEFAULT_QUESTION, EMOTION_SETS["basic8"])) + _FRAME
     return PromptShape(trunk, visual + asked, visual)
 

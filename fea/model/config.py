@@ -8,6 +8,7 @@ from typing import Literal
 from fea.errors import FEAError
 from fea.faces.crops import Shown
 from fea.model.families.known import FAMILIES, TINY, of_type
+from fea.prompts.answer import Form
 from fea.prompts.prompt import Knowledge
 
 LayoutName = Literal["tree", "group", "rows"]
@@ -136,6 +137,8 @@ class PolicyConfig:
             in Qwen2.5-VL and Qwen2-VL, where 224 * 224 are 64 visual tokens; other families go by their own processor.
         max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens in the latter.
         knowledge: "full" explains the Action Units in the prompt, "brief" does not.
+        answer: where the prompt asks for the answer: "after_thinking"; "first", before the thinking; or "only", without any
+            thinking, and so without Action Units. Analyses are taught in that form, however files have them.
         faces: "none" shows images as they are, which is right where they are crops of faces already; "largest" shows the square
             around the largest face, here and in `fea analyze` (`fea.faces.crops`), or the whole image where none is found.
         face_model: file of the detector's model (`fea.faces.detectors`); null: Haar cascades, which need none.
@@ -153,6 +156,7 @@ class PolicyConfig:
     min_pixels: int = 224 * 224
     max_pixels: int = 448 * 448
     knowledge: Knowledge = "full"
+    answer: Form = "after_thinking"
     faces: Shown = "none"
     face_model: str | None = None
 

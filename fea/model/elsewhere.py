@@ -34,7 +34,7 @@ _ADAPTED = "adapter_model.safetensors"
 _HUB = re.compile(r"\w[\w.-]*/[\w.-]+")  # owner and name
 _RUNS = "runs/"  # where fits write, so that a run which is not there is not looked for on the hub
 # What `fea.json` says of the policy.
-_ASKED = ("knowledge", "min_pixels", "max_pixels")
+_ASKED = ("knowledge", "answer", "min_pixels", "max_pixels")
 # What an adapter may have that ours has not.
 _OTHER_KINDS = ("use_dora", "modules_to_save", "lora_bias", "fan_in_fan_out")
 # Names of layers in adapters that were trained with releases of transformers before 4.52, where the parts of the Qwen families

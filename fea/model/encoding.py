@@ -19,7 +19,7 @@ from fea.data.prompt import Prompt
 from fea.faces.crops import Crop
 from fea.images.opening import MOST_PIXELS, load_image
 from fea.model.families.family import Family
-from fea.prompts.answer import render
+from fea.prompts.answer import Form, render, reordered
 from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
 
 # Of an answer. Where a model has tokens for these, it is to write them, whether it calls them special or not.
@@ -37,8 +37,8 @@ class Encoder:
         crop: what of an upright RGB picture is shown; None: all of it.
     """
 
-    def __init__(self, family: Family, tokenizer: Any, image_processor: Any, knowledge: Knowledge):
-        self.family, self.knowledge = family, knowledge
+    def __init__(self, family: Family, tokenizer: Any, image_processor: Any, knowledge: Knowledge, form: Form):
+        self.family, self.knowledge, self.form = family, knowledge, form
         self.tokenizer, self.image_processor = tokenizer, image_processor
         self.image_token: int = tokenizer.convert_tokens_to_ids(family.image_token)
         self.end_token: int = tokenizer.convert_tokens_to_ids(family.end_token)
@@ -77,9 +77,8 @@ class Encoder:
         features = self.image_processor(images=[image], return_tensors="pt")
         grid = features["image_grid_thw"][0]
         ids, positions = self._around(example.question, example.emotions, grid)
-        taught = with_target and example.analysis
-        target = self.target(taught) if taught else torch.empty(0, dtype=torch.long)
-        return Prompt(example, ids, positions, features["pixel_values"], grid, target)
+        target = self.taught(example, with_target)
+        return Prompt(example, ids, positions, features["pixel_values"], grid, target, form=self.form)
 
     def ask(self, prompt: Prompt, question: str) -> Prompt:
         """The same face with another question; its example stays as it is."""
@@ -98,6 +97,12 @@ class Encoder:
         ids = expand(self._text_ids(question, emotions), self.image_token, int(grid.prod()) // merge**2)
         return ids, self.family.positions(ids, grid, self.image_token, merge)
 
+    def taught(self, example: Example, with_target: bool) -> Tensor:
+        """(T,) ids of the example's analysis in the form that is asked for; none if it has none, or is not to have any."""
+        if not (with_target and example.analysis):
+            return torch.empty(0, dtype=torch.long)
+        return self.target(reordered(example.analysis, self.form))
+
     def target(self, text: str) -> Tensor:
         """(T,) ids of an answer, end token included."""
         return torch.tensor([*self._ids(self.cut(text)), self.end_token])
@@ -110,7 +115,7 @@ class Encoder:
                 self._texts.clear()
             asked = [{"type": "image"}, {"type": "text", "text": self.cut(user_prompt(question, emotions))}]
             messages = [
-                {"role": "system", "content": system_prompt(self.knowledge)},
+                {"role": "system", "content": system_prompt(self.knowledge, self.form)},
                 {"role": "user", "content": asked},
             ]
             text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -16,6 +16,7 @@ from fea.model.chat import conversation, written
 from fea.model.encoding import Encoder
 from fea.model.families.family import Family
 from fea.model.families.general import General
+from fea.prompts.answer import Form
 from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
 
 # A word joiner, which shows nothing: put into a special token that a text spells, it leaves the characters that one sees. The
@@ -33,20 +34,19 @@ class Processed(Encoder):
         general: what is known of the base.
         processor: of the base.
         knowledge: in the prompt.
+        form: of the answer.
     """
 
-    def __init__(self, general: General, processor: Any, knowledge: Knowledge):
+    def __init__(self, general: General, processor: Any, knowledge: Knowledge, form: Form):
         # Of a family it is asked for two tokens alone.
-        super().__init__(cast(Family, general), processor.tokenizer, processor.image_processor, knowledge)
+        super().__init__(cast(Family, general), processor.tokenizer, processor.image_processor, knowledge, form)
         self.general, self.processor = general, processor
 
     enough = None
 
     def of(self, example: Example, image: Image.Image, with_target: bool = False) -> Prompt:
         """As that of `Encoder`."""
-        taught = with_target and example.analysis
-        target = self.target(taught) if taught else torch.empty(0, dtype=torch.long)
-        return self._prompt(example, image, example.question)._replace(target=target)
+        return self._prompt(example, image, example.question)._replace(target=self.taught(example, with_target))
 
     def ask(self, prompt: Prompt, question: str) -> Prompt:
         """The same face with another question; its image is read again."""
@@ -63,7 +63,8 @@ class Processed(Encoder):
         ids, given = self._read(example, question, image)
         none = torch.empty(0)
         positions = torch.arange(len(ids)).expand(3, -1)  # as if all were text: its network makes its own
-        return Prompt(example, ids, positions, none, torch.zeros(3, dtype=torch.long), none.long(), given=given)
+        nothing = torch.zeros(3, dtype=torch.long)
+        return Prompt(example, ids, positions, none, nothing, none.long(), given=given, form=self.form)
 
     def _read(self, example: Example, question: str, image: Image.Image) -> tuple[Tensor, dict[str, Tensor]]:
         """Ids of the prompt, and what the network is given beside them."""
@@ -90,5 +91,5 @@ class Processed(Encoder):
     def text(self, question: str, emotions: tuple[str, ...]) -> str:
         """The prompt as the chat template of the base writes it, with one place for the image."""
         asked = self.cut(user_prompt(question, emotions), _JOINER)
-        messages = conversation(self.general.manner, system_prompt(self.knowledge), asked)
+        messages = conversation(self.general.manner, system_prompt(self.knowledge, self.form), asked)
         return written(self.tokenizer, messages, answer=True)

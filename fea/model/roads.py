@@ -24,6 +24,7 @@ from fea.model.network import Network
 from fea.model.reading import Pass, Read, read_prompts
 from fea.model.recorded import Record
 from fea.model.sampling import Completions, Generation, Heard
+from fea.prompts.answer import Form
 from fea.prompts.prompt import Knowledge
 
 
@@ -37,7 +38,7 @@ class Writing(Protocol):
 class Road(Protocol):
     """What a `Policy` asks for. Its methods of the same names say what arguments mean and what is returned."""
 
-    def encoder(self, knowledge: Knowledge) -> Encoder:
+    def encoder(self, knowledge: Knowledge, form: Form) -> Encoder:
         """Makes prompts for this network."""
 
     def look(self, prompts: Sequence[Prompt], again: bool) -> list[Prompt]:
@@ -96,10 +97,10 @@ class Shared:
     def __init__(self, network: Network):
         self.network = network
 
-    def encoder(self, knowledge: Knowledge) -> Encoder:
+    def encoder(self, knowledge: Knowledge, form: Form) -> Encoder:
         """As in `Road`."""
         network = self.network
-        return Encoder(network.family, network.tokenizer, network.image_processor, knowledge)
+        return Encoder(network.family, network.tokenizer, network.image_processor, knowledge, form)
 
     def look(self, prompts: Sequence[Prompt], again: bool) -> list[Prompt]:
         """As in `Road`."""

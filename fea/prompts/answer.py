@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from fea.prompts.emotion import answered_emotion, stated_emotion
 from fea.prompts.mentions import Mention, find_mentions
+
+# Where the answer stands: behind the thinking, as files have it and all is trained by default; before it; or alone.
+Form = Literal["after_thinking", "first", "only"]
+_BLOCKS: dict[Form, tuple[str, ...]] = {
+    "after_thinking": ("think", "answer"),
+    "first": ("answer", "think"),
+    "only": ("answer",),
+}
+FORMS = tuple(_BLOCKS)
 
 
 class Answer(NamedTuple):
@@ -23,12 +32,13 @@ class Answer(NamedTuple):
         text: the whole text.
         aus: FACS numbers claimed inside the think blocks.
         emotion: canonical name of the answer; None without an answer block, or if two emotions are answered.
-        well_formed: the text is exactly one non-empty think block, then one non-empty answer block, as it was asked.
+        well_formed: the text is exactly one non-empty think block, then one non-empty answer block; or what else was asked.
         think: content of the first think block that says something, or None.
         answer: content of the first answer block that says something, or None.
         mentions: every Action Unit mentioned inside the think blocks; spans count from the start of the text.
         think_span: first character and end of that think block with its tags, or None.
         answer_span: the same for the answer block.
+        form: that was asked for; of a text that was to be an answer only nobody expects units.
     """
 
     text: str
@@ -40,14 +50,39 @@ class Answer(NamedTuple):
     mentions: tuple[Mention, ...]
     think_span: tuple[int, int] | None
     answer_span: tuple[int, int] | None
+    form: Form = "after_thinking"
 
 
-def render(think: str, answer: str) -> str:
-    """The text of an analysis: `parse(render(think, answer))` gives both back."""
-    return f"<think>{think}</think><answer>{answer}</answer>"
+def render(think: str, answer: str, form: Form = "after_thinking") -> str:
+    """The text of an analysis: `parse(render(think, answer))` gives both back.
+
+    Args:
+        think: what is seen, and why it is this emotion.
+        answer: the emotion.
+        form: where the answer stands; where it stands alone, the thinking is left out.
+    """
+    content = {"think": think, "answer": answer}
+    return "".join(f"<{name}>{content[name]}</{name}>" for name in _BLOCKS[form])
 
 
-def parse(text: str, emotions: Collection[str] = (), lenient: bool = False) -> Answer:
+def reordered(text: str, form: Form, asked: Form = "after_thinking") -> str:
+    """An analysis in another form; one that is not well-formed stays as it is.
+
+    >>> reordered("<think>Cheeks up (AU6).</think><answer>happiness</answer>", "first")
+    '<answer>happiness</answer><think>Cheeks up (AU6).</think>'
+
+    Args:
+        text: the analysis.
+        form: that it gets; from "only" there is no way back.
+        asked: that it has.
+    """
+    if form == asked:
+        return text
+    answer = parse(text, form=asked)
+    return render(answer.think or "", answer.answer or "", form) if answer.well_formed else text
+
+
+def parse(text: str, emotions: Collection[str] = (), lenient: bool = False, form: Form = "after_thinking") -> Answer:
     """Reads a text. Never raises, whatever the text.
 
     Tags are read in any case, with blanks inside, as `<thinking>`, without the opening one that a chat template has already
@@ -57,11 +92,12 @@ def parse(text: str, emotions: Collection[str] = (), lenient: bool = False) -> A
         text: what a model or a person wrote.
         emotions: the allowed emotions; their words stand for themselves, synonyms of others are resolved to them.
         lenient: read a text without blocks as a whole, for models that were never told of them.
+        form: that was asked for: which order is well-formed, and which block is the last and may be cut off.
 
     Returns:
         The answer; a part that cannot be read is None or empty, which rewards and metrics count as wrong.
     """
-    tags, thinks, answers = _found(text)
+    tags, thinks, answers = _found(text, form)
     think, answer = _first(text, thinks), _first(text, answers)
     emotion = _emotion(text, answers, emotions, lenient)
     if lenient and not thinks:
@@ -71,25 +107,26 @@ def parse(text: str, emotions: Collection[str] = (), lenient: bool = False) -> A
         text=text,
         aus=frozenset(mention.number for mention in mentions if mention.claimed),
         emotion=emotion,
-        well_formed=_well_formed(text, tags),
+        well_formed=_well_formed(text, tags, form),
         think=text[slice(*think.content)] if think else None,
         answer=text[slice(*answer.content)] if answer else None,
         mentions=tuple(mentions),
         think_span=think.span if think else None,
         answer_span=answer.span if answer else None,
+        form=form,
     )
 
 
 def read_emotion(text: str, emotions: Collection[str] = ()) -> str | None:
     """The emotion of `parse(text, emotions, lenient=True)` alone, without the units: in a tenth of the time."""
-    return _emotion(text, _found(text)[2], emotions, lenient=True)
+    return _emotion(text, _found(text, "after_thinking")[2], emotions, lenient=True)
 
 
-def _found(text: str) -> tuple[list[_Tag], list[_Block], list[_Block]]:
+def _found(text: str, form: Form) -> tuple[list[_Tag], list[_Block], list[_Block]]:
     """The tags of a text, its think blocks and its answer blocks."""
     tags = [_Tag(match["name"].lower(), match["close"] != "", *match.span()) for match in _TAG.finditer(text)]
-    thinks = _blocks(tags, "think", len(text))
-    return tags, thinks, list(_outside(_blocks(tags, "answer", len(text)), thinks))
+    thinks = _blocks(tags, "think", len(text), form)
+    return tags, thinks, list(_outside(_blocks(tags, "answer", len(text), form), thinks))
 
 
 def _emotion(text: str, answers: list[_Block], emotions: Collection[str], lenient: bool) -> str | None:
@@ -116,7 +153,7 @@ class _Block(NamedTuple):
 _TAG = re.compile(r"<\s{0,3}(?P<close>/?)\s{0,3}(?P<name>think|answer)(?:ing)?\s{0,3}>", re.IGNORECASE)
 
 
-def _blocks(tags: list[_Tag], name: str, end: int) -> list[_Block]:
+def _blocks(tags: list[_Tag], name: str, end: int, form: Form) -> list[_Block]:
     """From each first opening tag to the next closing one."""
     blocks: list[_Block] = []
     opened: _Tag | None = None
@@ -130,9 +167,11 @@ def _blocks(tags: list[_Tag], name: str, end: int) -> list[_Block]:
         elif tag.closes or name == "answer":  # "<answer>joy<answer>": the slash was forgotten
             blocks.append(_Block((opened.start, tag.end), (opened.end, tag.start)))
             opened = None
-    if opened is not None:  # never closed: an answer is cut off at the end, and thinking ends where the answer begins
+    if (
+        opened is not None
+    ):  # never closed: the last block is cut off at the end, the one before it ends where that begins
         later = (tag.start for tag in tags if tag.start > opened.start and tag.name != name)
-        ends = end if name == "answer" else next(later, None)
+        ends = end if name == _BLOCKS[form][-1] else next(later, end if name == "answer" else None)
         blocks += [_Block((opened.start, ends), (opened.end, ends))] if ends is not None else []
     return blocks
 
@@ -165,13 +204,11 @@ def _only(text: str, blocks: list[_Block]) -> str:
     return "".join(parts)
 
 
-_ASKED = ["<think>", "</think>", "<answer>", "</answer>"]
-
-
-def _well_formed(text: str, tags: list[_Tag]) -> bool:
-    if [text[tag.start : tag.end] for tag in tags] != _ASKED:
+def _well_formed(text: str, tags: list[_Tag], form: Form) -> bool:
+    asked = [tag for name in _BLOCKS[form] for tag in (f"<{name}>", f"</{name}>")]
+    if [text[tag.start : tag.end] for tag in tags] != asked:
         return False
-    (think, think_end, answer, answer_end) = tags
-    outside = text[: think.start] + text[think_end.end : answer.start] + text[answer_end.end :]
-    inside = text[think.end : think_end.start], text[answer.end : answer_end.start]
-    return not outside.strip() and all(map(str.strip, inside))
+    edges = [0, *(edge for tag in tags for edge in (tag.start, tag.end)), len(text)]
+    # Beside tags, what lies outside of blocks and inside of them takes turns.
+    outside, inside = ([text[edges[i] : edges[i + 1]].strip() for i in range(i, len(edges), 4)] for i in (0, 2))
+    return not any(outside) and all(inside)

@@ -13,42 +13,61 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fea.facs import ACTION_UNITS, PROMPTED_AUS
-from fea.prompts.answer import render
+from fea.prompts.answer import Form, render
 
 PROMPT_VERSION = "1"  # change it with any change of the words below: it is stored in every checkpoint
 Knowledge = Literal["full", "brief"]
 
 DEFAULT_QUESTION = "What is the emotion of this face?"
 
-_BRIEF = "Name the Action Units, then the emotion."
-_REQUIREMENTS = """\
-Requirements:
+_BRIEF: dict[Form, str] = {
+    "after_thinking": "Name the Action Units, then the emotion.",
+    "first": "Name the emotion, then the Action Units.",
+    "only": "Name the emotion.",
+}
+_REQUIREMENTS: dict[Form, str] = {
+    "after_thinking": """\
 1. Look at the brows, eyes, nose, cheeks, mouth, chin and jaw before you decide.
 2. Inside <think> and </think>, describe what you see and put the code of each visible unit in parentheses after its sign.
 3. Name no unit that you do not see; a neutral face may show none.
 4. Say which emotion the units add up to, and why.
 5. Inside <answer> and </answer>, write one of the allowed emotions and nothing else.
-6. Write nothing outside these two blocks."""
+6. Write nothing outside these two blocks.""",
+    "first": """\
+1. Look at the brows, eyes, nose, cheeks, mouth, chin and jaw before you decide.
+2. First, inside <answer> and </answer>, write one of the allowed emotions and nothing else.
+3. Then, inside <think> and </think>, describe what you see and put the code of each visible unit in parentheses after its sign.
+4. Name no unit that you do not see; a neutral face may show none.
+5. Say how the units add up to this emotion, and why.
+6. Write nothing outside these two blocks.""",
+    "only": """\
+1. Look at the brows, eyes, nose, cheeks, mouth, chin and jaw before you decide.
+2. Inside <answer> and </answer>, write one of the allowed emotions and nothing else.
+3. Explain nothing, and write nothing outside this block.""",
+}
+_READ = "You read Action Units (AUs) from a face and reason from them to the emotion that the face expresses."
+_KNOW = "By the Action Units (AUs) that a face shows you know the emotion that it expresses."
 _EXAMPLE_THINK = (
     "The inner ends of the brows are raised (AU1) and the brows are drawn together (AU4). The lip corners are pulled down "
     "(AU15) while the chin pushes up (AU17). Raised inner brows above a downturned mouth are typical of sadness."
 )
 
 
-def system_prompt(knowledge: Knowledge = "full") -> str:
+def system_prompt(knowledge: Knowledge = "full", form: Form = "after_thinking") -> str:
     """What the model is told before it sees a face.
 
     Args:
         knowledge: "full" defines the units, states the requirements and works an example (about 700 tokens); "brief" is one
             line, for models whose budget the long text would eat.
+        form: where the answer stands.
     """
     if knowledge == "brief":
-        return _BRIEF
+        return _BRIEF[form]
     units = "\n".join(f"AU{n} {ACTION_UNITS[n].name}: {ACTION_UNITS[n].sign}" for n in PROMPTED_AUS)
-    example = render(_EXAMPLE_THINK, "sadness")
     return (
-        "You are an expert in the Facial Action Coding System (FACS). You read Action Units (AUs) from a face and reason from "
-        f"them to the emotion that the face expresses.\n\nAction Units:\n{units}\n\n{_REQUIREMENTS}\n\nExample:\n{example}"
+        f"You are an expert in the Facial Action Coding System (FACS). {_KNOW if form == 'only' else _READ}\n\n"
+        f"Action Units:\n{units}\n\nRequirements:\n{_REQUIREMENTS[form]}\n\n"
+        f"Example:\n{render(_EXAMPLE_THINK, 'sadness', form)}"
     )
 
 

@@ -8,11 +8,12 @@ vote| over bins, by their faces.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fea.evaluation.scores import emotion_match
+from fea.prompts.answer import Answer
 from fea.protocols.cases import Case
 
 _BINS = 5  # of equal width: samples are few, and ten bins would be empty every other one
@@ -36,6 +37,16 @@ class Bin(NamedTuple):
     right: float
 
 
+def agreement(answer: Answer, others: Sequence[Answer]) -> float:
+    """The vote of an answer: the share of others that name the same emotion; 0 if it names none.
+
+    Args:
+        answer: the one that is judged.
+        others: sampled about the same face, one at least.
+    """
+    return sum(answer.emotion is not None and other.emotion == answer.emotion for other in others) / len(others)
+
+
 def bins_of(cases: Sequence[Case]) -> list[Bin]:
     """The bins, of the faces with votes and a known emotion; none if there is no such face."""
     matches = [(case.votes, emotion_match(case.answer, case.example)) for case in cases if "emotion" in case.says]
@@ -52,6 +63,12 @@ def bins_of(cases: Sequence[Case]) -> list[Bin]:
 def _bin(low: float, high: float, inside: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Bin:
     vote, right = inside.mean(axis=0).tolist() if len(inside) else (0.0, 0.0)
     return Bin(low, high, len(inside), vote, right)
+
+
+def calibration_of(cases: Sequence[Case]) -> dict[str, Any]:
+    """The bins and the gap as plain values; empty without votes."""
+    bins = bins_of(cases)
+    return {"error": calibration_error(bins), "bins": [one._asdict() for one in bins]} if bins else {}
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:

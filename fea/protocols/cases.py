@@ -19,7 +19,7 @@ from fea.data.example import Example
 from fea.datasets.json_files import objects_of
 from fea.errors import FEAError
 from fea.facs import au_number
-from fea.prompts.answer import Answer, parse
+from fea.prompts.answer import Answer, Form, parse
 from fea.records.person import person
 from fea.system.files import whole
 from fea.system.lines import jsonl
@@ -72,8 +72,9 @@ def case_of(example: Example, answer: Answer, fold: int | None = None) -> Case:
     meta = meta_of(example)
     groups = {key: str(meta[key]) for key in GROUPS if meta.get(key) not in (None, "")}
     groups |= {"dataset": example.dataset} if example.dataset else {}
+    says = frozenset(("emotion",) if answer.form == "only" else ("AUs", "emotion"))
     return Case(
-        example, answer, grades=grades_of(answer, example), subject=person(meta.get("subject")) or None,
+        example, answer, says, grades_of(answer, example), subject=person(meta.get("subject")) or None,
         fold=fold, groups=groups,
     )  # fmt: skip
 
@@ -98,6 +99,7 @@ def line_of(case: Case) -> dict[str, Any]:
     """A case as a line: keys that say nothing are left out, but for those that every line has."""
     example, answer = case.example, case.answer
     known = {
+        "form": answer.form if answer.form != "after_thinking" else None,
         "dataset": example.dataset,
         "subject": case.subject,
         "fold": case.fold,
@@ -183,7 +185,14 @@ def _case(line: Mapping[str, Any], place: str, emotions: tuple[str, ...], lenien
     says = frozenset(key for key, there in (("AUs", line["AUs"] is not None), ("emotion", "emotion" in line)) if there)
     return Case(
         example,
-        said(line["text"], map(au_number, line["AUs"] or ()), line.get("emotion"), emotions, lenient),
+        said(
+            line["text"],
+            map(au_number, line["AUs"] or ()),
+            line.get("emotion"),
+            emotions,
+            lenient,
+            line.get("form", "after_thinking"),
+        ),
         says,
         {au_number(code): grade for code, grade in line.get("intensities", {}).items()},
         line.get("valence"),
@@ -195,7 +204,14 @@ def _case(line: Mapping[str, Any], place: str, emotions: tuple[str, ...], lenien
     )
 
 
-def said(text: str, aus: Iterable[int], emotion: str | None, emotions: Sequence[str], lenient: bool) -> Answer:
+def said(
+    text: str,
+    aus: Iterable[int],
+    emotion: str | None,
+    emotions: Sequence[str],
+    lenient: bool,
+    form: Form = "after_thinking",
+) -> Answer:
     """An answer of which it is known what it says: read by other rules than `parse`, or a row of a table.
 
     Args:
@@ -204,7 +220,8 @@ def said(text: str, aus: Iterable[int], emotion: str | None, emotions: Sequence[
         emotion: that it names.
         emotions: the allowed ones.
         lenient: whether it is no matter that the text has no think block; a row of a table never has one.
+        form: that was asked for.
     """
-    read = parse(text, emotions)
+    read = parse(text, emotions, form=form)
     think = read.think if (read.think or "").strip() or not (lenient or not text) else text or "a row of a table"
     return read._replace(aus=frozenset(aus), emotion=emotion, think=think)

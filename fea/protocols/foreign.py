@@ -18,6 +18,7 @@ from fea.datasets.json_files import objects_of
 from fea.datasets.reading import Table
 from fea.errors import FEAError
 from fea.facs import au_number
+from fea.prompts.answer import FORMS, Form
 from fea.records.action_units import read_units
 
 _IDS = ("id", "question_id", "sample_id", "example_id", "uid")
@@ -47,6 +48,7 @@ class Said(NamedTuple):
         valence: in [-1, 1], or None.
         arousal: likewise.
         votes: share of sampled answers that agree, or None.
+        form: that the text was to have.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Said(NamedTuple):
     valence: float | None = None
     arousal: float | None = None
     votes: float | None = None
+    form: Form = "after_thinking"
 
 
 class Unread(NamedTuple):
@@ -125,7 +128,8 @@ def _of_object(value: Any, place: str) -> Said | Unread:
         valence, arousal, votes = (_number(by_name.get(key)) for key in ("valence", "arousal", "votes"))
         said = said._replace(valence=valence, arousal=arousal, votes=votes)
         if text or not labeled:
-            return said._replace(text=text or "")
+            form = next((form for form in FORMS if form == by_name.get("form")), said.form)
+            return said._replace(text=text or "", form=form)
         units = read_units(first(_UNITS), "AUs")
         grades = by_name.get("intensities") or by_name.get("au_intensities") or {}
         return said._replace(

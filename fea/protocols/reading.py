@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fea.data.example import Example
 from fea.facs import emotion_name
-from fea.prompts.answer import Answer, parse
+from fea.prompts.answer import Answer, Form, parse
 from fea.protocols.cases import Case, case_of, said
 from fea.protocols.fitting import Fitted
 from fea.protocols.foreign import Said
@@ -17,7 +17,9 @@ SILENT = "the text says nothing that can be read (counts as wrong)"
 NO_COLUMN = "there is no column for the unit (counts as not claimed)"
 
 
-def answer_of(protocol: Protocol, text: str, emotions: Sequence[str], lenient: bool) -> Answer:
+def answer_of(
+    protocol: Protocol, text: str, emotions: Sequence[str], lenient: bool, form: Form = "after_thinking"
+) -> Answer:
     """What a text says by the rules of a protocol.
 
     Args:
@@ -25,10 +27,11 @@ def answer_of(protocol: Protocol, text: str, emotions: Sequence[str], lenient: b
         text: as it was written.
         emotions: the allowed ones.
         lenient: read a text without blocks as free text; the published rules do so as it is.
+        form: that was asked for.
     """
     if protocol.reading == "facial-r1":
-        return published_answer(text, emotions)
-    answer = parse(text, emotions, lenient)
+        return published_answer(text, emotions)._replace(form=form)
+    answer = parse(text, emotions, lenient, form)
     if lenient and not (answer.think or "").strip():  # it need not have the form to be right
         return answer._replace(think=text.strip() or None)
     return answer
@@ -58,7 +61,7 @@ def cases_of(
     for truth in fitted.truths:
         one = answers.get(truth.example.place) or Said("", "", "", "" if not labeled else None)
         if one.text is not None:
-            case = case_of(truth.example, answer_of(protocol, one.text, fitted.emotions, lenient), truth.fold)
+            case = case_of(truth.example, answer_of(protocol, one.text, fitted.emotions, lenient, one.form), truth.fold)
             if (
                 one.place
                 and not case.answer.aus

@@ -45,6 +45,7 @@ class Scored:
         subgroups: by key of meta_info and value, "faces", "scores" and "intervals".
         unmatched: by reason, how many ("count") and which ("examples") are not judged, or count as wrong for it.
         model: what is known of whoever answered.
+        calibration: "error" and "bins" of the votes of sampled answers, as `calibration` has them; empty without votes.
     """
 
     protocol: str
@@ -63,6 +64,7 @@ class Scored:
     subgroups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unmatched: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write(folder: Path, scored: Scored, cases: Sequence[Case]) -> None:

@@ -12,6 +12,7 @@ from fea.evaluation import dimensional, texts
 from fea.evaluation.counts import Floats, f1, pooled, recall
 from fea.evaluation.dimensional import Moments
 from fea.protocols.blind import baselines
+from fea.protocols.calibration import calibration_of
 from fea.protocols.cases import Case
 from fea.protocols.fitting import Fitted
 from fea.protocols.known import Protocol
@@ -76,6 +77,7 @@ def score(
         subgroups=_subgroups(cases, fitted, compared, draws, seed),
         unmatched=_told({**fitted.left_out, **unmatched, **_missing_folds(protocol, rows)}),
         model=dict(model or {}),
+        calibration=calibration_of(cases),
     )
 
 

@@ -96,11 +96,13 @@ class Rollout(NamedTuple):
         return Rollout(prompts, self.group, Completions(ids, mask, logps, truncated, texts), answers)
 
     def regions(self, tokens_until: Callable[[Tensor, int], int]) -> dict[str, Tensor]:
-        """First token and end of each region of each completion; without a closed think block all of it is thinking.
+        """First token and end of each region of each completion; without a block that comes first all of it is that block.
 
             text      <think> ... </think> <answer> ... </answer> end
             tokens    0                    think                     length
             "think"   [0, think)           "answer"  [think, length)           "all"  [0, length)
+
+        Where the answer is asked for first, the two change places; where it is all, there is no thinking.
 
         Args:
             tokens_until: how many of given ids it takes to write so many characters.
@@ -109,13 +111,14 @@ class Rollout(NamedTuple):
             By region an (N, 2) tensor.
         """
         lengths_N = self.completions.mask.sum(dim=1).cpu()
-        thinks = [
-            tokens_until(ids[:length], answer.think_span[1]) if answer.think_span else length
-            for ids, length, answer in zip(self.completions.ids.cpu(), lengths_N.tolist(), self.answers, strict=True)
-        ]
-        think_N, start_N = torch.tensor(thinks), torch.zeros_like(lengths_N)
-        spans = {"all": (start_N, lengths_N), "think": (start_N, think_N), "answer": (think_N, lengths_N)}
-        return {region: torch.stack(span, dim=1) for region, span in spans.items()}
+        spans: dict[str, list[tuple[int, int]]] = {"all": [], "think": [], "answer": []}
+        for ids, length, answer in zip(self.completions.ids.cpu(), lengths_N.tolist(), self.answers, strict=True):
+            first = answer.think_span if answer.form == "after_thinking" else answer.answer_span
+            cut = tokens_until(ids[:length], first[1]) if first and answer.form != "only" else length
+            before, behind = ("think", "answer") if answer.form == "after_thinking" else ("answer", "think")
+            for region, span in (("all", (0, length)), (before, (0, cut)), (behind, (cut, length))):
+                spans[region].append(span)
+        return {region: torch.tensor(found) for region, found in spans.items()}
 
 
 class Scores(NamedTuple):
@@ -196,7 +199,8 @@ def logps_of(
 def parse_all(texts: Sequence[str], prompts: Sequence[Prompt]) -> list[Answer]:
     """Reads texts that answer prompts; several texts of a prompt stand next to each other."""
     group = len(texts) // len(prompts)
-    return [parse(text, prompts[number // group].example.emotions) for number, text in enumerate(texts)]
+    asked = [prompts[number // group] for number in range(len(texts))]
+    return [parse(text, prompt.example.emotions, form=prompt.form) for text, prompt in zip(texts, asked, strict=True)]
 
 
 def rows_of(groups: Sequence[int], group: int, device: torch.device) -> Tensor:

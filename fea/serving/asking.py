@@ -178,7 +178,10 @@ def told(face: Face, said: Said, with_picture: bool) -> dict[str, Any]:
     )
     if sampled:
         result = result._replace(votes=voted.units, emotion_votes=voted.emotions)
-    record = Layout(faces=face.shown.box is not None, samples=sampled).record(result)
+    layout = Layout(faces=face.shown.box is not None, samples=sampled)
+    if voted.answer.form == "only":  # nobody asked for units
+        layout = layout._replace(known=frozenset())
+    record = layout.record(result)
     del record["image"], record["error"]
     record["mentions"] = [
         {"AU": f"AU{m.number}", "start": m.span[0], "end": m.span[1], "claimed": m.claimed, "grade": m.grade}

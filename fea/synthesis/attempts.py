@@ -19,7 +19,7 @@ from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise
-from fea.prompts.answer import Answer
+from fea.prompts.answer import Answer, parse, reordered
 from fea.prompts.prompt import question_of
 from fea.rollouts.rollout import ask
 from fea.synthesis.checks import Reason, failures, hint, revelation
@@ -103,7 +103,15 @@ def _said(
     """What the policy writes about each face."""
     ids, samples, turn = [prompt.example.id for prompt in prompts], recipe.samples * attempt, round * recipe.attempts
     chance = noise(ids, samples, generation.max_tokens, recipe.seed, turn + attempt)
-    return ask(policy, prompts, samples, generation, chance).by_prompt
+    said = ask(policy, prompts, samples, generation, chance).by_prompt
+    return [[_as_in_files(answer, prompt) for answer in answers] for prompt, answers in zip(prompts, said, strict=True)]
+
+
+def _as_in_files(answer: Answer, prompt: Prompt) -> Answer:
+    """The same with the answer behind the thinking: files have one form, whatever a policy was asked for."""
+    if answer.form == "after_thinking" or not answer.well_formed:
+        return answer
+    return parse(reordered(answer.text, "after_thinking", answer.form), prompt.example.emotions)
 
 
 def _tried(outcome: Outcome, answers: Sequence[Answer], attempt: int, recipe: Recipe, judge: Judge) -> Outcome:

@@ -27,6 +27,7 @@ from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
 from fea.model import checkpoints
+from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.prompt import PROMPT_VERSION
@@ -37,6 +38,18 @@ from fea.synthesis.journal import Journal, admitted
 from fea.synthesis.recipe import Pace, Recipe
 from fea.system.processes import count, gathered, rank
 from fea.system.progress import progress
+
+
+def expect_thinking(config: PolicyConfig) -> None:
+    """Refuses a policy whose answers are no analyses.
+
+    Raises:
+        FEAError: it was trained to answer without thinking.
+    """
+    if config.answer == "only":
+        raise FEAError(
+            "policy.answer: 'only' asks for no thinking, so there are no analyses to be kept; use another run"
+        )
 
 
 def provenance(policy: Policy, recipe: Recipe, round: int) -> dict[str, Any]:

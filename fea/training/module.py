@@ -91,6 +91,11 @@ class FEAModule(Evaluated):
         self.inherits = not start.keys() <= self.policy.trainable().keys()
         self.frozen = "" if empty else frozen.digest(self.policy)
         self.before = checkpoints.stored(self.init_from) if self.init_from else None
+        if self.before and self.before.policy.faces != self.config.faces:
+            rank_zero_info(
+                f"note: policy.faces is {self.config.faces}, and was {self.before.policy.faces} in '{self.init_from}': it has "
+                "learned from other pictures than it is shown now"
+            )
 
     def _shard(self, mesh: DeviceMesh) -> None:
         # The first process alone has all values, and has drawn those that are random.
@@ -246,6 +251,11 @@ class FEAModule(Evaluated):
             raise FEAError(
                 f"ckpt_path: the checkpoint is one of {told.stage} and cannot be resumed by {type(self).__name__}; to start "
                 "from its weights, name it as model.init_from"
+            )
+        if told.policy.faces != self.config.faces and self.trainer.state.fn == "fit":
+            raise FEAError(
+                f"policy.faces: {self.config.faces}, but the run was shown {told.policy.faces} so far; leave it as it was, or "
+                "start another run from its weights (model.init_from)"
             )
         # Sharded weights are put in place before this is called, and are then no longer in it.
         held = checkpoint.get("state_dict") or read(Path(str(self.trainer.ckpt_path)))["state_dict"]

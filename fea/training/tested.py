@@ -14,7 +14,10 @@ from fea.data.mixture import Examples
 from fea.data.module import FEADataModule
 from fea.errors import FEAError
 from fea.evaluation import texts
+from fea.model.sampling import Generation, noise
+from fea.prompts.answer import Answer
 from fea.protocols import scored
+from fea.protocols.calibration import agreement
 from fea.protocols.fitting import fitted
 from fea.protocols.foreign import Said
 from fea.protocols.known import Protocol
@@ -23,8 +26,9 @@ from fea.protocols.reading import cases_of
 from fea.protocols.scoring import score
 from fea.reports.evaluation import REPORT, write_evaluation
 from fea.reports.scores import told
-from fea.rollouts.rollout import Rollout
+from fea.rollouts.rollout import Rollout, ask
 from fea.system.files import try_place
+from fea.training.module import FEAModule
 
 
 class ProtocolScores(Callback):
@@ -35,11 +39,18 @@ class ProtocolScores(Callback):
     Args:
         protocol: by which they are scored.
         model: what is known of the weights.
+        samples: answers about each face that are sampled at temperature 1 beside the greedy one, whose vote is the share of
+            them that name the same emotion; 0 for none.
+
+    Raises:
+        FEAError: their number is negative.
     """
 
-    def __init__(self, protocol: Protocol, model: Mapping[str, Any]):
-        self.protocol, self.model = protocol, model
-        self.said: dict[str, str] = {}  # texts by the place of their example
+    def __init__(self, protocol: Protocol, model: Mapping[str, Any], samples: int = 0):
+        if samples < 0:
+            raise FEAError(f"samples: {samples}; give a number of answers, or 0 for none")
+        self.protocol, self.model, self.samples = protocol, model, samples
+        self.said: dict[str, Said] = {}  # by the place of an example
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Finds out before the work whether the files fit the protocol, and whether the scores can be written.
@@ -77,21 +88,33 @@ class ProtocolScores(Callback):
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any, **__: Any
     ) -> None:
-        """Keeps the texts."""
-        rollout = cast(Rollout | None, outputs)
-        if rollout:
-            answers = zip(rollout.prompts, rollout.answers, strict=True)
-            self.said |= {prompt.example.place: answer.text for prompt, answer in answers}
+        """Keeps the texts, and samples others."""
+        module, rollout = cast(FEAModule, pl_module), cast(Rollout | None, outputs)
+        sampled = self._sampled(module, rollout)
+        for number, prompt in enumerate(rollout.prompts if rollout else ()):
+            answer, place = cast(Rollout, rollout).answers[number], prompt.example.place
+            votes = agreement(answer, sampled[number]) if self.samples else None
+            self.said[place] = Said("", "", place, answer.text, votes=votes, form=answer.form)
+
+    def _sampled(self, module: FEAModule, rollout: Rollout | None) -> list[list[Answer]]:
+        """Sampled answers to each prompt; processes that share the weights meet, those with nothing to answer, too."""
+        prompts = rollout.prompts if rollout else module.known if module.device_mesh is not None else []
+        if not self.samples or not prompts:
+            return []
+        generation = Generation(module.generation.max_tokens)
+        chance = noise([prompt.example.id for prompt in prompts], self.samples, generation.max_tokens, seed=0, round=0)
+        with module.sampling():
+            return ask(module.policy, prompts, self.samples, generation, chance, module.trunk).by_prompt
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gathers the texts of all processes, scores them, writes the files and shows the table."""
         if trainer.world_size > 1:
-            parts: list[dict[str, str]] = [{} for _ in range(trainer.world_size)]
+            parts: list[dict[str, Said]] = [{} for _ in range(trainer.world_size)]
             dist.all_gather_object(parts, self.said)
-            self.said = {place: text for part in parts for place, text in part.items()}
+            self.said = {place: said for part in parts for place, said in part.items()}
         if not trainer.is_global_zero:
             return
-        answers = {place: Said("", "", place, text) for place, text in self.said.items()}
+        answers = self.said
         missing = [truth.example.id for truth in self.faces.truths if truth.example.place not in answers]
         found = []
         for lenient in (False, True):

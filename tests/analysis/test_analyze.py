@@ -246,6 +246,18 @@ def test_a_fit_on_cut_out_faces_is_analyzed_as_it_was_trained(tmp_path: Path) ->
     assert (read.policy.faces, read.coded) == ("largest", frozenset(DRAWN_AUS))
 
 
+def test_a_run_is_shown_to_its_end_what_it_was_shown_so_far(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To go on with whole images where faces were shown would be another run; to start from its weights is told."""
+    last = run / "checkpoints" / "last.ckpt"
+    with pytest.raises(FEAError, match=r"policy.faces: largest, but the run was shown none so far"):
+        fit("sft", tmp_path / "on", trainer__max_steps=3, model__policy__faces="largest", ckpt_path=last)
+    with caplog.at_level("INFO"):
+        fit("sft", tmp_path / "new", trainer__max_steps=1, model__policy__faces="largest", model__init_from=run)
+    assert f"policy.faces is largest, and was none in '{run}'" in caplog.text
+
+
 def test_a_fit_whose_detector_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FEAError, match=r"face_model: 'nowhere.onnx' does not exist"):
         fit("sft", tmp_path / "run", model__policy__faces="largest", model__policy__face_model="nowhere.onnx")

@@ -161,6 +161,17 @@ def test_votes_do_not_depend_on_what_stands_beside(analyzer: Analyzer, album: Pa
     assert analyzer.analyze(names[1], max_tokens=5)[0].votes is None
 
 
+def test_units_of_a_model_that_names_none_are_unknown_and_not_absent(album: Path, says: Says) -> None:
+    quick = analyzer_of(answer="only")
+    says(lambda *_: "<answer>happiness</answer>")
+    results = quick.analyze(album / "b-one.png", samples=2)
+    assert (results[0].emotion, results[0].valid) == ("happiness", True)
+    record = results.layout.record(results[0])
+    assert (record["AUs"], record["votes"], record["emotion_votes"]) == (None, None, {"happiness": 1.0})
+    assert not [name for name in results.to_frame().columns if name.startswith("vote_AU")]
+    assert results.to_frame("pyfeat")[["AU12", "happiness"]].isna().iloc[0].tolist() == [True, False]
+
+
 # --- in Python ---
 
 
@@ -179,6 +190,8 @@ def test_pictures_in_memory_are_read_as_their_files(analyzer: Analyzer, album: P
         (np.zeros((4, 4), np.uint8), r"an array of uint8 and of shape \(4, 4\); give \(height, width, 3\) of uint8"),
         (np.zeros((4, 4, 3)), "an array of float64"),
         (np.zeros((0, 4, 3), np.uint8), r"of shape \(0, 4, 3\)"),
+        (np.zeros((1, 300, 3), np.uint8), "image 0 of 300 x 1 pixels is no picture of a face; crop it"),
+        (Image.new("L", (300, 1)), "image 0 of 300 x 1 pixels is no picture of a face"),
         (3, "image 0 is of type int; give a path, an array or a picture of Pillow"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from scoring import folded, write
 
 from fea.cli import main
@@ -153,3 +154,26 @@ def test_too_few_people_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     rows = [{"id": str(n), "image": "x.png", "labels": ["fear"], "meta_info": {"subject": "p"}} for n in range(9)]
     assert main(["data", "folds", str(write(tmp_path / "a.jsonl", *rows)), "-o", str(tmp_path / "b.jsonl")]) == 2
     assert "count: 5 folds of 1 people" in capsys.readouterr().err
+
+
+def test_people_who_look_alike_are_in_one_fold(
+    faces_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first twelve faces, each of a person, and copies of theirs without colors under other names."""
+    lines = [json.loads(line) for line in faces_file.read_text().splitlines()[:12]]
+    rows = []
+    for number, line in enumerate(lines):
+        image = Image.open(faces_file.parent / line["image"])
+        for name, shown in ((f"a{number}", image), (f"b{number}", image.convert("L"))):
+            shown.save(tmp_path / f"{name}.png")
+            rows.append({"id": name, "image": f"{name}.png", "labels": ["fear"], "meta_info": {"subject": name}})
+    rows.append({"id": "c", "image": "gone.png", "labels": ["fear"], "meta_info": {"subject": "b3"}})
+    out = tmp_path / "folds.jsonl"
+    assert main(["data", "folds", str(write(tmp_path / "own.jsonl", *rows)), "-o", str(out), "--count", "4"]) == 0
+    shown = capsys.readouterr().out
+    assert "12 images look like one of another person, such as " in shown
+    assert "1 images are not there: whether they look like others is unknown" in shown
+    folds = told_folds(out)
+    assert [folds[f"a{number}"] == folds[f"b{number}"] for number in range(12)] == [True] * 12
+    assert [len(found) for found in folds.values()] == [1] * 24
+    assert len(set(map(tuple, folds.values()))) == 4

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2] / "fea"
 # A file imports only what stands before it: rooms from top to bottom, files from left to right.
 PLAN = """
     errors advantages losses logprobs
-    system       signals children files lines sets processes randomness machine allocator waiting progress
+    system       signals children files lines sets processes randomness machine allocator waiting progress workers
     facs
     prompts      spotting rules claims mentions emotion answer prompt
     datasets     dataset signs
@@ -30,8 +30,8 @@ PLAN = """
     pictures     fonts layout schematic composing rendering saved
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   dimensional texts
-    protocols    cases known fitting published measuring blind scored scoring foreign matching reading answered
-    protocols    calibration compared
+    protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
+    protocols    compared
     judging      chat judge verdicts rated
     reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.general families.family families.qwen families.qwen2_5_vl families.qwen2_vl
@@ -190,6 +190,7 @@ LIGHT = [
     "system.sets",
     "system.signals",
     "system.children",
+    "system.workers",
     "model.families",
     "model.config",
     "review.decisions",

@@ -51,7 +51,7 @@ KNOBS: dict[type, int] = {
     FEADataModule: 16,
     RenderedFaces: 15,
     Source: 6,
-    PolicyConfig: 14,
+    PolicyConfig: 15,
     LoRA: 5,
     VisionLoRA: 2,
     TinySize: 8,

@@ -33,6 +33,10 @@ def saved(image: Image.Image, quality: int = 60) -> Image.Image:
     return Image.open(stream).convert("RGB")
 
 
+def gray(image: Image.Image) -> Image.Image:
+    return image.convert("L").convert("RGB")
+
+
 def cut(left: float, top: float, right: float, bottom: float) -> Made:
     return lambda i: i.crop(
         (int(i.width * left), int(i.height * top), int(i.width * (1 - right)), int(i.height * (1 - bottom)))
@@ -48,11 +52,27 @@ def cut(left: float, top: float, right: float, bottom: float) -> Made:
         (lambda i: i.resize((300, 300)), False, 10),
         (lambda i: ImageEnhance.Brightness(i).enhance(1.04), False, 9),
         (ImageOps.mirror, True, 10),
+        (gray, False, 10),
+        (lambda i: saved(gray(i), 75), False, 10),
+        (lambda i: ImageOps.mirror(cut(0.05, 0.0, 0.03, 0.04)(gray(i))), True, 9),
         (cut(0.05, 0.05, 0.05, 0.05), False, 9),
         (cut(0.0, 0.08, 0.03, 0.0), False, 9),
         (lambda i: saved(ImageOps.mirror(cut(0.02, 0.0, 0.06, 0.04)(i)).resize((112, 112)), 75), True, 9),
     ],
-    ids=["same", "jpeg", "small", "large", "brighter", "mirror", "cut", "cut aside", "all"],
+    ids=[
+        "same",
+        "jpeg",
+        "small",
+        "large",
+        "brighter",
+        "mirror",
+        "gray",
+        "gray jpeg",
+        "gray, cut",
+        "cut",
+        "cut aside",
+        "all",
+    ],
 )
 def test_what_was_made_from_an_image_is_found(made: Made, mirrored: bool, least: int, faces: list[Image.Image]) -> None:
     copies = [made(face) for face in faces[40:50]]
@@ -66,6 +86,12 @@ def test_what_was_made_from_an_image_is_found(made: Made, mirrored: bool, least:
 
 def test_other_faces_are_not_alike(faces: list[Image.Image]) -> None:
     assert found(faces[:75], faces[75:]) == []
+
+
+def test_other_faces_are_not_alike_without_their_colors(faces: list[Image.Image]) -> None:
+    shown = [gray(face) for face in faces[75:]]
+    assert found(faces[:75], shown) == []
+    assert found(shown, faces[:75]) == []
 
 
 def test_a_plain_image_is_like_nothing(faces: list[Image.Image]) -> None:

@@ -158,7 +158,7 @@ def test_every_token_beside_the_vocabulary_is_reserved_but_for_the_tags_of_an_an
 ) -> None:
     tokenizer = policy.network.tokenizer
     tokenizer.add_tokens(["<tool_call>", "<think>", "</think>"])  # marked as special by nobody
-    encoder = Encoder(policy.network.family, tokenizer, policy.network.image_processor, "brief")
+    encoder = Encoder(policy.network.family, tokenizer, policy.network.image_processor, "brief", "after_thinking")
     ids = encoder.target("<think><tool_call>AU4</think>").tolist()
     assert [tokenizer.convert_ids_to_tokens(ids[place]) for place in (0, -2)] == ["<think>", "</think>"]
     assert tokenizer.convert_tokens_to_ids("<tool_call>") not in ids

@@ -8,7 +8,7 @@ import pytest
 
 from fea.data.example import Example
 from fea.prompts.answer import parse, render
-from fea.protocols.calibration import bins_of, calibration_error
+from fea.protocols.calibration import agreement, bins_of, calibration_error
 from fea.protocols.cases import Case, case_of
 
 
@@ -50,3 +50,11 @@ def test_a_vote_on_an_edge_belongs_to_the_bin_that_begins_there(count: int, exam
     for votes in range(count + 1):
         (full,) = [n for n, one in enumerate(bins_of([voted(examples[0], votes / count, True)])) if one.faces]
         assert full == min(votes * 5 // count, 4)
+
+
+def test_a_vote_is_the_share_of_others_that_agree() -> None:
+    one, same, other, none = (
+        parse(text) for text in ("<answer>joy</answer>", "<answer>happy</answer>", "<answer>fear</answer>", "")
+    )
+    assert agreement(one, [same, other, none, one]) == 0.5
+    assert agreement(none, [none, none]) == 0

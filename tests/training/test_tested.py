@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import datasets
@@ -50,6 +51,33 @@ def test_scores_and_answers_lie_in_the_folder_of_the_run(trained: Path, capsys: 
         assert f"{scored.scores['accuracy']:.3f}" in page
 
 
+def test_sampled_answers_vote(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert main(["test", "--run", str(run), "--protocol", "facial-r1", "--samples", "4"]) == 0
+    scored, cases = read(run)
+    assert all(case.votes is not None and 4 * case.votes in range(5) for case in cases)
+    assert sum(one["faces"] for one in scored.calibration["bins"]) == 6
+    assert 0 <= scored.calibration["error"] <= 1
+    assert "votes" in (run / "report.html").read_text()
+    assert main(["test", "--run", str(run), "--samples", "4"]) == 2
+    assert "samples: votes are told by a protocol's report" in capsys.readouterr().err
+    assert main(["test", "--run", str(run), "--protocol", "facial-r1", "--samples", "-1"]) == 2
+    assert "samples: -1; give a number of answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["first", "only"])
+def test_a_model_is_measured_in_another_form(form: str, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    words = ["test", "--run", str(run), "--protocol", "facial-r1", "--model.policy.answer", form]
+    assert main([*words, "--trainer.logger.init_args.save_dir", str(tmp_path)]) == 0
+    scored, cases = read(run)
+    assert {(case.answer.form, "AUs" in case.says) for case in cases} == {(form, form == "first")}
+    assert ("au_f1" in scored.scores, "accuracy" in scored.scores) == (form == "first", True)
+    out = tmp_path / "again"
+    assert main(["score", str(run / "predictions.jsonl"), "--protocol", "facial-r1", "-o", str(out)]) == 0
+    assert read(out)[0].scores == pytest.approx(scored.scores)
+
+
 @pytest.mark.parametrize("command", ["test", "predict"])
 def test_two_processes_write_what_one_does(command: str, trained: Path, tmp_path: Path) -> None:
     """The place of a run is told by one process to all: whoever asks for it alone waits for ever."""
@@ -59,6 +87,7 @@ def test_two_processes_write_what_one_does(command: str, trained: Path, tmp_path
     for process in start_together([*words, "--trainer.devices=2", "--trainer.strategy=ddp"], 2):
         done = ended(process, 100)
         assert done.returncode == 0, done.stderr[-2000:]
+        assert "sync_dist" not in done.stderr  # a line for each of some 90 scores
     file = trained / {"test": "predictions.jsonl", "predict": "answers.jsonl"}[command]
     found = [json.loads(line)["id"] for line in file.read_text().splitlines()]
     assert sorted(found) == [f"face-9-{number}" for number in range(5)]
