@@ -48,7 +48,7 @@ PLAN = """
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder resume fits tested
-    analysis     tables foreign layout parquet writing votes asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing votes likelihood asking films inputs looking loading analyzer album
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
     serving      fields gate service asking chat openapi
