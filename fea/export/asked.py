@@ -18,7 +18,7 @@ from fea.model.families.general import Manner
 from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation
-from fea.prompts.prompt import system_prompt, user_prompt
+from fea.prompts.prompt import system_prompt
 from fea.rollouts.rollout import Rollout, ask
 
 _BATCH = 32  # prompts that are answered at a time, as in `fea analyze`
@@ -90,7 +90,7 @@ def asked_of(rollouts: Sequence[Rollout], encoder: Encoder) -> list[Asked]:
         for prompt, row, length in zip(rollout.prompts, ids, lengths, strict=True):
             example = prompt.example
             image = encoder.picture(example)
-            user = user_prompt(example.question, example.emotions)
+            user = encoder.asked(example.question, example.emotions)
             grid = int(prompt.grid[1]), int(prompt.grid[2])
             found.append(Asked(image, system, user, row[: int(length)].clone(), grid, manner))
     return found

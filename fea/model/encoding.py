@@ -97,6 +97,10 @@ class Encoder:
         ids = expand(self._text_ids(question, emotions), self.image_token, int(grid.prod()) // merge**2)
         return ids, self.family.positions(ids, grid, self.image_token, merge)
 
+    def asked(self, question: str, emotions: tuple[str, ...]) -> str:
+        """What a question says beside the image, as a reader who knows nothing of `fea` is to say it."""
+        return user_prompt(question, emotions)
+
     def taught(self, example: Example, with_target: bool) -> Tensor:
         """(T,) ids of the example's analysis in the form that is asked for; none if it has none, or is not to have any."""
         if not (with_target and example.analysis):

@@ -90,6 +90,10 @@ class Processed(Encoder):
 
     def text(self, question: str, emotions: tuple[str, ...]) -> str:
         """The prompt as the chat template of the base writes it, with one place for the image."""
-        asked = self.cut(user_prompt(question, emotions), _JOINER)
+        asked = self.asked(question, emotions)
         messages = conversation(self.general.manner, system_prompt(self.knowledge, self.form), asked)
         return written(self.tokenizer, messages, answer=True)
+
+    def asked(self, question: str, emotions: tuple[str, ...]) -> str:
+        """As that of `Encoder`, and what is said here, too."""
+        return self.cut(user_prompt(question, emotions), _JOINER)

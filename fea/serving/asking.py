@@ -142,8 +142,8 @@ class Asker:
         Raises:
             FEAError: the picture cannot be read or shows no face, or a library for finding faces is missing.
         """
-        finder = None if question.faces == "none" else detector(self.face_model)
-        with self._alone:
+        with self._alone:  # the first that looks for faces imports what finds them, which two may not do at a time
+            finder = None if question.faces == "none" else detector(self.face_model)
             image = fields.image(name, MOST_PIXELS, None if finder else self.encoder.enough, only_url)
             # A name of its own, since pictures of one name are looked at once; and chance belongs to it, so that the same
             # picture gets the same answers again.

@@ -69,9 +69,14 @@ class Desk:
                 self.gate.taken()
                 raise
         asked = [Asked(first, self.service.order(first.order, listens))]
-        for face in others:  # each takes a place of its own, once those before it are in the queue
-            self.gate.ready()
-            asked.append(Asked(face, self.service.order(face.order, listens)))
+        try:
+            for face in others:  # each takes a place of its own, once those before it are in the queue
+                self.gate.ready()
+                asked.append(Asked(face, self.service.order(face.order, listens)))
+        except BusyError:
+            for _, ticket in asked:
+                ticket.left = True
+            raise
         return fields, asked
 
     def analyze(self, fields: Fields) -> list[Face]:

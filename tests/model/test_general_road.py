@@ -23,8 +23,10 @@ from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
+from fea.export.asked import asked_of
 from fea.logprobs import logits
 from fea.model import any_family, stock
+from fea.model.chat import written
 from fea.model.checkpoints import load_policy
 from fea.model.config import LoRA, VisionLoRA
 from fea.model.load import check_sharded, count_tokens, skeleton
@@ -32,6 +34,7 @@ from fea.model.policy import Policy
 from fea.model.sampling import Generation, noise
 from fea.model.stock import Stock
 from fea.prompts.prompt import system_prompt, user_prompt
+from fea.rollouts.rollout import ask
 
 MakePolicy = Callable[..., Policy]
 IDS = torch.randint(1, 500, (4, 6), generator=torch.Generator().manual_seed(3))
@@ -151,6 +154,18 @@ def test_a_question_that_spells_a_special_token_is_read_as_its_characters(
     spelled, usual = (encoder(examples[0]._replace(question=text)).ids for text in (f"Is {place} a smile?", "Is it?"))
     assert [token for token in spelled.tolist() if token in special] == [t for t in usual.tolist() if t in special]
     assert place in encoder.tokenizer.decode(spelled).replace("\u2060", "").replace(encoder.general.image_token, place)
+
+
+def test_an_export_is_asked_in_the_same_words(make: MakePolicy, examples: list[Example]) -> None:
+    """A question that spells what stands for an image among them, which a processor would take for one."""
+    policy = make()
+    place = policy.network.family.place
+    prompts = [policy.encoder(examples[0]._replace(question=text)) for text in ("", f"Is {place} a smile?")]
+    asked = asked_of([ask(policy, prompts, 1, Generation(2))], policy.encoder)
+    for prompt, question in zip(prompts, asked, strict=True):
+        expected = policy.encoder.text(prompt.example.question, prompt.example.emotions)
+        assert written(policy.network.tokenizer, question.messages, answer=True) == expected
+        assert expected.count(place) == 1
 
 
 def test_another_question_about_the_same_face(make: MakePolicy, uneven: list[Prompt]) -> None:

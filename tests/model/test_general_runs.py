@@ -103,26 +103,23 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(place: Path, tmp_pa
 
 def test_two_processes_train_as_one_does(place: Path, tmp_path: Path) -> None:
     """Rollouts and updates of a second stage with half of the prompts each."""
-    found = {}
-    for count in (1, 2):
-        folder = tmp_path / str(count) / "run"
-        words = fit_arguments(
-            "grpo", folder, **ADAPTER, model__policy__base=place / "base", model__init_from=place / "run", model__group_size=2,
-            data__batch_size=4 // count, trainer__max_steps=1, trainer__devices=count, model__optimization__lr=1e-2,
-            trainer__strategy="ddp" if count > 1 else "auto", trainer__callbacks=OURS,
-            model__optimization__warmup=0,
-        )  # fmt: skip
-        for process in start_together(words, count):
-            done = ended(process)
-            assert done.returncode == 0, done.stderr[-2000:]
-        found[count] = weights(str(folder))
+    own = {
+        **ADAPTER, "model__policy__base": place / "base", "model__init_from": place / "run", "model__group_size": 2,
+        "trainer__max_steps": 1, "trainer__callbacks": OURS, "model__optimization__lr": 1e-2, "model__optimization__warmup": 0,
+    }  # fmt: skip
+    one, two = (tmp_path / name / "run" for name in ("one", "two"))
+    fit("grpo", one, **own)
+    spread = {"data__batch_size": 2, "trainer__devices": 2, "trainer__strategy": "ddp"}
+    for process in start_together(fit_arguments("grpo", two, **own, **spread), 2):
+        done = ended(process)
+        assert done.returncode == 0, done.stderr[-2000:]
+    alone, together = weights(str(one)), weights(str(two))
     before = weights(str(place / "run"))
-    moved, apart = (
-        sum(float((found[2][name] - other[name]).square().sum()) for name in before) ** 0.5
-        for other in (before, found[1])
-    )
-    assert moved > 0
-    assert apart < 1e-4 * moved
+
+    def distance(other: dict[str, Tensor]) -> float:
+        return sum(float((together[name] - weight).square().sum()) for name, weight in other.items()) ** 0.5
+
+    assert distance(alone) < 1e-4 * distance(before)
 
 
 # --- taken away ---
@@ -174,15 +171,14 @@ def test_a_template_without_a_system_is_asked_as_the_run_asks_it(
     assert "what it would say begins the turn of the user" in (tmp_path / "out" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("format", ["merged", "peft"])
 def test_an_export_that_lost_its_adapter_is_refused(
-    format: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def lost(network: torch.nn.Module) -> list[Update]:
         return [update._replace(up_Or=torch.zeros_like(update.up_Or)) for update in adapter.updates_of(network)]
 
     monkeypatch.setattr(exporting, "updates_of", lost)
-    assert main(["export", str(place / "run"), str(tmp_path / "out"), *QUICK, "--format", format]) == 2
+    assert main(["export", str(place / "run"), str(tmp_path / "out"), *QUICK]) == 2
     assert re.search(r"log-probabilities differ by up to \d", capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
 

@@ -37,7 +37,7 @@ class Scripted:
         self.chances: list[torch.Tensor] = []
 
     def rollout(
-        self, prompts: Sequence[Prompt], group: int, generation: Generation, chance: torch.Tensor, trunk: None = None
+        self, prompts: Sequence[Prompt], group: int, generation: Generation, chance: torch.Tensor, *_: None
     ) -> Completions:
         questions = [self.policy.network.decode(prompt.ids) for prompt in prompts]
         self.asked.append(questions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import threading
 import urllib.request
 from collections import Counter
@@ -16,17 +17,19 @@ from typing import Any
 
 import openai
 import pytest
-from answering import as_base64, desk_of, served
+from answering import Scripted, as_base64, desk_of, served
 from conftest import SMALL, small_config
+from flask import Flask
 from flask.testing import FlaskClient
 from photographed import person, photograph
 from PIL import Image
 
 from fea.analysis.analyzer import Analyzer
+from fea.cli import main
 from fea.drawn.faces import EMOTIONS
 from fea.model.checkpoints import Stored
 from fea.model.policy import Policy
-from fea.serving.gate import Gate
+from fea.serving.gate import BusyError, Gate
 from fea.web.serve import Desk, make_app
 from fea.web.server import Address
 
@@ -211,6 +214,67 @@ def test_one_too_many_is_told_to_come_again(desk: Desk, faces: list[Path], monke
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
     desk.gate.leave()
     desk.gate.enter()  # those that were sent away do not count
+
+
+def test_who_leaves_in_the_middle_takes_no_place_any_more(policy: Policy, faces: list[Path]) -> None:
+    with desk_of(Scripted(policy, lambda _: "one two three " * 20, pause=0.005), 200) as desk:
+        address = Address(7872)
+        client = make_app(desk, address).test_client()
+        headers = {"Authorization": f"Bearer {address.token}"}
+        asked = {"image": encoded(faces[0]), "stream": True}
+        answer = client.post("/analyze", json=asked, base_url=HERE, headers=headers, buffered=False)
+        assert b"one " in next(iter(answer.response))
+        for _ in range(255):
+            desk.gate.enter()
+        with pytest.raises(BusyError):
+            desk.gate.enter()
+        answer.close()
+        desk.gate.enter()  # there is a place again
+        whole = client.post("/v1/chat/completions", json=chat(encoded(faces[0])), base_url=HERE, headers=headers)
+        assert whole.status_code == 429
+        desk.gate.leave()
+        whole = client.post("/v1/chat/completions", json=chat(encoded(faces[0])), base_url=HERE, headers=headers)
+        assert whole.json["choices"][0]["message"]["content"] == "one two three " * 20  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--port", "80"], "port: 80; give one from 1024 to 65535"),
+        (["--batch_size", "0"], "batch_size: 0; give at least 1"),
+        (["--port", "17876"], "no-such-run"),
+    ],
+)
+def test_what_stands_against_serving_is_told_at_once(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["serve", str(tmp_path / "no-such-run"), *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_command_serves_a_run_until_it_is_ended(
+    policy: Policy, faces: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = Stored(policy.config, ("joy",), frozenset({"faces"}), "SFTModule")
+    monkeypatch.setattr("fea.model.checkpoints.load_policy", lambda *_: (policy, trained))
+    found: list[Any] = []
+    before = threading.active_count()
+
+    def answer(app: Flask, port: int, _: object) -> None:
+        told = capsys.readouterr()
+        assert "drawn faces only" in told.err
+        token = re.findall(rf"http://127.0.0.1:{port}/\?token=([\w-]+) \(Ctrl-C ends it", told.out)[0]
+        client = app.test_client()
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        for path in ("/start", "/v1/models"):
+            found.append(client.get(path, base_url=f"http://127.0.0.1:{port}").json)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fea.web.server.serve", answer)
+    assert main(["serve", "runs/my run!", "--port", "17877"]) == 130
+    assert (found[0]["emotions"], found[0]["model"]) == (["joy"], "my-run")
+    assert [model["id"] for model in found[1]["data"]] == ["my-run"]
+    assert threading.active_count() == before  # the thread of the model has ended
 
 
 REFUSED = {

@@ -10,6 +10,7 @@ import pytest
 from answering import Scripted, desk_of, served
 from browsing import chromium
 from conftest import small_config
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from fea.data.example import Example
@@ -150,6 +151,12 @@ def test_errors_are_told_and_the_next_question_is_answered(page: Page, reader: R
     page.locator("#file").set_input_files(broken)
     expect(page.locator("#message")).to_contain_text("image: it cannot be read")
     expect(page.locator("#answer")).to_be_hidden()
+    page.locator("select[name=faces]").select_option("largest")
+    Image.new("RGB", (300, 300), "gray").save(tmp_path / "nobody.png")
+    page.locator("#file").set_input_files(tmp_path / "nobody.png")
+    expect(page.locator("#message")).to_contain_text("image: no face")
+    page.locator("select[name=faces]").select_option("none")  # asks again
+    expect(page.locator("#emotion")).to_have_text("happiness")
     large = tmp_path / "large.jpg"
     large.write_bytes(bytes(26 << 20))
     page.locator("#file").set_input_files(large)

@@ -63,10 +63,10 @@ async function ask(name, image) {
 
 async function listen(name, image, signal) {
   const form = new FormData(asking);
-  const body = { image, question: form.get("question"), stream: true, shown: true };
+  const how = { image, question: form.get("question"), faces: form.get("faces") };
   at("state").textContent = "waiting";
   let said = "";
-  for await (const event of events((await post(body, signal)).body)) {
+  for await (const event of events((await post({ ...how, stream: true, shown: true }, signal)).body)) {
     if (event.error) throw new Error(event.error);
     if (event.shown) await look(event.shown);
     if (event.text) {
@@ -82,7 +82,7 @@ async function listen(name, image, signal) {
   if (!told) throw new Error("the answer broke off");
   at("state").textContent = "";
   const samples = Number(form.get("samples"));
-  if (samples) await count({ image, question: body.question, samples }, signal);
+  if (samples) await count({ ...how, samples }, signal);
 }
 
 // Votes come behind the likeliest answer, which stays as it is.
@@ -310,6 +310,7 @@ asking.addEventListener("change", () => asked && ask(asked.name, asked.image));
 async function start() {
   known = await (await fetch("/start")).json();
   at("model").textContent = known.model;
+  asking.elements.faces.value = known.faces === "none" ? "none" : "largest";  // the words of one face at a time are told
   document.title = `fea ${known.model}`;
   at("sliders").replaceChildren(...known.drawn.map((number) => {
     const slider = make("input", "");
