@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fea.callbacks import SampleTable
 from fea.cli import main
 from fea.reports.curves import curves_of
 from fea.training.logs import begin, check_folder, counts, show_pictures, show_table, silent
@@ -113,6 +114,19 @@ def test_a_logger_without_a_folder_for_each_run_comes_second(tmp_path: Path) -> 
     check_folder([CSVLogger(tmp_path), Wandb()])
     with pytest.raises(ValueError, match="and Wandb has none for each run"):
         check_folder([Wandb(), CSVLogger(tmp_path)])
+
+
+def test_a_logger_that_shows_no_samples_is_told_before_the_fit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(*loggers: Logger, stage: str = "fit") -> str:
+        caplog.clear()
+        trainer: Any = SimpleNamespace(loggers=loggers, fast_dev_run=False)
+        SampleTable().setup(trainer, None, stage)  # type: ignore[arg-type]
+        return caplog.text
+
+    assert told(CSVLogger(tmp_path), Other()).count("SampleTable: Other will show no samples") == 1
+    assert told(CSVLogger(tmp_path), Wandb()) == told() == told(Other(), stage="test") == ""
 
 
 def written(logger: CSVLogger, step: int, **numbers: float) -> None:
