@@ -1,25 +1,26 @@
-"""Samples to look at in TensorBoard: the picture, what the policy wrote about it, and what that earned."""
+"""Samples to look at in the log: the picture, what the policy wrote about it, and what that earned."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from fea.images.opening import load_image
 from fea.rollouts.loader import RolloutCallback
 from fea.rollouts.rollout import Rollout
+from fea.training.logs import show_pictures, show_table, silent
 from fea.training.module import FEAModule
 
 _SIDE = 512  # pixels of the longer side of a picture: enough to judge a face, and small in a log
+_NAME = "samples"  # in the log
 
 
 class SampleTable(RolloutCallback):
-    """Writes some completions of a rollout to TensorBoard every now and then.
+    """Shows some completions of a rollout in the log every now and then, whichever it is: see `fea.training.logs`.
 
     Args:
         every: rollouts between two tables.
@@ -30,25 +31,27 @@ class SampleTable(RolloutCallback):
         self.every, self.faces = every, faces
         self.seen = 0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Says which loggers will show nothing."""
+        if stage == "fit" and not cast(Any, trainer).fast_dev_run and (mute := silent(trainer.loggers)):
+            rank_zero_info(f"SampleTable: {', '.join(mute)} will show no samples; TensorBoardLogger and CSVLogger do")
+
     def on_rollout(
         self, trainer: Trainer, module: LightningModule, rollout: Rollout, rewards: dict[str, Tensor]
     ) -> None:
         """Writes the table."""
         self.seen += 1
-        if (
-            (self.seen - 1) % self.every
-            or not trainer.is_global_zero
-            or not isinstance(trainer.logger, TensorBoardLogger)
-        ):
+        if (self.seen - 1) % self.every or not trainer.is_global_zero or not trainer.loggers:
             return
-        board, step = trainer.logger.experiment, module.global_step
-        for face, prompt in enumerate(rollout.prompts[: self.faces]):
-            example = prompt.example
-            limit = cast(FEAModule, module).policy.encoder.max_image_pixels
+        limit = cast(FEAModule, module).policy.encoder.max_image_pixels
+        pictures = []
+        for example in (prompt.example for prompt in rollout.prompts[: self.faces]):
             picture = load_image(example.image, example.place, example.flipped, limit, _SIDE**2)
             picture.thumbnail((_SIDE, _SIDE))
-            board.add_image(f"samples/{face}", np.asarray(picture), step, dataformats="HWC")
-        board.add_text("samples", _table(rollout, rewards, self.faces), step)
+            pictures.append(picture)
+        show_pictures(trainer.loggers, _NAME, pictures, module.global_step)
+        columns = ["face", "id", "labels", "completion", *rewards]
+        show_table(trainer.loggers, _NAME, columns, _rows(rollout, rewards, self.faces), module.global_step)
 
     def state_dict(self) -> dict[str, int]:
         """Rollouts seen."""
@@ -59,15 +62,14 @@ class SampleTable(RolloutCallback):
         self.seen = state["seen"]
 
 
-def _table(rollout: Rollout, rewards: dict[str, Tensor], faces: int) -> str:
-    names = list(rewards)
-    lines = [f"| face | labels | completion | {' | '.join(names)} |", f"|---|---|---|{'---|' * len(names)}"]
+def _rows(rollout: Rollout, rewards: dict[str, Tensor], faces: int) -> list[list[str]]:
+    rows = []
     for face, prompt in enumerate(rollout.prompts[:faces]):
         example = prompt.example
         labels = f"{', '.join(example.labels)} {' '.join(sorted(example.aus or ()))}"
         total = torch.stack([scores[face].nan_to_num() for scores in rewards.values()]).sum(dim=0)
         for best in dict.fromkeys((int(total.argmax()), int(total.argmin()))):
-            text = rollout.completions.texts[face * rollout.group + best].replace("|", "\\|").replace("<", "&lt;")
-            scores = " | ".join(f"{float(rewards[name][face, best]):.2f}" for name in names)
-            lines.append(f"| {face} | {labels} | {text} | {scores} |".replace("\n", " "))
-    return "\n".join(lines)
+            text = rollout.completions.texts[face * rollout.group + best]
+            scores = [f"{float(values[face, best]):.2f}" for values in rewards.values()]
+            rows.append([str(face), str(example.id), labels, text, *scores])
+    return rows

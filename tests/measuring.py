@@ -9,9 +9,9 @@ import gc
 import json
 import os
 import sys
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from fea.model import roads
 Mapped = list[tuple[int, int]]
 
 HOST = "in host memory"
+MARK = "mark "  # and its number: an event among those of the profiler, whose clock is not that of Python
 
 # A block of at least so many bytes gets a mapping of its own, which is gone with it: `mapped` tells which are there still. The
 # buckets of DDP, which threads of gloo give back, are larger.
@@ -45,7 +46,7 @@ class Measured(Callback):
 
     def __init__(self) -> None:
         self.folder = Path(os.environ["FEA_MEASURED"])
-        self.marks: list[tuple[int, str, Mapped]] = []  # since when, what, and which memory is there
+        self.marks: list[tuple[str, Mapped]] = []  # what begins, and which memory is there
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begins, before there is a model."""
@@ -61,7 +62,8 @@ class Measured(Callback):
         self._mark("start")
 
     def _mark(self, phase: str) -> None:
-        self.marks.append((time.time_ns(), phase, mapped()))
+        with record_function(f"{MARK}{len(self.marks)}"):
+            self.marks.append((phase, mapped()))
 
     def on_train_batch_start(self, *_: Any) -> None:
         """The passes over a pack begin."""
@@ -94,13 +96,15 @@ class Measured(Callback):
         """Ends, with the most that was there in each phase."""
         self.profiler.stop()
         peaks = dict.fromkeys(("rollout", "validation", "update"), 0)
-        marks, phase, alive = [*self.marks, (1 << 63, "", [])], "", Alive()
-        for when, address, size in sorted(_changes(self.profiler.profiler.kineto_results.experimental_event_tree())):
-            while when >= marks[0][0]:
-                _, phase, there = marks.pop(0)
+        phase, alive = "", Alive()
+        tree = self.profiler.profiler.kineto_results.experimental_event_tree()
+        for _, what in sorted(_seen(tree), key=itemgetter(0)):
+            if isinstance(what, str):
+                phase, there = self.marks[int(what.removeprefix(MARK))]
                 alive.forget(there)
-            alive.change(address, size)
-            peaks[phase] = max(peaks.get(phase, 0), alive.bytes)
+            else:
+                alive.change(*what)
+                peaks[phase] = max(peaks.get(phase, 0), alive.bytes)
         return peaks
 
 
@@ -131,16 +135,18 @@ def _hosted(make: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-def _changes(events: Any) -> Iterator[tuple[int, int, int]]:
-    """Of everything that the allocator did: when, where and how many bytes; these are negative where it took them back."""
+def _seen(events: Any) -> Iterator[tuple[int, str | tuple[int, int]]]:
+    """When each mark was, and when the allocator did what: where and how many bytes, negative where it took them back."""
     waiting = [(event, False) for event in events]
     while waiting:
         event, host = waiting.pop()
         host = host or event.name == HOST
         waiting += [(child, host) for child in event.children]
+        if event.name.startswith(MARK):
+            yield event.start_time_ns, event.name
         kind, told = event.typed
         if kind == _EventType.Allocation and not (host and told.alloc_size > 0):
-            yield event.start_time_ns, told.ptr, told.alloc_size
+            yield event.start_time_ns, (told.ptr, told.alloc_size)
 
 
 class Alive:

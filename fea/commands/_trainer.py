@@ -43,6 +43,7 @@ from fea.protocols.known import protocol_of
 from fea.sft import SFTModule  # noqa: F401
 from fea.system.files import Lock
 from fea.system.machine import total_memory
+from fea.training import logs
 from fea.training.folder import RunFolder, check_resumable
 from fea.training.interruption import Interruption
 from fea.training.module import FEAModule
@@ -160,6 +161,7 @@ class CLI(LightningCLI):
         _weights.check_fold(self.model.init_from, self.datamodule.fold)
         if cast(Any, self.trainer).fast_dev_run:  # nothing is written
             return
+        logs.check_folder(self.trainer.loggers)
         found = _weights.named(settings.ckpt_path, folder) if settings.ckpt_path else None
         if settings.resume:
             found = folder.newest()
@@ -176,9 +178,8 @@ class CLI(LightningCLI):
                 folder.move_aside([Path(text) for text in read_by if os.path.exists(text)])
             self.lock = folder.claim()
         settings["ckpt_path"] = found and str(found)
-        for callback in cast(Any, self.trainer).callbacks:
-            if isinstance(callback, RunKeeper):
-                callback.goes_on = found
+        for keeper in (each for each in cast(Any, self.trainer).callbacks if isinstance(each, RunKeeper)):
+            keeper.begin(self.trainer, found)
 
     def before_test(self) -> None:
         """Finds the checkpoint, and says which weights are measured."""
@@ -187,6 +188,7 @@ class CLI(LightningCLI):
         found = None if word == _weights.START else _weights.named(word, self._folder)
         settings["ckpt_path"] = found and str(found)
         rank_zero_info(_weights.told(found, self.model))
+        logs.begin(self.trainer, None, f"metrics.{self.subcommand}.csv")  # a fit may be under way, with metrics.csv
         if name := settings.get("protocol"):
             judge = ProtocolScores(protocol_of(name), _weights.facts(found, self.model), settings["samples"])
             cast(Any, self.trainer).callbacks.append(judge)
@@ -205,13 +207,12 @@ class CLI(LightningCLI):
 
 def _strings(settings: Any) -> Iterator[str]:
     """All texts in a setting."""
-    if isinstance(settings, str):
-        yield settings
-    elif isinstance(settings, list):
-        for inner in settings:
-            yield from _strings(inner)
-    elif isinstance(settings, dict | Namespace):
-        yield from _strings(list(vars(settings).values() if isinstance(settings, Namespace) else settings.values()))
+    inner = vars(settings) if isinstance(settings, Namespace) else settings
+    if isinstance(inner, str):
+        yield inner
+    elif isinstance(inner, list | dict):
+        for value in inner.values() if isinstance(inner, dict) else inner:
+            yield from _strings(value)
 
 
 class Planner(CLI):

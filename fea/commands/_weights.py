@@ -134,9 +134,11 @@ def _settings(run: str, base: str | None, checkpoint: str | None) -> dict[str, A
     settings = translated(dict(flat({name: written[name] for name in _SECTIONS if name in written})))
     settings["model.init_args.policy.base"] = base_of(source, told, base)
     settings["model.init_args.init_from"] = told.init_from if told.inherits or checkpoint == START else None
+    place = {"save_dir": str(folder.parent), "name": folder.name, "version": ""}
     if str(settings.get("trainer.logger.class_path")).endswith(_IN_FOLDERS):
-        place = {"save_dir": str(folder.parent), "name": folder.name, "version": ""}
         settings |= {f"trainer.logger.init_args.{name}": value for name, value in place.items()}
+    elif isinstance(several := settings.get("trainer.logger"), list) and several:
+        several[0]["init_args"] = several[0].get("init_args", {}) | place  # a run lies in the folder of the first
     return settings
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
 
@@ -108,6 +113,21 @@ def unlogged(trainer: L.Trainer) -> dict[str, float]:
 def log(trainer: L.Trainer, numbers: dict[str, float]) -> None:
     """Logs numbers at the present step."""
     cast(Any, trainer)._logger_connector.log_metrics(numbers)
+
+
+def write_on(logger: CSVLogger, file: Path, columns: Sequence[str]) -> None:
+    """Has a logger add to a file, where by itself it would delete the `metrics.csv` that it finds.
+
+    Args:
+        logger: that has written nothing yet.
+        file: which need not be there; its folder is made.
+        columns: of the file; none if it is not there.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as empty:
+        writer = ExperimentWriter(empty)
+    writer.log_dir, writer.metrics_file_path, writer.metrics_keys = logger.log_dir, str(file), list(columns)
+    logger._experiment = writer
 
 
 def find_place(trainer: L.Trainer) -> None:

@@ -26,8 +26,9 @@ from fea.model.archive import opened, read
 from fea.system import randomness
 from fea.system.files import whole, write_atomically
 from fea.system.processes import gathered
-from fea.training import loop
+from fea.training import logs, loop
 from fea.training.renamed import flat, translated
+from fea.training.stopping import stay_stopped, stopped
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
 _PLACE = {
@@ -48,6 +49,11 @@ class RunKeeper(SaveConfigCallback):
     resumed: dict[str, Any] | None = None
     run: str | None = None
     validated = 0  # optimizer steps at the latest validation
+
+    def begin(self, trainer: L.Trainer, checkpoint: Path | None) -> None:
+        """Remembers the checkpoint that a fit goes on from, and keeps what was logged up to there."""
+        self.goes_on = checkpoint
+        logs.begin(trainer, opened(checkpoint).get("rows") if checkpoint else [])
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Writes `config.yaml` and `run.json`."""
@@ -78,6 +84,7 @@ class RunKeeper(SaveConfigCallback):
         checkpoint["unlogged"] = loop.unlogged(trainer)
         for logger in trainer.loggers:
             logger.save()
+        checkpoint["rows"] = logs.counts(trainer.loggers)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Compares settings and data.
@@ -88,6 +95,8 @@ class RunKeeper(SaveConfigCallback):
         _follow(trainer, checkpoint.get("callbacks", {}))
         if trainer.state.fn == "fit" and checkpoint.get("scored") != list(SCORED):
             _rank_anew(trainer, checkpoint.get("callbacks", {}))
+        if trainer.state.fn == "fit":
+            stay_stopped(trainer, checkpoint.get("callbacks", {}))
         if trainer.state.fn == "fit" and "settings" in checkpoint:
             told = _compared(translated(checkpoint["settings"]), self._settings(trainer))
             if told:
@@ -97,8 +106,11 @@ class RunKeeper(SaveConfigCallback):
             self.resumed, self.validated = checkpoint, checkpoint["validated"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remembers that the present step has been validated."""
+        """Remembers that the present step has been validated; saves if the run stops here, before its epoch counts as whole."""
         self.validated = trainer.global_step
+        if trainer.state.fn == "fit" and not self.resumed and stopped(trainer):
+            folder = Path(trainer.log_dir or trainer.default_root_dir)
+            trainer.save_checkpoint(folder / runs.CHECKPOINTS / "last.ckpt", weights_only=False)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs and validates what the checkpoint came before, and puts the random numbers where they were."""

@@ -119,6 +119,21 @@ def test_the_checkpoint_that_is_named_beside_a_run_is_the_one(trained: Path, tmp
     assert settings("--base", base, "--trainer.logger.init_args.name", "start")[0]["init_from"] is None
 
 
+def test_of_several_loggers_the_first_writes_where_the_run_lies_now(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "moved")
+    config = tmp_path / "moved" / "config.yaml"
+    written = yaml.safe_load(config.read_text())
+    names = ("CSVLogger", "WandbLogger")
+    written["trainer"]["logger"] = [{"class_path": name, "init_args": {"save_dir": "elsewhere"}} for name in names]
+    config.write_text(yaml.safe_dump(written))
+    _, _, file, *_ = expanded(
+        ["test", "--run", str(tmp_path / "moved"), "--base", str(trained.parent / "base")], tmp_path
+    )
+    first, second = (each["init_args"] for each in yaml.safe_load(Path(file).read_text())["trainer"]["logger"])
+    assert first == {"save_dir": str(tmp_path), "name": "moved", "version": ""}
+    assert second == {"save_dir": "elsewhere"}
+
+
 def test_settings_of_an_earlier_release_have_the_names_of_now(tmp_path: Path) -> None:
     before = Path(__file__).parents[1] / "before" / "grpo"
     *_, file, _, checkpoint = expanded(["test", "--run", str(before)], tmp_path)

@@ -52,6 +52,21 @@ def test_every_setting_of_a_config_is_accepted_and_wins(
     assert {name: settings.get(name) for name in own} == own
 
 
+@pytest.mark.parametrize(("stage", "patience"), [("sft", 2), ("grpo", 4)])
+def test_early_stopping_is_there_to_be_uncommented(
+    stage: str, patience: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (CONFIGS / f"{stage}.yaml").read_text()
+    text, lines = re.subn(
+        r"^    # (- class_path: \S+EarlyStopping|  init_args: \{monitor)", r"    \1", text, flags=re.MULTILINE
+    )
+    (tmp_path / "mine.yaml").write_text(text)
+    callbacks = printed(capsys, str(tmp_path / "mine"))[".trainer.callbacks"]
+    (stopping,) = (c["init_args"] for c in callbacks if c["class_path"].endswith(".EarlyStopping"))
+    assert lines == 2
+    assert (stopping["monitor"], stopping["mode"], stopping["patience"]) == ("val/score", "max", patience)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_stages_keep_their_best_and_their_last_checkpoint(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     callbacks = printed(capsys, stage)[".trainer.callbacks"]

@@ -47,7 +47,7 @@ PLAN = """
     export       history scores card push exporting
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
-    training     folder resume fits tested
+    training     folder logs stopping resume fits tested
     analysis     tables foreign layout parquet writing votes likelihood asking films inputs looking loading analyzer album
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo

@@ -45,7 +45,7 @@ def test_samples_are_shown_with_picture_text_and_rewards(tmp_path: Path, monkeyp
     events = EventAccumulator(str(tmp_path / "run"), {"tensors": 0, "images": 0}).Reload()
     assert [(event.step, event.width) for event in events.Images("samples/0")] == [(0, 50), (2, 50)]
     text = events.Tensors("samples/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "| face | labels | completion | FormatReward |" in text
+    assert "| face | id | labels | completion | FormatReward |" in text
     assert text.count("| 0 |") >= 1
 
 
