@@ -177,6 +177,8 @@ def _protocol(facts: Facts) -> Iterator[str]:
     system = system_prompt(policy.knowledge, policy.answer)
     yield "## Protocol\n"
     yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}, answer: {policy.answer}"
+    if len(told.forms) > 1:
+        yield f"- trained to answer in several forms, so that it can be asked in each: {', '.join(sorted(told.forms))}"
     yield f"- allowed emotions: {', '.join(told.emotions) or 'any'}"
     sized = (
         f"with {policy.min_pixels} to {policy.max_pixels} pixels" if is_known(policy) else "sized by the processor here"

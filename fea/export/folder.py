@@ -114,6 +114,7 @@ def settings(told: Stored) -> dict[str, Any]:
         "prompt": told.prompt,
         "knowledge": policy.knowledge,
         "answer": policy.answer,
+        "forms": sorted(told.forms),
         "emotions": list(told.emotions),
         "datasets": sorted(told.datasets),
         **(pixels if is_known(policy) else {}),  # of which other processors know nothing

@@ -165,7 +165,9 @@ def stored(run: str) -> Stored:
 def _of_elsewhere(name: str, device: torch.device, base: str | None) -> Stored:
     """The like of a model that no run stands behind."""
     told = elsewhere.described(name, device, base)
-    return Stored(told.policy, told.emotions, told.datasets, stage="", precision=told.precision, coded=told.coded)
+    return Stored(
+        told.policy, told.emotions, told.datasets, "", precision=told.precision, coded=told.coded, forms=told.forms
+    )
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:

@@ -26,6 +26,7 @@ from fea.model.lora import is_seeing
 from fea.model.precision import without_bf16
 from fea.model.pretrained import config_of
 from fea.model.runs import absolute
+from fea.prompts.answer import FORMS, Form
 from fea.prompts.prompt import PROMPT_VERSION
 
 SETTINGS = "fea.json"  # how a model was trained to be asked
@@ -55,6 +56,7 @@ class Elsewhere:
         datasets: names of the data sets that it was trained on, as far as is known.
         precision: that it computes in.
         coded: FACS numbers that the coders of its faces looked for; empty if nothing says so.
+        forms: of answers that it was trained to give; empty likewise.
     """
 
     policy: PolicyConfig
@@ -62,6 +64,7 @@ class Elsewhere:
     datasets: frozenset[str]
     precision: str
     coded: frozenset[int] = frozenset()
+    forms: frozenset[Form] = frozenset()
 
 
 def names_one(name: str) -> bool:
@@ -110,7 +113,8 @@ def described(name: str, device: torch.device, base: str | None = None) -> Elsew
     if low:  # weights in bf16 stand beside an adapter; a fresh one changes nothing
         config = replace(config, lora=lora or LoRA(), dtype="bfloat16")
     coded = frozenset(map(int, told.get("coded", ())))
-    return Elsewhere(config, emotion_set(emotions), known, "bf16-mixed" if low else "32-true", coded)
+    forms = frozenset(form for form in FORMS if form in told.get("forms", ()))
+    return Elsewhere(config, emotion_set(emotions), known, "bf16-mixed" if low else "32-true", coded, forms)
 
 
 def _is_low(base: str) -> bool:

@@ -24,6 +24,7 @@ from fea.export import adapter, exporting
 from fea.export.adapter import Update
 from fea.model.checkpoints import weights
 from fea.model.config import TinySize
+from fea.model.elsewhere import described
 from fea.model.policy import Policy
 
 LORA = '{"rank": 4, "alpha": 8}'
@@ -142,6 +143,8 @@ def test_what_stands_beside_the_weights_asks_as_the_run_does(place: Path, taken:
     assert read(out / "processor_config.json")["processor_class"] == "Qwen2_5_VLProcessor"
     told = read(out / "fea.json")
     assert (told["prompt"], told["knowledge"], told["max_pixels"], told["crop"]) == ("1", "brief", 112 * 112, None)
+    assert (told["answer"], told["forms"]) == ("after_thinking", ["after_thinking"])
+    assert described(str(out), torch.device("cpu")).forms == {"after_thinking"}
 
 
 @pytest.mark.parametrize("format", ["merged", "peft"])

@@ -168,21 +168,23 @@ function show(result) {
   const emotions = Object.entries(result.emotion_votes ?? {}).sort(([, a], [, b]) => b - a);
   at("emotions").replaceChildren(...emotions.map(([name, share]) =>
     make("li", "", make("span", "name", name), ...bar(share, name === result.emotion ? "#4a6fa5" : "#a9b8cc"))));
-  const codes = [...new Set([...result.AUs, ...Object.keys(result.votes ?? {})])];
+  const claimed = result.AUs ?? []; // null where the answer stands alone
+  const codes = [...new Set([...claimed, ...Object.keys(result.votes ?? {})])];
   codes.sort((a, b) => a.slice(2) - b.slice(2));
   const rows = codes.map((code) => {
     const chip = unit(code, "chip");
-    if (!result.AUs.includes(code)) [chip.style.color, chip.style.background] = ["#5a6673", "#e6e9ed"];
+    if (!claimed.includes(code)) [chip.style.color, chip.style.background] = ["#5a6673", "#e6e9ed"];
     const name = make("span", "name", chip, known.units[code.slice(2)]?.[0] ?? "no unit of the table");
     return make("li", "", name, ...bar(result.votes && (result.votes[code] ?? 0), chip.style.color));
   });
-  at("units").replaceChildren(...(rows.length ? rows : [make("li", "", "none is claimed")]));
+  at("units").replaceChildren(...(rows.length ? rows : [make("li", "", result.AUs ? "none is claimed" : "none is asked for")]));
   drawClaims(result);
 }
 
 function drawClaims(result) {
-  const shown = result.AUs.filter((code) => known.drawn.includes(Number(code.slice(2))));
-  const undrawn = result.AUs.filter((code) => !shown.includes(code));
+  const claimed = result.AUs ?? [];
+  const shown = claimed.filter((code) => known.drawn.includes(Number(code.slice(2))));
+  const undrawn = claimed.filter((code) => !shown.includes(code));
   at("schematic").src = `/drawn?${new URLSearchParams(shown.map((code) => [code, result.strengths[code]]))}`;
   at("undrawn").textContent = undrawn.length ? `; cannot be drawn: ${undrawn.join(", ")}` : "";
 }
