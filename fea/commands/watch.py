@@ -136,7 +136,7 @@ def _watch(
     finally:
         if file is not None and file.count:
             file.finish()
-        _tell(follower, source, file)
+        _tell(follower, source, layout, file)
 
 
 def _followed(answered: Iterator[Followed], follower: Follower, count: int) -> Iterator[Followed]:
@@ -172,10 +172,11 @@ def _printing(layout: Layout) -> Write:
     return write
 
 
-def _tell(follower: Follower, source: Source, file: AnswerFile | None) -> None:
+def _tell(follower: Follower, source: Source, layout: Layout, file: AnswerFile | None) -> None:
     """What came of it, on standard error."""
-    told = [f"{follower.frames} frames", f"{follower.tracks.count} faces"]
-    told += [f"{follower.unreadable} answers could not be read"] if follower.unreadable else []
+    told = [f"{follower.frames} frames"]
+    told += [f"faces: {follower.tracks.count}"] if layout.faces else []
+    told += [f"answers that could not be read: {follower.unreadable}"] if follower.unreadable else []
     told += [source.remark] if source.remark else []
     place = f"; the rows are in '{file.written}'" if file is not None and file.count else ""
     print(f"note: {', '.join(told)}{place}", file=sys.stderr)

@@ -13,12 +13,13 @@ from PIL import Image, ImageDraw
 
 from fea.analysis.tables import Result
 from fea.errors import FEAError
-from fea.pictures.fonts import font, runs
+from fea.pictures.fonts import font, runs, width
+from fea.pictures.layout import Span, wrapped
 from fea.watching.sources import opencv
 
 _COLORS = ("#1f5fa8", "#a8501a", "#4f6320", "#b02a4c", "#6741a5", "#0b7285")  # of faces, by their numbers; on white
-_SIZE = 16  # pixels of the letters
-_LINE = 20
+_SIZE, _LINE = 15, 18  # pixels of the letters, and from line to line
+_NARROWEST = 80  # pixels of a line: two units
 _ENDS = (ord("q"), 27)  # and Escape
 _LONGEST = 1280  # pixels of the longer side that are shown: a film may have more than a screen
 _OTHER = "pip uninstall opencv-python-headless, then pip install 'opencv-python>=4.8,<5'"
@@ -65,7 +66,7 @@ class Window:
 def opened(title: str) -> Iterator[Window]:
     """A window that is closed in the end; `check_window` has found that there can be one."""
     cv2 = opencv("windows are shown")
-    cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE)
+    cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)  # without a row of buttons
     try:
         yield Window(title, cv2)
     finally:
@@ -73,7 +74,7 @@ def opened(title: str) -> Iterator[Window]:
 
 
 def marked(image: Image.Image, results: Sequence[Result]) -> Image.Image:
-    """A frame, or a smaller one, with the box of each face, its number, emotion and units; of the units with their shares.
+    """A frame, or a smaller one, with the box of each face, its number, emotion and units.
 
     Args:
         image: the frame, RGB.
@@ -84,25 +85,23 @@ def marked(image: Image.Image, results: Sequence[Result]) -> Image.Image:
     pen = ImageDraw.Draw(image)
     for result in results:
         color = _COLORS[result.face_id % len(_COLORS)]
-        left, top, width, height = (round(side * shrink) for side in result.box or (0, 0, *image.size))
+        left, top, across, down = (round(side * shrink) for side in result.box or (0, 0, *image.size))
         if result.box:
-            pen.rectangle((left, top, left + width, top + height), outline=color, width=3)
-        lines = [result.error] if result.error else [_head(result), _units(result)]
-        y = top + height if top + height + _LINE * len(lines) <= image.height else max(0, top)  # below, or within
-        for line in filter(None, lines):
-            _write(pen, left, y, line, color)
+            pen.rectangle((left, top, left + across, top + down), outline=color, width=3)
+        lines = [result.error] if result.error else _lines(result, across)
+        y = top + down if top + down + _LINE * len(lines) <= image.height else max(0, top)  # below, or within
+        for line in lines:
+            _write(pen, max(0, min(left, image.width - width(line, _SIZE))), y, line, color)
             y += _LINE
     return image
 
 
-def _head(result: Result) -> str:
+def _lines(result: Result, across: int) -> list[str]:
+    """Number, emotion and its share, and units below, in lines of about the width of the face: beside it may be another."""
     share = (result.emotion_votes or {}).get(result.emotion)
-    return f"{result.face_id}  {result.emotion or '?'}" + (f" {share:.0%}" if share is not None else "")
-
-
-def _units(result: Result) -> str:
-    votes = result.votes or {}
-    return "  ".join(f"{code} {votes[code]:.0%}" if code in votes else code for code in result.aus)
+    head = f"{result.face_id} {result.emotion or '?'}" + (f" {share:.0%}" if share is not None else "")
+    units = wrapped([Span(" ".join(result.aus), "")], _SIZE, max(across, _NARROWEST))
+    return [head, *("".join(part.span.content for part in line) for line in units if line)]
 
 
 def _write(pen: ImageDraw.ImageDraw, x: float, y: float, text: str, color: str) -> None:

@@ -112,7 +112,7 @@ def test_faces_of_a_film_keep_their_numbers_and_what_they_say_is_smoothed(
     assert max(len(batch) for batch in sees) == 3
     told = capsys.readouterr().err
     assert "frames 10/10, 100%" in told
-    assert told.endswith(f"note: 10 frames, 2 faces; the rows are in '{tmp_path / 'a.csv'}'\n")
+    assert told.endswith(f"note: 10 frames, faces: 2; the rows are in '{tmp_path / 'a.csv'}'\n")
 
 
 def test_rows_are_those_of_analyze(
@@ -157,7 +157,7 @@ def test_what_was_said_before_ctrl_c_is_kept(
     assert [record["emotion_votes"] for record in records] == [None, {"neutral": 1.0}, {"neutral": 1.0}]
     told = capsys.readouterr().err
     assert "note: ended by Ctrl-C\n" in told
-    assert "3 frames, 0 faces, 1 answers could not be read" in told
+    assert "3 frames, answers that could not be read: 1; the rows" in told
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -228,9 +228,7 @@ def test_of_a_camera_the_newest_frame_counts_and_those_that_gave_way_are_told(
     ]
     assert colors == [True, True]  # red, green and blue, as a model reads them
     told = capsys.readouterr().err
-    assert (
-        "2 frames, 0 faces, 3 of 5 frames came while the model was at work, and were left out; the rows are in" in told
-    )
+    assert "2 frames, 3 of 5 frames came while the model was at work, and were left out; the rows are in" in told
     assert told.endswith("fea: error: camera 0 gives no more pictures; look whether it is still plugged in\n")
     assert camera.released
 
@@ -284,7 +282,8 @@ def test_a_window_shows_each_frame_until_it_is_closed(
 ) -> None:
     shown: list[Any] = []
     fake = SimpleNamespace(
-        WINDOW_AUTOSIZE=1, WND_PROP_VISIBLE=4, getBuildInformation=lambda: "  GUI:                           QT5\n",
+        WINDOW_AUTOSIZE=1, WINDOW_GUI_NORMAL=16, WND_PROP_VISIBLE=4,
+        getBuildInformation=lambda: "  GUI:                           QT5\n",
         namedWindow=lambda title, _: shown.append(title), imshow=lambda _, pixels: shown.append(pixels),
         waitKey=lambda _: ord("q") if ends == "q" and len(shown) == 4 else -1,
         getWindowProperty=lambda *_: float(ends == "q" or len(shown) < 4), destroyAllWindows=lambda: shown.append("gone"),
@@ -311,11 +310,13 @@ def test_what_is_said_stands_at_the_face_and_within_the_picture() -> None:
     assert found[30, 40].tolist() == [0xA8, 0x50, 0x1A]  # the frame of face 1
     assert found[150, 200].tolist() != found[30, 40].tolist()
     white = (found == 255).all(axis=2)
-    assert white[172:208, 40:80].mean() > 0.5  # below the face
-    assert white[152:188, 204:240].mean() > 0.5  # within, where there is no room below
+    assert white[172:204, 40:80].mean() > 0.5  # below the face
+    assert white[152:184, 204:240].mean() > 0.5  # within, where there is no room below
     assert not np.asarray(image).any()  # the picture itself stays
     large = marked(Image.new("RGB", (2560, 1000)), [smiles._replace(box=(2000, 100, 400, 400))])
     assert large.size == (1280, 500)
     assert large.getpixel((1000, 60)) == (0xA8, 0x50, 0x1A)
+    edge = np.asarray(marked(image, [smiles._replace(box=(380, 30, 20, 20))]))
+    assert (edge[52:70, 300:] == 255).all(axis=2).any(axis=0).sum() > 60  # moved until it fits
     whole = marked(image, [Result("a", error="no face")])
     assert np.asarray(whole)[:20].any()
