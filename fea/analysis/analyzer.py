@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fea.analysis.asking import Asking
+from fea.analysis.films import Frame
 from fea.analysis.inputs import Images, Input, inputs_of
 from fea.analysis.layout import Layout, Results
-from fea.analysis.loading import Pool, count_units, pools
+from fea.analysis.loading import Pool, count_units, frame_pools, pools
 from fea.analysis.looking import Look, Shown
 from fea.analysis.tables import Result, failure_of, result_of
 from fea.analysis.votes import vote
@@ -28,7 +29,7 @@ from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer
-from fea.rollouts.rollout import Rollout, ask
+from fea.rollouts.rollout import Rollout, ask, trunk_of
 from fea.system.progress import progress
 
 _START = Place()
@@ -188,6 +189,36 @@ class Analyzer:
                         yield Part(_in_order(pool, found, whole), None)
                     raise
                 yield Part(_in_order(pool, found, range(len(pool.units))), pool.until)
+
+    def of_frames(
+        self, name: str, batches: Iterable[Sequence[Frame]], asking: Asking
+    ) -> Iterator[tuple[Sequence[Frame], list[Result]]]:
+        """The same of frames as they come: a batch is answered before the next one is asked for.
+
+        Args:
+            name: of the film or the camera.
+            batches: frames, at most `asking.batch_size` of them at a time.
+            asking: how.
+
+        Yields:
+            A batch, and results in its order: one for each face, and one for each frame that shows none.
+
+        Raises:
+            FEAError: a package or a file is missing.
+        """
+        look = Look(self.policy.encoder, self.shown(asking), self.detector(asking), asking.max_image_pixels, {})
+        trunk, emotions = Trunk(), asking.emotions or self.emotions
+        for some in batches:
+            pool = self._next(frame_pools(name, some, look, asking, emotions))
+            if pool is None:
+                continue
+            if pool.prompts and not trunk.length:  # which frames with one face each would never read once for all
+                with self._lock, computing(self._precision, self.policy.network.device):
+                    trunk = trunk_of(self.policy, self.policy.look(pool.prompts[:1])[0])
+            found = defaultdict[int, list[Result]](list)
+            for shown, result in self._answered(pool, asking, trunk):
+                found[shown.unit].append(result)
+            yield some, _in_order(pool, found, range(len(pool.units)))
 
     def _next(self, loading: Iterator[Pool]) -> Pool | None:
         """The next pictures. Without workers they are encoded here, by what other threads encode with."""

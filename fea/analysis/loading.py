@@ -10,7 +10,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from fea.analysis.asking import Asking
-from fea.analysis.films import check_films, count_frames, frames
+from fea.analysis.films import Frame, check_films, count_frames, frames
 from fea.analysis.inputs import Input
 from fea.analysis.looking import Look
 from fea.analysis.tables import Result
@@ -95,6 +95,21 @@ def pools(
                 yield from loads.files(item, several)
 
 
+def frame_pools(
+    name: str, some: Sequence[Frame], look: Look, asking: Asking, emotions: tuple[str, ...]
+) -> Iterator[Pool]:
+    """The same of frames in memory.
+
+    Args:
+        name: of the film or the camera.
+        some: of its frames.
+        look: makes prompts of them.
+        asking: how.
+        emotions: that may be answered.
+    """
+    return _Loads(look, asking, emotions).frames(name, some)
+
+
 def _together(numbered: Sequence[tuple[int, Input]]) -> tuple[int, list[Input]]:
     """The number of the first, and all of them."""
     return numbered[0][0], [one for _, one in numbered]
@@ -123,20 +138,24 @@ class _Loads(NamedTuple):
         """Pools of frames; a film that breaks off has a last row that says why."""
         reading, broken = frames(film.name, self.asking.every, start), ""
         while not broken:
-            some, units = [], list[Unit]()
+            some: list[Frame] = []
             try:
                 for frame in islice(reading, self.size):
                     some.append(frame)
             except FEAError as error:
                 broken = str(error).rpartition("; ")[0]
-            units = [Unit(film.name, f"{film.name}@{frame.number}", frame.number, frame.time) for frame in some]
-            if not units and not broken:
+            if not some and not broken:
                 return
-            start += len(units)
-            for pool in self._loaded(units, {u.id: f.picture for u, f in zip(units, some, strict=True)}, 0):
+            start += len(some)
+            for pool in self.frames(film.name, some):
                 yield pool._replace(until=Place(item, start))
             if broken:
                 yield Pool([Unit(film.name, film.name, error=broken)], [], [], Place(item + 1))
+
+    def frames(self, name: str, some: Sequence[Frame]) -> Iterator[Pool]:
+        """Pools of some frames of a film or a camera."""
+        units = [Unit(name, f"{name}@{frame.number}", frame.number, frame.time) for frame in some]
+        return self._loaded(units, {unit.id: frame.picture for unit, frame in zip(units, some, strict=True)}, 0)
 
     def _loaded(self, units: Sequence[Unit], pictures: dict[str, Image.Image], workers: int) -> Iterator[Pool]:
         examples = [
