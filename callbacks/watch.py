@@ -187,13 +187,18 @@ def _seen(rollout: Rollout) -> tuple[list[Said], dict[str, float]]:
 def _means(faces: Sequence[Said], sums: Mapping[str, float]) -> dict[str, float]:
     emotions = [emotion for face in faces for emotion in face.emotions if emotion]
     labels = [label for face in faces for label in face.labels]
-    coded = [len(face.present) for face in faces if face.coded]
-    forms = [form for face in faces for form in zip(face.thinking, face.emotions, strict=True)]
+    coded = [len(face.present) for face in faces if face.coded and face.units]
+    claimed = [len(units) for face in faces if face.units for units in face.claimed]
+    forms = [
+        (thinks or not face.units, emotion)
+        for face in faces
+        for thinks, emotion in zip(face.thinking, face.emotions, strict=True)
+    ]
     return {
         "entropy": sums["surprise"] / sums["tokens"],  # of what was sampled: an estimate without bias
         "same": _most(emotions) / sums["answers"],
         "same_labels": _most(labels) / len(labels) if labels else 1.0,
-        "claimed": fmean(len(units) for face in faces for units in face.claimed),
+        "claimed": fmean(claimed or [0]),
         "labeled": fmean(coded) if coded else float("inf"),
         "length": sums["tokens"] / sums["answers"],
         "truncated": sums["truncated"] / sums["answers"],

@@ -38,7 +38,7 @@ from fea.losses import mean_nll
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
-from fea.rewards import check_applies, check_groups, check_regions, rewards_of, scored
+from fea.rewards import check_applies, check_groups, check_regions, every_form, rewards_of, scored
 from fea.rollouts import statistics
 from fea.rollouts.buffer import Buffer, Pack
 from fea.rollouts.drift import Drift
@@ -151,9 +151,9 @@ class GRPOModule(FEAModule):
             for reward in rewards:
                 reward.on_answers(rollout)
             scores = scored(rewards, rollout, self.device)
-            if not self.begun:
+            if not self.begun and every_form(rollout, self.config.forms):
                 check_applies(rewards, scores, rollout, self.examples)
-            self.begun = True
+                self.begun = True
         for observer in cast(Any, self.trainer).callbacks:
             if isinstance(observer, RolloutCallback):
                 observer.on_rollout(self.trainer, self, rollout, scores.by_name)
@@ -274,7 +274,7 @@ class GRPOModule(FEAModule):
         if not self.sft_weight:
             return lambda pack: []
         data, examples = self.data, self.data.analyses()
-        return Replay(examples, data.weights(examples), self.policy.encoder, size, self.seed, data.on_bad)
+        return Replay(examples, data.weights(examples), self.policy.encoder, size, self.seed, data.on_bad, self.forms)
 
     def _place(self, prompts: list[Prompt]) -> list[Prompt]:
         """Moves prompts to the device; a frozen vision tower sees their images here, once for all passes."""
@@ -286,7 +286,7 @@ class GRPOModule(FEAModule):
     def on_fit_start(self) -> None:
         """Checks the rewards; the reference policy is the one that this fit starts from."""
         super().on_fit_start()
-        check_regions(rewards_of(self.trainer), self.config.answer)
+        check_regions(rewards_of(self.trainer), self.config.forms)
         if self.objective.beta and not self.policy.has_reference:
             self.policy.keep_reference()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
@@ -199,7 +199,7 @@ def _by_one(callback: RewardCallback, rollout: Rollout) -> Tensor:
 
 
 def check_applies(callbacks: Sequence[RewardCallback], scores: Scores, rollout: Rollout, examples: Faces) -> None:
-    """Holds, at the first rollout, that each reward says something about some face.
+    """Holds, at the first rollout with answers of every form, that each reward says something about some face.
 
     One that says nothing of the first faces, as many of which may be unlabeled, is asked about others as well.
 
@@ -224,6 +224,17 @@ def check_applies(callbacks: Sequence[RewardCallback], scores: Scores, rollout: 
         rank_zero_warn(f"{told} of the first rollout, and for other training faces: their labels say nothing about it")
 
 
+def every_form(rollout: Rollout, forms: Collection[Form]) -> bool:
+    """Whether answers in all of these forms are among those of a rollout, of all processes.
+
+    A reward may have nothing to say of an answer alone, and a first rollout with little else would tell nothing of it.
+    """
+    if len(forms) == 1:
+        return True
+    asked = gathered([prompt.form for prompt in rollout.prompts])
+    return {*forms} <= {form for part in asked for form in part}
+
+
 def _applies(callback: RewardCallback, rollout: Rollout, examples: Faces) -> bool:
     """Whether a reward has a number for the answers of a rollout if they were about other faces."""
     faces = len(rollout.prompts)
@@ -236,14 +247,14 @@ def _applies(callback: RewardCallback, rollout: Rollout, examples: Faces) -> boo
     return False
 
 
-def check_regions(callbacks: Sequence[RewardCallback], form: Form) -> None:
-    """Holds that what a reward credits is asked for.
+def check_regions(callbacks: Sequence[RewardCallback], forms: Collection[Form]) -> None:
+    """Holds that what a reward credits is asked for, in one of these forms at least.
 
     Raises:
         FEAError: one credits thinking where there is none.
     """
     for callback in callbacks:
-        if form == "only" and callback.region == "think":
+        if {*forms} == {"only"} and callback.region == "think":
             raise FEAError(
                 f"reward '{callback.name}': it credits the thinking, which policy.answer 'only' does not ask for; take it "
                 "out of trainer.callbacks, or let the model think"

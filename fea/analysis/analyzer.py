@@ -12,6 +12,7 @@ from fea.analysis.asking import Asking
 from fea.analysis.films import Frame
 from fea.analysis.inputs import Images, Input, inputs_of
 from fea.analysis.layout import Layout, Results
+from fea.analysis.likelihood import likelihoods
 from fea.analysis.loading import Pool, count_units, frame_pools, pools
 from fea.analysis.looking import Look, Shown
 from fea.analysis.tables import Result, failure_of, result_of
@@ -28,7 +29,7 @@ from fea.model.config import Device
 from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation, noise
-from fea.prompts.answer import Answer
+from fea.prompts.answer import Form
 from fea.rollouts.rollout import Rollout, ask, trunk_of
 from fea.system.progress import progress
 
@@ -58,15 +59,14 @@ class Analyzer:
         policy: the model.
         emotions: those it was trained with, which are allowed unless others are named.
         datasets: those it has seen.
-        known: FACS numbers of the units that it has learned; of a model that does not say, those that the prompt explains. Of
-            one that answers without a thinking none: what it leaves out is not known, and not absent.
+        forms: of answers that it was trained to give; empty if it does not say.
+        known: FACS numbers of the units that it has learned; of a model that does not say, those that the prompt explains.
     """
 
     def __init__(self, policy: Policy, trained: Stored):
         self.policy = policy
         self.emotions, self.datasets, self._precision = trained.emotions, trained.datasets, trained.precision
-        speaks = policy.config.answer != "only"  # of units; else nobody asks for them
-        self.known = (trained.coded or frozenset(PROMPTED_AUS)) if speaks else frozenset[int]()
+        self.forms, self.known = trained.forms, trained.coded or frozenset(PROMPTED_AUS)
         self._lock = threading.Lock()
 
     def analyze(
@@ -83,6 +83,8 @@ class Analyzer:
         samples: int = 0,
         every: int = 1,
         recursive: bool = False,
+        answer: Form | None = None,
+        likelihood: bool = False,
     ) -> Results:
         """Names the Action Units and the emotion of faces, with the reasoning.
 
@@ -101,6 +103,8 @@ class Analyzer:
             samples: answers to each face at temperature 1, of which shares are counted; 0 for the likeliest answer alone.
             every: of a film, every n-th frame.
             recursive: take the pictures of folders within folders, too.
+            answer: "after_thinking", "first" or "only", which is quick and says nothing of units; by default that of the run.
+            likelihood: add how likely each allowed emotion is as the answer, as a share among them (`fea.analysis.likelihood`).
 
         Returns:
             A result for each face, in the order of the images; one for each image that shows no face, or could not be read, and
@@ -111,7 +115,8 @@ class Analyzer:
         """
         asking = Asking(
             question, self.emotions if emotions is None else emotion_set(emotions), batch_size, num_workers, max_tokens,
-            max_image_pixels, faces, None if face_model is None else str(face_model), samples, every,
+            max_image_pixels, faces, None if face_model is None else str(face_model), samples, every, answer,
+            likelihood,
         )  # fmt: skip
         inputs = inputs_of(images, recursive)
         results = Results(result for part in self.in_parts(inputs, asking) for result in part.results)
@@ -122,8 +127,19 @@ class Analyzer:
         """The columns of a table of what will be answered."""
         return Layout(
             faces=self.shown(asking) != "none", film=any(one.film for one in inputs), samples=asking.samples > 0,
-            emotions=asking.emotions or self.emotions, known=self.known,
+            emotions=asking.emotions or self.emotions, known=self.units(asking), likelihood=asking.likelihood,
         )  # fmt: skip
+
+    def form(self, asking: Asking) -> Form:
+        """Form of the answers: the one that is asked for, or that of the run."""
+        return asking.answer or self.policy.config.answer
+
+    def units(self, asking: Asking) -> frozenset[int]:
+        """FACS numbers of the units of which an answer says whether they show.
+
+        None where the answer stands alone: nobody asks for units then, and what is left out is not known, and not absent.
+        """
+        return frozenset() if self.form(asking) == "only" else self.known
 
     def shown(self, asking: Asking) -> Faces:
         """Which faces are shown: those that are asked for, or as in training."""
@@ -156,6 +172,11 @@ class Analyzer:
         elif shown != "none" and asking.face_model and asking.face_model != config.face_model:
             usual = config.face_model or "Haar cascades"
             told.append(f"in training faces were found by {usual}, whose boxes are a little different")
+        if self.forms and self.form(asking) not in self.forms:
+            told.append(
+                f"this model was not trained to answer '{self.form(asking)}', but {' and '.join(sorted(self.forms))} "
+                "(policy.answers): it may answer worse, or in another form"
+            )
         return told
 
     def in_parts(self, inputs: Sequence[Input], asking: Asking, start: Place = _START) -> Iterator[Part]:
@@ -231,10 +252,24 @@ class Analyzer:
         size = max(1, asking.batch_size // max(1, asking.samples))
         for start in range(0, len(prompts), size):
             batch = prompts[start : start + size]
-            for prompt, answers in zip(batch, self._asked(batch, asking, trunk).by_prompt, strict=True):
+            for prompt, result in zip(batch, self._told(batch, asking, trunk), strict=True):
                 shown = Shown.of(prompt)
                 unit = pool.units[shown.unit]
-                yield shown, unit.tell(_result(unit.name, answers, shown, asking.samples > 0))
+                result = result._replace(image=unit.name, face_id=shown.face_id, box=shown.box, score=shown.score)
+                yield shown, unit.tell(result)
+
+    def _told(self, batch: list[Prompt], asking: Asking, trunk: Trunk) -> Iterator[Result]:
+        """What is told of each face of a batch, wherever it is."""
+        rollout = self._asked(batch, asking, trunk)
+        votes = [vote(answers) for answers in rollout.by_prompt]
+        likely: Sequence[Mapping[str, float] | None] = [None] * len(batch)
+        if asking.likelihood:
+            with self._lock, computing(self._precision, self.policy.network.device):
+                answers = [voted.answer for voted in votes]
+                likely = likelihoods(self.policy, rollout.prompts, answers, asking.batch_size)
+        for voted, shares in zip(votes, likely, strict=True):
+            result = result_of("", voted.answer)._replace(likelihood=shares)
+            yield result._replace(votes=voted.units, emotion_votes=voted.emotions) if asking.samples else result
 
     def _asked(self, prompts: list[Prompt], asking: Asking, trunk: Trunk) -> Rollout:
         generation, samples, chance = Generation(asking.max_tokens), max(1, asking.samples), None
@@ -244,13 +279,6 @@ class Analyzer:
             chance = noise(ids, samples, asking.max_tokens, seed=0, round=0, drawn=[0] * len(ids))
         with self._lock, computing(self._precision, self.policy.network.device):
             return ask(self.policy, self.policy.look(prompts), samples, generation, chance, trunk)
-
-
-def _result(name: str, answers: Sequence[Answer], shown: Shown, sampled: bool) -> Result:
-    """What is told of a face."""
-    voted = vote(answers)
-    result = result_of(name, voted.answer)._replace(face_id=shown.face_id, box=shown.box, score=shown.score)
-    return result._replace(votes=voted.units, emotion_votes=voted.emotions) if sampled else result
 
 
 def _in_order(pool: Pool, found: Mapping[int, list[Result]], units: Iterable[int]) -> list[Result]:

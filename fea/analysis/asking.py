@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fea.errors import FEAError
 from fea.faces.crops import Faces
 from fea.images.opening import MOST_PIXELS, check_most_pixels
+from fea.prompts.answer import FORMS, Form
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Asking:
         face_model: file of the model that finds them; None: as in training.
         samples: answers to each face; 0 for the likeliest alone.
         every: of a film, every n-th frame.
+        answer: form that is asked for; None: that of the run.
+        likelihood: whether each allowed emotion gets its likelihood.
     """
 
     question: str = ""
@@ -36,6 +39,8 @@ class Asking:
     face_model: str | None = None
     samples: int = 0
     every: int = 1
+    answer: Form | None = None
+    likelihood: bool = False
 
     def __post_init__(self) -> None:
         """Refuses numbers that nothing can be done with.
@@ -51,5 +56,7 @@ class Asking:
         check_most_pixels("max_image_pixels", self.max_image_pixels)
         if self.faces not in (None, "none", "largest", "all"):
             raise FEAError(f"faces: '{self.faces}'; choose none, largest or all")
+        if self.answer not in (None, *FORMS):
+            raise FEAError(f"answer: '{self.answer}'; choose {', '.join(FORMS)}")
         if self.face_model is not None and self.faces == "none":
             raise FEAError("face_model: faces are not looked for with faces none; leave one of the two out")

@@ -2,8 +2,8 @@
 
 All of their columns are there, by their names and in their order. What a language model does not say is left empty and never 0:
 landmarks, pose, gaze, grades of intensity, and the units that it has not learned. A unit that it has learned is 0 where an
-answer does not claim it. With samples, Py-Feat's probabilities are shares of votes. The picture is named in a last column where
-the other program names none.
+answer does not claim it. With samples, Py-Feat's probabilities are shares of votes, and with likelihoods those of emotions are
+these. The picture is named in a last column where the other program names none.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def _units(result: Result, known: Collection[int]) -> dict[int, float]:
 
 
 def _emotions(result: Result, emotions: Sequence[str]) -> dict[str, float]:
-    """The same of each allowed emotion."""
+    """The same of each allowed emotion, or its likelihood where that was asked for."""
+    if result.likelihood is not None:
+        return dict(result.likelihood)
     named = ({result.emotion: 1.0} if result.emotion else {}) if result.emotion_votes is None else result.emotion_votes
     return dict.fromkeys(emotions, 0.0) | dict(named) if named else {}
 

@@ -33,6 +33,7 @@ class Layout(NamedTuple):
         samples: whether there are several answers to each face: `vote_AU1`, ..., `vote_happiness`, ..., as shares.
         emotions: that may be answered.
         known: FACS numbers that the model has learned; without any, all units are unknown.
+        likelihood: whether each allowed emotion has its likelihood: `likelihood_happiness`, ...
     """
 
     format: Format = "fea"
@@ -41,6 +42,7 @@ class Layout(NamedTuple):
     samples: bool = False
     emotions: tuple[str, ...] = ()
     known: frozenset[int] = frozenset(PROMPTED_AUS)
+    likelihood: bool = False
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -48,7 +50,8 @@ class Layout(NamedTuple):
         if self.format != "fea":
             return foreign.columns(self.format, self.film)
         votes = [f"vote_{name}" for name in (*self._units, *self.emotions)]
-        return (*COLUMNS, *_FACE * self.faces, *_FRAME * self.film, *votes * self.samples)
+        likely = [f"likelihood_{name}" for name in self.emotions]
+        return (*COLUMNS, *_FACE * self.faces, *_FRAME * self.film, *votes * self.samples, *likely * self.likelihood)
 
     def record(self, result: Result) -> dict[str, Any]:
         """All that is told of a face, for JSON."""
@@ -59,6 +62,8 @@ class Layout(NamedTuple):
             found |= {"frame": result.frame, "time": result.time}
         if self.samples:
             found |= {"votes": result.votes if self.known else None, "emotion_votes": result.emotion_votes}
+        if self.likelihood:
+            found |= {"likelihood": result.likelihood or None}
         return found
 
     def cells(self, result: Result) -> list[Value]:
@@ -70,6 +75,7 @@ class Layout(NamedTuple):
             if result.box:
                 values |= dict(zip(_FACE, (result.face_id, *result.box, result.score), strict=True))
             values |= self._votes(result)
+            values |= {f"likelihood_{name}": share for name, share in (result.likelihood or {}).items()}
         return [values.get(column) for column in self.header]
 
     def _votes(self, result: Result) -> dict[str, Value]:

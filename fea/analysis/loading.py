@@ -158,9 +158,7 @@ class _Loads(NamedTuple):
         return self._loaded(units, {unit.id: frame.picture for unit, frame in zip(units, some, strict=True)}, 0)
 
     def _loaded(self, units: Sequence[Unit], pictures: dict[str, Image.Image], workers: int) -> Iterator[Pool]:
-        examples = [
-            _example(unit, number % self.size, self.asking.question, self.emotions) for number, unit in enumerate(units)
-        ]
+        examples = [_example(unit, number % self.size, self.asking, self.emotions) for number, unit in enumerate(units)]
         sampler = EpochSampler(len(examples), shuffle=False)
         look = replace(self.look, pictures=pictures)
         loader = Loader(examples, look, sampler, self.size, workers, "skip", training=False)
@@ -168,8 +166,9 @@ class _Loads(NamedTuple):
             yield Pool(units[start : start + self.size], prompts, loader.skipped, Place())
 
 
-def _example(unit: Unit, number: int, question: str, emotions: tuple[str, ...]) -> Example:
+def _example(unit: Unit, number: int, asking: Asking, emotions: tuple[str, ...]) -> Example:
     """A picture of which nothing is known."""
     return Example(
-        unit.id, "", unit.id, unit.id, question, None, frozenset(), (), emotions, None, {}, None, None, str(number)
-    )
+        unit.id, "", unit.id, unit.id, asking.question, None, frozenset(), (), emotions, None, {}, None, None, str(number),
+        form=asking.answer,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from fea.errors import FEAError
 from fea.faces.crops import Faces
 from fea.images.opening import MOST_PIXELS
 from fea.model.config import Device
+from fea.prompts.answer import Form
 
 if TYPE_CHECKING:
     from fea.analysis.analyzer import Part
@@ -30,8 +31,8 @@ def analyze(
     images: list[str], *, model: str, base: str | None = None, out: str | None = None, format: Format = "fea",
     resume: bool = False, save_vis: str | None = None, faces: Faces | None = None, face_model: str | None = None,
     samples: int = 0, every: int = 1, recursive: bool = False, question: str = "", emotions: str | list[str] | None = None,
-    batch_size: int = 32, num_workers: int = 2, max_tokens: int = 256, max_image_pixels: int = MOST_PIXELS,
-    device: Device = "auto",
+    answer: Form | None = None, likelihood: bool = False, batch_size: int = 32, num_workers: int = 2, max_tokens: int = 256,
+    max_image_pixels: int = MOST_PIXELS, device: Device = "auto",
 ) -> int:  # fmt: skip
     """Names the Action Units and the emotion of faces, with the reasoning; one row a face.
 
@@ -57,6 +58,10 @@ def analyze(
         recursive: take the pictures of folders within folders, too.
         question: asked instead of the default question.
         emotions: allowed emotions; by default those the model was trained with.
+        answer: "after_thinking"; "first", before the thinking; or "only", which is quick and says nothing of units; by default
+            that of the run. What a run was not trained for (`policy.answers`) is noted.
+        likelihood: add how likely each allowed emotion is as the answer, behind the answer's own thinking or at once, as a
+            share among the allowed words. In `pyfeat` these are the emotions' columns.
         batch_size: images at a time.
         num_workers: processes that read images ahead, if there are more than one batch of them.
         max_tokens: length limit of an answer.
@@ -77,7 +82,7 @@ def analyze(
     inputs = inputs_of(images, recursive)  # like the rest, before a model of many gigabytes is read
     allowed = () if emotions is None else emotion_set(emotions)
     numbers = batch_size, num_workers, max_tokens, max_image_pixels
-    asking = Asking(question, allowed, *numbers, faces, face_model, samples, every)
+    asking = Asking(question, allowed, *numbers, faces, face_model, samples, every, answer, likelihood)
     _check(inputs, asking, out, format, resume)
     passing = _album(save_vis, inputs, asking)
     return _answer(model, base, device, inputs, asking, passing, None if out is None else Path(out), format, resume)
@@ -136,6 +141,7 @@ def _settings(model: str, base: str | None, inputs: Sequence[Input], asking: Ask
 
     asked = asdict(asking)
     del asked["num_workers"]
+    asked["likelihood"] = asked["likelihood"] or None  # which files of an earlier release do not name
     names = "\n".join(one.name for one in inputs).encode("utf-8", "surrogatepass")
     weights = None if names_one(model) else find(model).stat().st_mtime_ns
     return {

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from fea.facs import au_number, mirrored, mirrored_number
+from fea.prompts.answer import Form
 
 _SIDE = re.compile(r"\b(?:left|right|(?:AU\s?)?[LR]\d|AU\s?\d+[LR]|AU\s?(?:5[1256]|6[12])\b)", re.IGNORECASE)
 
@@ -44,6 +45,7 @@ class Example(NamedTuple):
         arousal: activation in [-1, 1], or None.
         meta: free-form information as JSON.
         flipped: the image is to be shown mirrored.
+        form: of the answer that is to be asked for; None: that of the policy.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Example(NamedTuple):
     arousal: float | None
     meta: str
     flipped: bool = False
+    form: Form | None = None
 
     @property
     def present(self) -> frozenset[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fea.data.example import Example
-from fea.data.mixture import Examples
+from fea.data.mixture import Examples, drawn_forms
 from fea.data.prompt import Prompt
 from fea.data.source import OnBad
 from fea.errors import FEAError
@@ -31,10 +31,16 @@ Faces = Examples | Sequence[Example]
 
 
 class Draw(NamedTuple):
-    """Which example, and whether it is shown mirrored."""
+    """Which example, whether it is shown mirrored, and in which form it is asked about; None: that of the policy."""
 
     number: int
     flipped: bool
+    form: Form | None = None
+
+    def shown(self, example: Example) -> Example:
+        """The example as it is drawn."""
+        example = example.mirror() if self.flipped else example
+        return example._replace(form=self.form) if self.form else example
 
 
 class EpochSampler(Sampler[Draw]):
@@ -49,6 +55,7 @@ class EpochSampler(Sampler[Draw]):
         rank: of this process.
         world: number of processes; each gets every world-th draw.
         even: give every process the same number of draws, leaving out the rest.
+        forms: of answers that are asked for, in these proportions; None asks for that of the policy.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class EpochSampler(Sampler[Draw]):
         rank: int = 0,
         world: int = 1,
         even: bool = True,
+        forms: Mapping[Form, float] | None = None,
     ):
         self.size = size
         self.seed = seed
@@ -70,6 +78,7 @@ class EpochSampler(Sampler[Draw]):
         self.world = world
         self.weights = None if weights is None else torch.from_numpy(weights)
         self.stop = size // world * world if even else size
+        self.forms = forms
         self.epoch = 0
         self.start = 0
 
@@ -103,8 +112,10 @@ class EpochSampler(Sampler[Draw]):
         else:
             order = torch.randperm(self.size, generator=chance) if self.shuffle else torch.arange(self.size)
         flips = torch.rand(self.size, generator=chance) < (0.5 if self.mirror else 0.0)
+        forms = drawn_forms(self.forms, self.size, chance)  # at last, so that all else is what it is without
         for place in places:
-            yield Draw(int(order[place % self.size]), bool(flips[place % self.size]))
+            at = place % self.size
+            yield Draw(int(order[at]), bool(flips[at]), forms[at])
 
 
 class Encoded(Dataset[tuple[list[Prompt], list[str]]]):
@@ -125,7 +136,7 @@ class Encoded(Dataset[tuple[list[Prompt], list[str]]]):
         for attempt in range(_TRIES if self.substitute else 1):
             example = self.examples[(draw.number + attempt) % len(self.examples)]
             try:
-                found = self.encode(example.mirror() if draw.flipped else example)
+                found = self.encode(draw.shown(example))
                 return found if isinstance(found, list) else [found], reasons
             except FEAError as error:
                 reasons.append(str(error))

@@ -1,18 +1,20 @@
-"""The examples of several files as one sequence, and how often each of them is drawn."""
+"""The examples of several files as one sequence, how often each of them is drawn, and how it is then asked about."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from fea.data.example import Example
 from fea.data.table import Table
+from fea.prompts.answer import Form
 
 Balance = Literal["emotion", "au", "both"]
 
@@ -107,3 +109,12 @@ def _kept(table: Table, analysed: bool | None) -> NDArray[np.bool_]:
     """Which examples of a table are taken."""
     chosen = np.ones(len(table), dtype=bool) if table.chosen is None else table.chosen
     return chosen if analysed is None else chosen & (table.known("analysis") == analysed)
+
+
+def drawn_forms(forms: Mapping[Form, float] | None, count: int, chance: torch.Generator) -> list[Form | None]:
+    """Draws so many forms in these proportions; without any, each is that of the policy, and no chance is used up."""
+    if not forms:
+        return [None] * count
+    names = sorted(forms)  # whatever order a config has them in
+    shares = torch.tensor([forms[name] for name in names], dtype=torch.float64)
+    return [names[number] for number in torch.multinomial(shares, count, replacement=True, generator=chance).tolist()]

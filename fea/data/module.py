@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -22,6 +22,7 @@ from fea.data.table import Table, open_jsonl
 from fea.errors import FEAError
 from fea.facs import Emotions, emotion_set
 from fea.images.opening import MOST_PIXELS, check_most_pixels
+from fea.prompts.answer import Form
 from fea.records.record import OnUnknownLabel, Rules
 
 
@@ -30,9 +31,11 @@ class Consumer(Protocol):
 
     Attributes:
         needs_analyses: whether it trains on examples with an analysis only.
+        forms: of answers that training prompts ask for, in these proportions; None: that of the policy.
     """
 
     needs_analyses: bool
+    forms: Mapping[Form, float] | None
 
     @property
     def encode(self) -> Encode:
@@ -233,7 +236,7 @@ class FEADataModule(L.LightningDataModule):
             )
         sampler = EpochSampler(
             len(examples), self.seed, True, self.weights(examples), self.mirror, self._trainer.global_rank,
-            self._trainer.world_size,
+            self._trainer.world_size, forms=module.forms,
         )  # fmt: skip
         return module.train_loader(
             self._loader(examples, module.encode_training, sampler, self.batch_size, training=True)

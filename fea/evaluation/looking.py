@@ -36,6 +36,7 @@ class Said(NamedTuple):
         claimed: by answer, FACS numbers.
         thinking: by answer, whether it has a think block, without which its claims are worth nothing.
         emotions: by answer; "" for none.
+        units: whether units were asked for.
     """
 
     dataset: str
@@ -45,6 +46,7 @@ class Said(NamedTuple):
     claimed: list[list[int]]
     thinking: list[bool]
     emotions: list[str]
+    units: bool = True
 
 
 class Look(NamedTuple):
@@ -85,12 +87,13 @@ def said(example: Example, answers: Sequence[Answer]) -> Said:
         claimed=[sorted(answer.aus) for answer in answers],
         thinking=[has_thinking(answer) for answer in answers],
         emotions=[answer.emotion or "" for answer in answers],
+        units=not any(answer.form == "only" for answer in answers),
     )
 
 
 def claims(faces: Sequence[Said]) -> Look | None:
     """How far the claimed units depend on the face, by their F1; None if looking could gain nothing, or of few faces."""
-    return _together([_claims(group) for group in _groups([face for face in faces if face.coded])])
+    return _together([_claims(group) for group in _groups([face for face in faces if face.coded and face.units])])
 
 
 def emotions(faces: Sequence[Said]) -> Look | None:

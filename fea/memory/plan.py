@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from fea.facs import EMOTION_SETS
@@ -114,8 +115,12 @@ def prompt_shape(setting: Setting, network: Network) -> PromptShape:
     """Of the longest prompt that an ordinary question makes."""
     config = setting.policy
     visual = -(-config.max_pixels // network.family.pixels)  # a few more of very narrow images
-    trunk = count_tokens(config, system_prompt(config.knowledge, config.answer)) + _FRAME
-    asked = count_tokens(config, user_prompt(DEFAULT_QUESTION, EMOTION_SETS["basic8"])) + _FRAME
+    told = [system_prompt(config.knowledge, form) for form in config.forms]
+    same = sum(1 for _ in takewhile(lambda letters: len({*letters}) == 1, zip(*told, strict=False)))
+    shared = count_tokens(config, told[0][:same])  # all of it where there is one form
+    longest = max(count_tokens(config, text) for text in told)
+    trunk = shared + _FRAME
+    asked = longest - shared + count_tokens(config, user_prompt(DEFAULT_QUESTION, EMOTION_SETS["basic8"])) + _FRAME
     return PromptShape(trunk, visual + asked, visual)
 
 

@@ -22,6 +22,7 @@ from fea.model.config import GONE, Device, LoRA, PolicyConfig, TinySize, VisionL
 from fea.model.policy import Policy
 from fea.model.precision import without_bf16
 from fea.model.runs import absolute, find, folder_of, found
+from fea.prompts.answer import Form
 from fea.prompts.prompt import PROMPT_VERSION
 
 
@@ -44,6 +45,7 @@ class Stored:
         precision: that the trainer computed in; earlier releases did not say, and answered in that of the weights.
         coded: FACS numbers that the coders of its faces looked for, of which an answer says whether they show; empty if it does
             not say.
+        forms: of answers that it and the runs before it were trained to give; empty if it does not say.
         near: where the base and `init_from` lie as seen from the folder of the run, by these names; "" for what is no path.
     """
 
@@ -60,6 +62,7 @@ class Stored:
     precision: str = "32-true"
     coded: frozenset[int] = frozenset()
     near: Mapping[str, str] = field(default_factory=dict)
+    forms: frozenset[Form] = frozenset()
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any], file: Path | str = "") -> Stored:
@@ -84,6 +87,7 @@ class Stored:
             policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": _lora(fields["lora"])})
             known = {name: told[name] for name in _PLAIN if name in told}
             known["coded"] = frozenset(told.get("coded", ()))
+            known["forms"] = frozenset(told.get("forms", policy.forms))  # earlier releases trained in one alone
             return cls(policy, tuple(told["emotions"]), frozenset(told["datasets"]), **known)
         except FEAError:
             raise
@@ -113,6 +117,7 @@ class Stored:
             "precision": self.precision,
             "coded": sorted(self.coded),
             "near": dict(self.near),
+            "forms": sorted(self.forms),
         }
 
     def seen_from(self, folder: Path) -> Stored:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fea.errors import FEAError
 from fea.faces.crops import Shown
 from fea.model.families.known import FAMILIES, TINY, of_type
-from fea.prompts.answer import Form
+from fea.prompts.answer import FORMS, Form
 from fea.prompts.prompt import Knowledge
 
 LayoutName = Literal["tree", "group", "rows"]
@@ -139,6 +141,9 @@ class PolicyConfig:
         knowledge: "full" explains the Action Units in the prompt, "brief" does not.
         answer: where the prompt asks for the answer: "after_thinking"; "first", before the thinking; or "only", without any
             thinking, and so without Action Units. Analyses are taught in that form, however files have them.
+        answers: forms that training prompts ask for, and how often each, as in {after_thinking: 1, only: 1}, so that one model
+            can be asked quickly or with thinking (`fea analyze --answer only`); null: all ask for `answer`, which is among them
+            and remains the one of validation and test. Prompts of different forms share less of what they begin with.
         faces: "none" shows images as they are, which is right where they are crops of faces already; "largest" shows the square
             around the largest face, here and in `fea analyze` (`fea.faces.crops`), or the whole image where none is found.
         face_model: file of the detector's model (`fea.faces.detectors`); null: Haar cascades, which need none.
@@ -157,6 +162,7 @@ class PolicyConfig:
     max_pixels: int = 448 * 448
     knowledge: Knowledge = "full"
     answer: Form = "after_thinking"
+    answers: dict[Form, float] | None = None
     faces: Shown = "none"
     face_model: str | None = None
 
@@ -184,13 +190,31 @@ class PolicyConfig:
                 f"policy.min_pixels: {self.min_pixels} with max_pixels {self.max_pixels}; one visual token needs "
                 f"{_TOKEN_PIXELS} pixels, and the smaller bound comes first"
             )
-
+        _check_answers(self.answers)
         if self.face_model is not None and self.faces == "none":
             raise FEAError(
                 f"policy.face_model: '{self.face_model}', but faces are not looked for; set policy.faces: largest"
             )
 
     @property
+    def forms(self) -> Mapping[Form, float]:
+        """Forms that training prompts ask for, with how often each."""
+        return self.answers or {self.answer: 1.0}
+
+    @property
     def trains_tower(self) -> bool:
         """Whether training changes what is seen, so that features of an image are good for a single pass."""
         return self.train_vision or (self.lora is not None and self.lora.vision is not None)
+
+
+def _check_answers(answers: Mapping[Form, float] | None) -> None:
+    """Refuses forms that cannot be drawn.
+
+    Raises:
+        FEAError: naming what is wrong.
+    """
+    for form, share in (answers or {}).items():
+        if form not in FORMS:
+            raise FEAError(f"policy.answers: there is no form '{form}'; use {', '.join(FORMS)}")
+        if not 0 < share < math.inf:
+            raise FEAError(f"policy.answers: {share} of '{form}'; give a number above 0, or leave the form out")

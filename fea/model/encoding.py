@@ -45,7 +45,7 @@ class Encoder:
         self._reserved = _reserved(tokenizer)
         self.max_image_pixels = MOST_PIXELS
         self.crop: Crop | None = None
-        self._texts: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        self._texts: dict[tuple[Form, str, tuple[str, ...]], list[int]] = {}
 
     def __call__(self, example: Example, with_target: bool = False) -> Prompt:
         """Reads the image and writes the prompt.
@@ -76,25 +76,30 @@ class Encoder:
         """The prompt of an example that is shown as this RGB picture."""
         features = self.image_processor(images=[image], return_tensors="pt")
         grid = features["image_grid_thw"][0]
-        ids, positions = self._around(example.question, example.emotions, grid)
+        form = self.form_of(example)
+        ids, positions = self._around(example.question, example.emotions, grid, form)
         target = self.taught(example, with_target)
-        return Prompt(example, ids, positions, features["pixel_values"], grid, target, form=self.form)
+        return Prompt(example, ids, positions, features["pixel_values"], grid, target, form=form)
+
+    def form_of(self, example: Example) -> Form:
+        """The form in which an example is asked about: its own, or that of the policy."""
+        return example.form or self.form
 
     def ask(self, prompt: Prompt, question: str) -> Prompt:
         """The same face with another question; its example stays as it is."""
-        ids, positions = self._around(question, prompt.example.emotions, prompt.grid.cpu())
+        ids, positions = self._around(question, prompt.example.emotions, prompt.grid.cpu(), prompt.form)
         return prompt._replace(ids=ids.to(prompt.ids.device), positions=positions.to(prompt.ids.device))
 
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with the largest image that is allowed."""
-        text = self._text_ids(example.question, example.emotions)
+        text = self._text_ids(example.question, example.emotions, self.form_of(example))
         size = self.image_processor.size
         return len(text) - 1 + self.family.most_visual_tokens(size["shortest_edge"], size["longest_edge"])
 
-    def _around(self, question: str, emotions: Sequence[str], grid: Tensor) -> tuple[Tensor, Tensor]:
+    def _around(self, question: str, emotions: Sequence[str], grid: Tensor, form: Form) -> tuple[Tensor, Tensor]:
         """Ids and positions of the prompt around an image of a (3,) grid of patches."""
         merge = self.family.merge
-        ids = expand(self._text_ids(question, emotions), self.image_token, int(grid.prod()) // merge**2)
+        ids = expand(self._text_ids(question, emotions, form), self.image_token, int(grid.prod()) // merge**2)
         return ids, self.family.positions(ids, grid, self.image_token, merge)
 
     def asked(self, question: str, emotions: tuple[str, ...]) -> str:
@@ -105,21 +110,21 @@ class Encoder:
         """(T,) ids of the example's analysis in the form that is asked for; none if it has none, or is not to have any."""
         if not (with_target and example.analysis):
             return torch.empty(0, dtype=torch.long)
-        return self.target(reordered(example.analysis, self.form))
+        return self.target(reordered(example.analysis, self.form_of(example)))
 
     def target(self, text: str) -> Tensor:
         """(T,) ids of an answer, end token included."""
         return torch.tensor([*self._ids(self.cut(text)), self.end_token])
 
-    def _text_ids(self, question: str, emotions: Sequence[str]) -> list[int]:
+    def _text_ids(self, question: str, emotions: Sequence[str], form: Form) -> list[int]:
         """Ids of the prompt with a single image placeholder; most examples share their question, so they are kept."""
-        key = (question, tuple(emotions))
+        key = (form, question, tuple(emotions))
         if key not in self._texts:
             if len(self._texts) > 1000:  # a data set with a question for each face
                 self._texts.clear()
             asked = [{"type": "image"}, {"type": "text", "text": self.cut(user_prompt(question, emotions))}]
             messages = [
-                {"role": "system", "content": system_prompt(self.knowledge, self.form)},
+                {"role": "system", "content": system_prompt(self.knowledge, form)},
                 {"role": "user", "content": asked},
             ]
             text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

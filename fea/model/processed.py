@@ -60,15 +60,16 @@ class Processed(Encoder):
         return len(self._read(example, example.question, Image.new("RGB", _PORTRAIT))[0])
 
     def _prompt(self, example: Example, image: Image.Image, question: str) -> Prompt:
+        form = self.form_of(example)
         ids, given = self._read(example, question, image)
         none = torch.empty(0)
         positions = torch.arange(len(ids)).expand(3, -1)  # as if all were text: its network makes its own
         nothing = torch.zeros(3, dtype=torch.long)
-        return Prompt(example, ids, positions, none, nothing, none.long(), given=given, form=self.form)
+        return Prompt(example, ids, positions, none, nothing, none.long(), given=given, form=form)
 
     def _read(self, example: Example, question: str, image: Image.Image) -> tuple[Tensor, dict[str, Tensor]]:
         """Ids of the prompt, and what the network is given beside them."""
-        text = self.text(question, example.emotions)
+        text = self.text(question, example.emotions, self.form_of(example))
         begin = self.tokenizer.bos_token
         try:
             found = self.processor(
@@ -88,10 +89,10 @@ class Processed(Encoder):
         given.pop("attention_mask", None)
         return given.pop("input_ids")[0], given
 
-    def text(self, question: str, emotions: tuple[str, ...]) -> str:
+    def text(self, question: str, emotions: tuple[str, ...], form: Form) -> str:
         """The prompt as the chat template of the base writes it, with one place for the image."""
         asked = self.asked(question, emotions)
-        messages = conversation(self.general.manner, system_prompt(self.knowledge, self.form), asked)
+        messages = conversation(self.general.manner, system_prompt(self.knowledge, form), asked)
         return written(self.tokenizer, messages, answer=True)
 
     def asked(self, question: str, emotions: tuple[str, ...]) -> str:

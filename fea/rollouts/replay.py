@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -9,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from fea.data.loader import Draw, Encoded
-from fea.data.mixture import Examples
+from fea.data.mixture import Examples, drawn_forms
 from fea.data.prompt import Prompt
 from fea.data.source import OnBad
 from fea.errors import FEAError
 from fea.model.encoding import Encoder
+from fea.prompts.answer import Form
 from fea.system.processes import count, rank
 
 # More packs than a run has on all its processes, so that no two seeds ever share their draws.
@@ -30,6 +32,7 @@ class Replay:
         size: analyses for a pack.
         seed: of the draws.
         on_bad: "raise" at an image that cannot be read, or "skip" it and take another.
+        forms: of answers that are asked for, in these proportions; None asks for that of the policy.
     """
 
     def __init__(
@@ -40,8 +43,9 @@ class Replay:
         size: int,
         seed: int,
         on_bad: OnBad,
+        forms: Mapping[Form, float] | None = None,
     ):
-        self.examples, self.size, self.seed = examples, size, seed
+        self.examples, self.size, self.seed, self.forms = examples, size, seed, forms
         self._encoded = Encoded(examples, partial(encoder, with_target=True), substitute=on_bad == "skip")
         self._weights = torch.ones(len(examples)) if weights is None else torch.from_numpy(weights)
 
@@ -52,10 +56,11 @@ class Replay:
         # Packs of all processes are numbered through: 0 1 | 2 3 | 4 5 with two of them.
         chance = torch.Generator().manual_seed(self.seed * _DRAWS + pack * count() + rank())
         drawn = torch.multinomial(self._weights, self.size, replacement=True, generator=chance)
-        return [self._prompt(number) for number in drawn.tolist()]
+        forms = drawn_forms(self.forms, self.size, chance)
+        return [self._prompt(Draw(number, False, form)) for number, form in zip(drawn.tolist(), forms, strict=True)]
 
-    def _prompt(self, number: int) -> Prompt:
-        prompts, reasons = self._encoded[Draw(number, False)]
+    def _prompt(self, draw: Draw) -> Prompt:
+        prompts, reasons = self._encoded[draw]
         if not prompts:
             raise FEAError(reasons[-1])
         return prompts[0]

@@ -22,11 +22,12 @@ from fea.images.opening import MOST_PIXELS
 from fea.model.encoding import Encoder
 from fea.model.sampling import Generation, noise
 from fea.pictures.schematic import strength_of
+from fea.prompts.answer import FORMS, Form
 from fea.prompts.mentions import find_mentions
 from fea.serving.fields import Fields, check_characters
 from fea.serving.service import Order, Said
 
-ANALYZE = ("image", "faces", "question", "emotions", "samples", "seed", "max_tokens", "stream", "shown")
+ANALYZE = ("image", "faces", "question", "emotions", "answer", "samples", "seed", "max_tokens", "stream", "shown")
 FACES: tuple[Faces, ...] = ("none", "largest", "all")
 MOST_SAMPLES = 64  # answers to a face: shares are then off by 0.06, and more would keep all others waiting
 _MOST_EMOTIONS = 64
@@ -43,6 +44,7 @@ class Question(NamedTuple):
         group: answers.
         generation: their length and temperature.
         seed: of sampled answers; None for greedy ones.
+        form: of the answer; None for that of the run.
     """
 
     faces: Faces
@@ -51,6 +53,7 @@ class Question(NamedTuple):
     group: int
     generation: Generation
     seed: int | None
+    form: Form | None = None
 
 
 class Face(NamedTuple):
@@ -107,11 +110,14 @@ class Asker:
             fields.refuse("faces", f"choose {', '.join(FACES)}")
         if faces == "all" and fields.flag("stream"):
             fields.refuse("stream", "the words of one face at a time can be told; choose faces none or largest")
+        form = next((form for form in FORMS if form == fields.text("answer")), None)
+        if fields.has("answer") and form is None:
+            fields.refuse("answer", f"choose {', '.join(FORMS)}")
         samples = fields.whole("samples", 0, 0, MOST_SAMPLES)
         seed = fields.whole("seed", 0, 0, 2**31 - 1)
         generation = Generation(fields.whole("max_tokens", self.max_tokens, 1, self.max_tokens))
         text, emotions = fields.text("question"), self.emotions(fields)
-        return Question(faces, text, emotions, max(1, samples), generation, seed if samples else None)
+        return Question(faces, text, emotions, max(1, samples), generation, seed if samples else None, form)
 
     def emotions(self, fields: Fields) -> tuple[str, ...]:
         """The allowed emotions: a preset, a list, or those that the model was trained with.
@@ -149,8 +155,9 @@ class Asker:
             # picture gets the same answers again.
             id_ = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
             example = Example(
-                id_, "", id_, name, question.text, None, frozenset(), (), question.emotions, None, {}, None, None, "0"
-            )
+                id_, "", id_, name, question.text, None, frozenset(), (), question.emotions, None, {}, None, None, "0",
+                form=question.form,
+            )  # fmt: skip
             prompts = Look(self.encoder, question.faces, finder, MOST_PIXELS, {id_: image})(example)
             found = []
             for prompt in prompts:

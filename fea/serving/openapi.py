@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fea.prompts.answer import FORMS
 from fea.serving.asking import FACES, MOST_SAMPLES
 
 _TEXT, _NUMBER, _FLAG = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
@@ -87,6 +88,7 @@ def _asked(most_tokens: int) -> dict[str, Any]:
         "faces": {"enum": list(FACES), "description": "that are shown; by default as the model was trained"},
         "question": {**_TEXT, "maxLength": 2000, "description": "asked instead of the default question"},
         "emotions": _emotions(),
+        "answer": {"enum": list(FORMS), "description": "its form; only is quick and names no units; by default the run's"},
         "samples": {
             "type": "integer", "minimum": 0, "maximum": MOST_SAMPLES, "default": 0,
             "description": "answers at temperature 1, of which shares are counted; 0 for the likeliest answer",
@@ -136,7 +138,11 @@ def _sampling(most_tokens: int) -> dict[str, Any]:
 def _result() -> dict[str, Any]:
     mention = {"AU": _TEXT, "start": _NUMBER, "end": _NUMBER, "claimed": _FLAG, "grade": _TEXT}
     fields = {
-        "AUs": {"type": "array", "items": _TEXT, "description": "claimed Action Units"},
+        "AUs": {
+            "type": ["array", "null"],
+            "items": _TEXT,
+            "description": "claimed Action Units; null where nobody asks for any",
+        },
         "emotion": {**_TEXT, "description": "empty if the answer names none of the allowed ones"},
         "reasoning": _TEXT,
         "valid": {**_FLAG, "description": "whether the answer is well-formed"},
@@ -144,7 +150,11 @@ def _result() -> dict[str, Any]:
         "box": {"type": ["array", "null"], "items": _NUMBER, "description": "left, top, width and height of the face"},
         "score": {"type": ["number", "null"], "description": "how sure the detector is"},
         "text": {**_TEXT, "description": "the answer as it was written"},
-        "votes": {**_SHARES, "description": "by Action Unit, the share of samples that claim it"},
+        "votes": {
+            **_SHARES,
+            "type": ["object", "null"],
+            "description": "by Action Unit, the share of samples that claim it",
+        },
         "emotion_votes": {**_SHARES, "description": "by emotion, the share of samples that name it"},
         "mentions": {
             "type": "array",

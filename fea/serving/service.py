@@ -21,7 +21,7 @@ from fea.model.cache import Trunk
 from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation
-from fea.prompts.answer import Answer
+from fea.prompts.answer import Answer, Form
 from fea.rollouts.rollout import Rollout, ask, trunk_of
 
 # What is said for good: up to the last blank, or the last sign of a script without blanks. A character may come in several
@@ -47,7 +47,8 @@ class Order(NamedTuple):
     def like(self, other: Order) -> bool:
         """Whether both can be answered in one batch."""
         greedy = self.noise is None, other.noise is None
-        return self.group == other.group and self.generation == other.generation and greedy[0] == greedy[1]
+        same = self.group == other.group and self.generation == other.generation and greedy[0] == greedy[1]
+        return same and self.prompt.form == other.prompt.form  # else they would hardly begin alike
 
 
 class Said(NamedTuple):
@@ -145,7 +146,7 @@ class Service:
         self._waiting: deque[Ticket] = deque()
         self._changed = Condition()
         self._closed = False
-        self._trunk: Trunk | None = None  # what all prompts begin with, which is read with the first of them
+        self._trunks: dict[Form, Trunk] = {}  # what all prompts of a form begin with, read with the first of them
         self._thread = Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
@@ -208,7 +209,8 @@ class Service:
 
         with computing(self.precision, self.policy.network.device):
             prompts = self.policy.look([ticket.order.prompt for ticket in batch])
-            trunk = self._trunk = self._trunk or trunk_of(self.policy, prompts[0])
+            trunk = self._trunks.get(prompts[0].form) or trunk_of(self.policy, prompts[0])
+            self._trunks[prompts[0].form] = trunk
             rollout = ask(
                 self.policy,
                 prompts,

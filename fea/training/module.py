@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from fea.model.load import check_sharded, count_tokens, is_known
 from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
+from fea.prompts.answer import Form
 from fea.records.unknown import coded_in
 from fea.system import processes
 from fea.system.machine import total_memory
@@ -60,11 +62,16 @@ class FEAModule(Evaluated):
         """Metrics, and steps that are whole wherever a checkpoint may be written.
 
         Raises:
-            FEAError: the trainer computes in a precision that cannot be used.
+            FEAError: the trainer computes in a precision that cannot be used, or training asks for other forms than validation.
         """
         precision.check(self.trainer.precision, self.trainer.strategy.root_device)
         super().setup(stage)
         if stage == "fit":
+            if self.config.answer not in self.config.forms:
+                raise FEAError(
+                    f"policy.answers: '{self.config.answer}' is not among them, for which validation asks (policy.answer); add "
+                    "it, or set policy.answer to one of them"
+                )
             loop.keep_steps_whole(self.trainer)
 
     def configure_model(self) -> None:
@@ -165,6 +172,11 @@ class FEAModule(Evaluated):
         """Makes prompts for training."""
         return self.policy.encoder
 
+    @property
+    def forms(self) -> Mapping[Form, float] | None:
+        """Forms of answers that prompts for training ask for, in these proportions; None: that of the policy."""
+        return self.config.answers
+
     def train_loader(self, prompts: Loader) -> Any:
         """What training iterates over: the prompts, or what a stage makes of them."""
         return prompts
@@ -241,6 +253,7 @@ class FEAModule(Evaluated):
             precision=str(self.trainer.precision),
             # An earlier run that does not say which units it learned may have learned any.
             coded=coded if before is None else (before.coded and before.coded | coded),
+            forms=frozenset(self.config.forms) | (before.forms if before else frozenset()),
             near={"base": beside(folder, self.config.base), "init_from": beside(folder, self.init_from)},
         )
 

@@ -32,10 +32,11 @@ from fea.training.stopping import stay_stopped, stopped
 
 # Settings that say where in the data and inside a rollout a checkpoint stands: with others it would stand somewhere else.
 _PLACE = {
-    "model.init_args": ("group_size", "mu", "minibatches", "seed"),
+    "model.init_args": ("group_size", "mu", "minibatches", "seed", "policy.answers"),
     "data.init_args": ("examples", "batch_size", "balance", "balance_power", "mirror", "seed", "text", "fold"),
     "trainer": ("accumulate_grad_batches", "processes"),
 }
+_SHARES = "model.init_args.policy.answers"  # one setting, whatever names are in it
 _SCORE = "val/score"  # by which the best checkpoint is chosen
 # What a fit is asked to do once. It does not stay in a config, which may be read for another fit.
 _ONCE: dict[str, Any] = {"ckpt_path": None, "resume": False, "overwrite": False}
@@ -136,6 +137,7 @@ class RunKeeper(SaveConfigCallback):
 
 def _compared(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs, as "name: then -> now"."""
+    then, now = _with_shares(then), _with_shares(now)
     differing = sorted(name for name in then.keys() - {"config", *_ONCE} if not _alike(then[name], now.get(name)))
     for place, names in _PLACE.items():
         for name in names:
@@ -147,6 +149,13 @@ def _compared(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
                     "weights with model.init_from"
                 )
     return [f"{name}: {then.get(name)} -> {now.get(name)}" for name in differing]
+
+
+def _with_shares(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the shares of forms as one text; None without any."""
+    inner = {name.rpartition(".")[2]: value for name, value in settings.items() if name.startswith(f"{_SHARES}.")}
+    kept = {name: value for name, value in settings.items() if not name.startswith(_SHARES)}
+    return kept | {_SHARES: ", ".join(f"{name}: {float(inner[name]):g}" for name in sorted(inner)) or None}
 
 
 def _alike(then: Any, now: Any) -> bool:

@@ -34,7 +34,7 @@ class Stage:
     """What the data module asks of a training stage."""
 
     def __init__(self, needs_analyses: bool = False):
-        self.needs_analyses = needs_analyses
+        self.needs_analyses, self.forms = needs_analyses, None
         self.encode = Policy(small_config(), {}).encoder
 
     def encode_training(self, example: Example) -> Prompt:

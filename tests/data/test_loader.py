@@ -22,6 +22,7 @@ from fea.data.table import open_jsonl
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS
 from fea.images.opening import load_image
+from fea.prompts.answer import Form
 from fea.records.record import Rules
 from fea.system.lines import write_jsonl
 
@@ -168,6 +169,23 @@ def test_half_of_the_faces_are_mirrored_on_request_only() -> None:
     assert not any(draw.flipped for draw in EpochSampler(2000))
 
 
+def test_forms_are_drawn_by_share_and_leave_all_else_as_it_is() -> None:
+    forms: dict[Form, float] = {"only": 3, "after_thinking": 1}
+    plain, mixed, turned = (
+        EpochSampler(2000, 1, mirror=True, forms=given) for given in (None, forms, dict(reversed(forms.items())))
+    )
+    drawn = list(mixed)
+    assert [draw[:2] for draw in drawn] == [draw[:2] for draw in plain]
+    assert {draw.form for draw in plain} == {None}
+    assert drawn == list(turned) == list(mixed)
+    assert sum(draw.form == "only" for draw in drawn) == pytest.approx(1500, abs=80)
+    shares = [EpochSampler(2000, 1, mirror=True, rank=rank, world=2, forms=forms) for rank in range(2)]
+    assert [draw for pair in zip(*shares, strict=True) for draw in pair] == drawn
+    mixed.set_epoch(1)
+    asked = {draw.number: draw.form for draw in drawn}
+    assert 600 < sum(asked[draw.number] != draw.form for draw in mixed) < 900  # 2 * 3/4 * 1/4 of 2000 are 750
+
+
 # --- batches ---
 
 
@@ -177,7 +195,8 @@ def test_a_position_resumes_to_the_same_batches(tmp_path: Path, workers: int, wo
 
     def make() -> Loader:
         weights = examples.balance("au")
-        sampler = EpochSampler(14 * world, 3, weights=weights, mirror=True, rank=world - 1, world=world)
+        forms: dict[Form, float] = {"only": 1.0, "first": 1.0}
+        sampler = EpochSampler(14 * world, 3, True, weights, True, world - 1, world, forms=forms)
         return loader(examples, sampler, workers=workers)
 
     whole, cut = make(), make()
@@ -194,7 +213,7 @@ def test_a_position_resumes_to_the_same_batches(tmp_path: Path, workers: int, wo
         assert a.example == b.example
         assert all(torch.equal(x, y) for x, y in zip(a[1:-3], b[1:-3], strict=True))
     drawn = list(make().sampler)[:12]
-    assert [(int(p.example.id), p.example.flipped) for p in itertools.chain(*expected)] == drawn
+    assert [(int(p.example.id), p.example.flipped, p.example.form) for p in itertools.chain(*expected)] == drawn
     assert ids(resumed) == ids(expected)  # the next epoch begins at its start again
     assert resumed.state_dict() == {"position": 0}
 

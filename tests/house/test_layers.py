@@ -48,7 +48,7 @@ PLAN = """
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder logs stopping resume fits tested
-    analysis     tables foreign layout parquet writing votes asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing votes likelihood asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo

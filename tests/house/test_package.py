@@ -51,7 +51,7 @@ KNOBS: dict[type, int] = {
     FEADataModule: 16,
     RenderedFaces: 15,
     Source: 6,
-    PolicyConfig: 15,
+    PolicyConfig: 16,
     LoRA: 5,
     VisionLoRA: 2,
     TinySize: 8,

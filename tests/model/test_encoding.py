@@ -202,7 +202,7 @@ def test_a_question_for_every_face_does_not_fill_the_memory(
 ) -> None:
     encoder = make_policy().encoder
     for number in range(1005):
-        encoder._text_ids(f"Question {number}?", ("joy",))
+        encoder._text_ids(f"Question {number}?", ("joy",), "only")
     assert len(encoder._texts) < 1001
     again = encoder(examples[0]._replace(question="Question 1004?"))
     assert torch.equal(again.ids, make_policy().encoder(examples[0]._replace(question="Question 1004?")).ids)

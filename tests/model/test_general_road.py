@@ -163,7 +163,7 @@ def test_an_export_is_asked_in_the_same_words(make: MakePolicy, examples: list[E
     prompts = [policy.encoder(examples[0]._replace(question=text)) for text in ("", f"Is {place} a smile?")]
     asked = asked_of([ask(policy, prompts, 1, Generation(2))], policy.encoder)
     for prompt, question in zip(prompts, asked, strict=True):
-        expected = policy.encoder.text(prompt.example.question, prompt.example.emotions)
+        expected = policy.encoder.text(prompt.example.question, prompt.example.emotions, prompt.form)
         assert written(policy.network.tokenizer, question.messages, answer=True) == expected
         assert expected.count(place) == 1
 

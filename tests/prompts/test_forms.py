@@ -131,10 +131,11 @@ def test_nobody_expects_units_of_an_answer_alone(examples: list[Example]) -> Non
 def test_where_there_is_no_thinking_nothing_is_paid_for_it_and_nothing_kept() -> None:
     from fea.callbacks import AUReward, EmotionReward, FormatReward
 
-    check_regions([EmotionReward(), FormatReward()], "only")
-    check_regions([AUReward()], "first")
+    check_regions([EmotionReward(), FormatReward()], ["only"])
+    check_regions([AUReward()], ["first"])
+    check_regions([AUReward()], ["only", "after_thinking"])
     with pytest.raises(FEAError, match=r"reward 'AUReward': it credits the thinking, which policy.answer 'only'"):
-        check_regions([EmotionReward(), AUReward()], "only")
+        check_regions([EmotionReward(), AUReward()], ["only"])
     expect_thinking(PolicyConfig(answer="first"))
     with pytest.raises(FEAError, match=r"policy\.answer: 'only' asks for no thinking"):
         expect_thinking(PolicyConfig(answer="only"))

@@ -56,6 +56,15 @@ def test_another_draw_of_the_data_is_refused() -> None:
             _compared(then, then | changed)
 
 
+def test_other_shares_of_forms_are_another_draw() -> None:
+    answers = "model.init_args.policy.answers"
+    mixed = {f"{answers}.only": 1, f"{answers}.first": 2.0}
+    assert _compared(mixed, dict(reversed(mixed.items()))) == _compared({}, {answers: None}) == []
+    for then, now in (({answers: None}, mixed), (mixed, {}), (mixed, mixed | {f"{answers}.after_thinking": 1})):
+        with pytest.raises(FEAError, match=r"model\.policy\.answers: .* stand elsewhere in the data"):
+            _compared(then, now)
+
+
 def kill_at_random(arguments: list[str], checkpoints: Path, seed: int) -> None:
     """Starts the command as a process of its own and kills it some time after its first checkpoint."""
     process = start(arguments)

@@ -107,6 +107,20 @@ def test_the_answer_is_that_of_fea_analyze(client: FlaskClient, policy: Policy, 
         assert last["result"] == found
 
 
+def test_an_answer_may_be_asked_for_in_another_form(client: FlaskClient, policy: Policy, faces: list[Path]) -> None:
+    analyzer = Analyzer(policy, Stored(policy.config, EMOTIONS, frozenset(), "SFTModule"))
+    quick, slow = (
+        analyzer.analyze(str(faces[0]), max_tokens=TOKENS, answer=form)[0].text for form in ("only", "after_thinking")
+    )
+    assert quick != slow
+    for form, text in (("only", quick), ("after_thinking", slow), (None, slow)):
+        code, answer = post(client, "/analyze", {"image": encoded(faces[0]), "answer": form})
+        assert (code, answer["results"][0]["text"]) == (200, text)
+        assert (answer["results"][0]["AUs"] is None) == (form == "only")
+    code, answer = post(client, "/analyze", {"image": encoded(faces[0]), "answer": "fast"})
+    assert (code, answer) == (400, {"error": "answer: choose after_thinking, first, only"})
+
+
 def test_samples_are_counted_and_repeated_by_their_seed(client: FlaskClient, faces: list[Path]) -> None:
     def ask(seed: int) -> dict[str, Any]:
         return post(client, "/analyze", {"image": encoded(faces[0]), "samples": 8, "seed": seed})[1]["results"][0]
