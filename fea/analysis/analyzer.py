@@ -15,7 +15,7 @@ from fea.analysis.layout import Layout, Results
 from fea.analysis.likelihood import likelihoods
 from fea.analysis.loading import Pool, count_units, frame_pools, pools
 from fea.analysis.looking import Look, Shown
-from fea.analysis.tables import Result, failure_of, result_of
+from fea.analysis.tables import Result, result_of
 from fea.analysis.votes import vote
 from fea.analysis.writing import Place
 from fea.data.prompt import Prompt
@@ -207,9 +207,9 @@ class Analyzer:
                         advance(len(found[shown.unit]) == faces[shown.unit])
                 except BaseException:
                     if whole := [unit for unit in sorted(found) if len(found[unit]) == faces[unit]]:
-                        yield Part(_in_order(pool, found, whole), None)
+                        yield Part(pool.in_order(found, whole), None)
                     raise
-                yield Part(_in_order(pool, found, range(len(pool.units))), pool.until)
+                yield Part(pool.in_order(found, range(len(pool.units))), pool.until)
 
     def of_frames(
         self, name: str, batches: Iterable[Sequence[Frame]], asking: Asking
@@ -239,7 +239,7 @@ class Analyzer:
             found = defaultdict[int, list[Result]](list)
             for shown, result in self._answered(pool, asking, trunk):
                 found[shown.unit].append(result)
-            yield some, _in_order(pool, found, range(len(pool.units)))
+            yield some, pool.in_order(found, range(len(pool.units)))
 
     def _next(self, loading: Iterator[Pool]) -> Pool | None:
         """The next pictures. Without workers they are encoded here, by what other threads encode with."""
@@ -279,20 +279,6 @@ class Analyzer:
             chance = noise(ids, samples, asking.max_tokens, seed=0, round=0, drawn=[0] * len(ids))
         with self._lock, computing(self._precision, self.policy.network.device):
             return ask(self.policy, self.policy.look(prompts), samples, generation, chance, trunk)
-
-
-def _in_order(pool: Pool, found: Mapping[int, list[Result]], units: Iterable[int]) -> list[Result]:
-    """The results of some units of a pool, those of one by face; one without any says why."""
-    results: list[Result] = []
-    for number in units:
-        unit = pool.units[number]
-        if number in found:
-            results += sorted(found[number], key=lambda result: result.face_id)
-        elif unit.error:
-            results.append(unit.tell(Result(unit.name, error=unit.error)))
-        else:
-            results.append(unit.tell(failure_of(unit.id, pool.skipped)._replace(image=unit.name)))
-    return results
 
 
 def load(model: str | Path, device: Device = "auto", base: str | Path | None = None) -> Analyzer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from fea.analysis.asking import Asking
 from fea.analysis.films import Frame, check_films, count_frames, frames
 from fea.analysis.inputs import Input
 from fea.analysis.looking import Look
-from fea.analysis.tables import Result
+from fea.analysis.tables import Result, failure_of
 from fea.analysis.writing import Place
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
@@ -59,6 +59,24 @@ class Pool(NamedTuple):
     prompts: list[Prompt]
     skipped: Iterable[str]
     until: Place
+
+    def in_order(self, found: Mapping[int, list[Result]], units: Iterable[int]) -> list[Result]:
+        """The results of some of the pictures, those of one by face; one without any says why.
+
+        Args:
+            found: results of faces, by the number of their picture.
+            units: numbers of pictures.
+        """
+        results: list[Result] = []
+        for number in units:
+            unit = self.units[number]
+            if number in found:
+                results += sorted(found[number], key=lambda result: result.face_id)
+            elif unit.error:
+                results.append(unit.tell(Result(unit.name, error=unit.error)))
+            else:
+                results.append(unit.tell(failure_of(unit.id, self.skipped)._replace(image=unit.name)))
+        return results
 
 
 def count_units(inputs: Sequence[Input], every: int) -> int:
