@@ -50,6 +50,10 @@ SECTIONS = {
             "fea.commands.analyze:analyze",
             "Names the Action Units and the emotion of faces, with the reasoning; one row a face.",
         ),
+        "watch": Verb(
+            "fea.commands.watch:watch",
+            "Follows the faces of a film or a camera over time; one row a face and frame, as they come.",
+        ),
         "serve": Verb(
             "fea.commands.serve:serve",
             "Answers about faces on a local page, and to programs, in OpenAI's shapes, too.",

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fea.analysis.asking import Asking
+from fea.analysis.films import Frame
 from fea.analysis.inputs import Images, Input, inputs_of
 from fea.analysis.layout import Layout, Results
 from fea.analysis.likelihood import likelihoods
-from fea.analysis.loading import Pool, count_units, pools
+from fea.analysis.loading import Pool, count_units, frame_pools, pools
 from fea.analysis.looking import Look, Shown
-from fea.analysis.tables import Result, failure_of, result_of
+from fea.analysis.tables import Result, result_of
 from fea.analysis.votes import vote
 from fea.analysis.writing import Place
 from fea.data.prompt import Prompt
@@ -29,7 +30,7 @@ from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Form
-from fea.rollouts.rollout import Rollout, ask
+from fea.rollouts.rollout import Rollout, ask, trunk_of
 from fea.system.progress import progress
 
 _START = Place()
@@ -206,9 +207,39 @@ class Analyzer:
                         advance(len(found[shown.unit]) == faces[shown.unit])
                 except BaseException:
                     if whole := [unit for unit in sorted(found) if len(found[unit]) == faces[unit]]:
-                        yield Part(_in_order(pool, found, whole), None)
+                        yield Part(pool.in_order(found, whole), None)
                     raise
-                yield Part(_in_order(pool, found, range(len(pool.units))), pool.until)
+                yield Part(pool.in_order(found, range(len(pool.units))), pool.until)
+
+    def of_frames(
+        self, name: str, batches: Iterable[Sequence[Frame]], asking: Asking
+    ) -> Iterator[tuple[Sequence[Frame], list[Result]]]:
+        """The same of frames as they come: a batch is answered before the next one is asked for.
+
+        Args:
+            name: of the film or the camera.
+            batches: frames, at most `asking.batch_size` of them at a time.
+            asking: how.
+
+        Yields:
+            A batch, and results in its order: one for each face, and one for each frame that shows none.
+
+        Raises:
+            FEAError: a package or a file is missing.
+        """
+        look = Look(self.policy.encoder, self.shown(asking), self.detector(asking), asking.max_image_pixels, {})
+        trunk, emotions = Trunk(), asking.emotions or self.emotions
+        for some in batches:
+            pool = self._next(frame_pools(name, some, look, asking, emotions))
+            if pool is None:
+                continue
+            if pool.prompts and not trunk.length:  # which frames with one face each would never read once for all
+                with self._lock, computing(self._precision, self.policy.network.device):
+                    trunk = trunk_of(self.policy, self.policy.look(pool.prompts[:1])[0])
+            found = defaultdict[int, list[Result]](list)
+            for shown, result in self._answered(pool, asking, trunk):
+                found[shown.unit].append(result)
+            yield some, pool.in_order(found, range(len(pool.units)))
 
     def _next(self, loading: Iterator[Pool]) -> Pool | None:
         """The next pictures. Without workers they are encoded here, by what other threads encode with."""
@@ -248,20 +279,6 @@ class Analyzer:
             chance = noise(ids, samples, asking.max_tokens, seed=0, round=0, drawn=[0] * len(ids))
         with self._lock, computing(self._precision, self.policy.network.device):
             return ask(self.policy, self.policy.look(prompts), samples, generation, chance, trunk)
-
-
-def _in_order(pool: Pool, found: Mapping[int, list[Result]], units: Iterable[int]) -> list[Result]:
-    """The results of some units of a pool, those of one by face; one without any says why."""
-    results: list[Result] = []
-    for number in units:
-        unit = pool.units[number]
-        if number in found:
-            results += sorted(found[number], key=lambda result: result.face_id)
-        elif unit.error:
-            results.append(unit.tell(Result(unit.name, error=unit.error)))
-        else:
-            results.append(unit.tell(failure_of(unit.id, pool.skipped)._replace(image=unit.name)))
-    return results
 
 
 def load(model: str | Path, device: Device = "auto", base: str | Path | None = None) -> Analyzer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from typing import NamedTuple
@@ -10,10 +10,10 @@ from typing import NamedTuple
 from PIL import Image
 
 from fea.analysis.asking import Asking
-from fea.analysis.films import check_films, count_frames, frames
+from fea.analysis.films import Frame, check_films, count_frames, frames
 from fea.analysis.inputs import Input
 from fea.analysis.looking import Look
-from fea.analysis.tables import Result
+from fea.analysis.tables import Result, failure_of
 from fea.analysis.writing import Place
 from fea.data.example import Example
 from fea.data.loader import EpochSampler, Loader
@@ -60,6 +60,24 @@ class Pool(NamedTuple):
     skipped: Iterable[str]
     until: Place
 
+    def in_order(self, found: Mapping[int, list[Result]], units: Iterable[int]) -> list[Result]:
+        """The results of some of the pictures, those of one by face; one without any says why.
+
+        Args:
+            found: results of faces, by the number of their picture.
+            units: numbers of pictures.
+        """
+        results: list[Result] = []
+        for number in units:
+            unit = self.units[number]
+            if number in found:
+                results += sorted(found[number], key=lambda result: result.face_id)
+            elif unit.error:
+                results.append(unit.tell(Result(unit.name, error=unit.error)))
+            else:
+                results.append(unit.tell(failure_of(unit.id, self.skipped)._replace(image=unit.name)))
+        return results
+
 
 def count_units(inputs: Sequence[Input], every: int) -> int:
     """How many pictures and frames there are; of films, about."""
@@ -95,6 +113,21 @@ def pools(
                 yield from loads.files(item, several)
 
 
+def frame_pools(
+    name: str, some: Sequence[Frame], look: Look, asking: Asking, emotions: tuple[str, ...]
+) -> Iterator[Pool]:
+    """The same of frames in memory.
+
+    Args:
+        name: of the film or the camera.
+        some: of its frames.
+        look: makes prompts of them.
+        asking: how.
+        emotions: that may be answered.
+    """
+    return _Loads(look, asking, emotions).frames(name, some)
+
+
 def _together(numbered: Sequence[tuple[int, Input]]) -> tuple[int, list[Input]]:
     """The number of the first, and all of them."""
     return numbered[0][0], [one for _, one in numbered]
@@ -123,20 +156,24 @@ class _Loads(NamedTuple):
         """Pools of frames; a film that breaks off has a last row that says why."""
         reading, broken = frames(film.name, self.asking.every, start), ""
         while not broken:
-            some, units = [], list[Unit]()
+            some: list[Frame] = []
             try:
                 for frame in islice(reading, self.size):
                     some.append(frame)
             except FEAError as error:
                 broken = str(error).rpartition("; ")[0]
-            units = [Unit(film.name, f"{film.name}@{frame.number}", frame.number, frame.time) for frame in some]
-            if not units and not broken:
+            if not some and not broken:
                 return
-            start += len(units)
-            for pool in self._loaded(units, {u.id: f.picture for u, f in zip(units, some, strict=True)}, 0):
+            start += len(some)
+            for pool in self.frames(film.name, some):
                 yield pool._replace(until=Place(item, start))
             if broken:
                 yield Pool([Unit(film.name, film.name, error=broken)], [], [], Place(item + 1))
+
+    def frames(self, name: str, some: Sequence[Frame]) -> Iterator[Pool]:
+        """Pools of some frames of a film or a camera."""
+        units = [Unit(name, f"{name}@{frame.number}", frame.number, frame.time) for frame in some]
+        return self._loaded(units, {unit.id: frame.picture for unit, frame in zip(units, some, strict=True)}, 0)
 
     def _loaded(self, units: Sequence[Unit], pictures: dict[str, Image.Image], workers: int) -> Iterator[Pool]:
         examples = [_example(unit, number % self.size, self.asking, self.emotions) for number, unit in enumerate(units)]

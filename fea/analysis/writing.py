@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fea.analysis.layout import Layout, to_csv
+from fea.analysis.layout import Format, Layout, to_csv
 from fea.analysis.parquet import write_parquet
 from fea.analysis.tables import COLUMNS, Result
 from fea.errors import FEAError
@@ -35,6 +35,27 @@ class Place(NamedTuple):
 
     item: int = 0
     frame: int = 0
+
+
+def check_out(out: str | None, format: Format, resume: bool = False) -> None:
+    """Finds out before the work whether answers can be written where the command line says; None: they are printed.
+
+    Args:
+        out: where.
+        format: columns of a table.
+        resume: whether answers of an interrupted run are to be gone on with.
+
+    Raises:
+        FEAError: the file has another ending, cannot have such columns, or holds something else.
+        OSError: there is no room, or no permission.
+    """
+    if not out:
+        return
+    if Path(out).suffix not in ENDINGS:
+        raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl or .parquet")
+    if Path(out).suffix == ".jsonl" and format != "fea":
+        raise FEAError(f"format: '{format}' is a table, and '{out}' holds none; give out the ending .csv or .parquet")
+    check_place(Path(out), resume)
 
 
 def check_place(file: Path, resume: bool = False) -> None:

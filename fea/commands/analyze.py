@@ -122,17 +122,12 @@ def _answer(
 def _check(inputs: Sequence[Input], asking: Asking, out: str | None, format: Format, resume: bool) -> None:
     """Finds out before the work what stands against it."""
     from fea.analysis.films import check_films
-    from fea.analysis.writing import ENDINGS, check_place
+    from fea.analysis.writing import check_out
     from fea.faces.detectors import detector
 
-    if out and Path(out).suffix not in ENDINGS:
-        raise FEAError(f"out: '{out}' ends neither in .csv nor in .jsonl or .parquet")
-    if out and Path(out).suffix == ".jsonl" and format != "fea":
-        raise FEAError(f"format: '{format}' is a table, and '{out}' holds none; give out the ending .csv or .parquet")
     if resume and not out:
         raise FEAError("resume: answers that are printed cannot be gone on with; name a file with --out")
-    if out:
-        check_place(Path(out), resume)
+    check_out(out, format, resume)
     if any(one.film for one in inputs):
         check_films()
     if asking.faces in ("largest", "all"):

@@ -173,6 +173,18 @@ def ask(
     return Rollout(prompts, group, completions, parse_all(completions.texts, prompts))
 
 
+def trunk_of(policy: Policy, prompt: Prompt) -> Trunk:
+    """The knowledge before a prompt, read. It ends where two prompts part, and these do at their images at the latest.
+
+    Args:
+        policy: in eval mode.
+        prompt: on its device; the trunk is good for all that begin as it does.
+    """
+    trunk = Trunk()
+    policy.rollout([prompt, prompt], 1, Generation(1), None, trunk)
+    return trunk
+
+
 def logps_of(
     policy: Policy, rollout: Rollout, packs: Sequence[Sequence[int]], temperature: float, parts: int = 1
 ) -> Tensor:

@@ -22,7 +22,7 @@ from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer, Form
-from fea.rollouts.rollout import Rollout, ask
+from fea.rollouts.rollout import Rollout, ask, trunk_of
 
 # What is said for good: up to the last blank, or the last sign of a script without blanks. A character may come in several
 # tokens, and a word of several is easier to read whole.
@@ -209,7 +209,7 @@ class Service:
 
         with computing(self.precision, self.policy.network.device):
             prompts = self.policy.look([ticket.order.prompt for ticket in batch])
-            trunk = self._trunks.get(prompts[0].form) or self._read(prompts[0])
+            trunk = self._trunks.get(prompts[0].form) or trunk_of(self.policy, prompts[0])
             self._trunks[prompts[0].form] = trunk
             rollout = ask(
                 self.policy,
@@ -226,12 +226,6 @@ class Service:
                 for answer, told in enumerate(said.answers):
                     ticket.tell(answer, told.text, whole=True)
             ticket.finish(said)
-
-    def _read(self, prompt: Prompt) -> Trunk:
-        """The knowledge before a prompt. It ends where two prompts part, and these do at their images at the latest."""
-        trunk = Trunk()
-        self.policy.rollout([prompt, prompt], 1, Generation(1), None, trunk)
-        return trunk
 
     def _hear(self, batch: Sequence[Ticket], ids_NT: Tensor, mask_NT: Tensor) -> None:
         for number, ticket in enumerate(batch):

@@ -49,6 +49,7 @@ PLAN = """
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder logs stopping resume fits tested
     analysis     tables foreign layout parquet writing votes likelihood asking films inputs looking loading analyzer album
+    watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
     serving      fields gate service asking chat openapi
@@ -57,7 +58,7 @@ PLAN = """
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare serve
+    commands     judge score report compare serve watch
     __init__ cli __main__
 """
 
@@ -201,6 +202,7 @@ LIGHT = [
     "training.fits",
     "iterate",
     "commands.analyze",
+    "commands.watch",
     "commands.synthesize",
     "commands.review",
     "commands.serve",
@@ -221,6 +223,9 @@ LIGHT = [
     "commands._refusals",
     "commands._renamed",
     "commands._configs",
+    "watching.tracking",
+    "watching.smoothing",
+    "watching.following",
     "drawn.pen",
     "drawn.drawing",
     "drawn.wording",

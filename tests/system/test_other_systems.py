@@ -125,6 +125,7 @@ def unsaid(file: Path) -> list[int]:
             "Image.open",
             "webbrowser.open",
             "os.open",
+            "av.open",
         )
         words = [word.value for argument in node.args for word in ast.walk(argument) if isinstance(word, ast.Constant)]
         binary = any("b" in str(word) for word in words)
