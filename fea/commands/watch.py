@@ -13,6 +13,7 @@ from fea.analysis.layout import Format
 from fea.errors import FEAError
 from fea.faces.crops import Faces
 from fea.model.config import Device
+from fea.prompts.answer import Form
 
 if TYPE_CHECKING:
     from fea.analysis.analyzer import Analyzer
@@ -32,7 +33,7 @@ def watch(
     source: str, *, model: str, base: str | None = None, out: str | None = None, format: Format = "fea",
     rate: float = 5.0, seconds: float | None = None, smooth: float = 0.5, show: bool = False, faces: Faces = "all",
     face_model: str | None = None, samples: int = 0, question: str = "", emotions: str | list[str] | None = None,
-    batch_size: int = 8, max_tokens: int = 256, device: Device = "auto",
+    answer: Form | None = None, batch_size: int = 8, max_tokens: int = 256, device: Device = "auto",
 ) -> int:  # fmt: skip
     """Follows the faces of a film or a camera over time; one row a face and frame, as they come.
 
@@ -42,7 +43,7 @@ def watch(
     Args:
         source: film, which needs the extra `video`; or number of a camera, from 0, which needs the extra `face`.
         model: run (folder or checkpoint) that `fea fit` wrote; or folder or hub name of a base, which is asked as it is, of an
-            exported model or of an adapter of PEFT. One that was trained with policy.answer only answers soonest.
+            exported model or of an adapter of PEFT.
         base: folder or hub name of the model that a run or an adapter was trained on, if that is no longer where it was.
         out: file for the rows: .csv, .jsonl, which holds all that is told, or .parquet; it grows with them. By default they are
             printed as CSV.
@@ -60,6 +61,7 @@ def watch(
             answer alone.
         question: asked instead of the default question.
         emotions: allowed emotions; by default those the model was trained with.
+        answer: "after_thinking", "first" or "only", the quickest, which says nothing of units; by default that of the run.
         batch_size: frames of a film that are answered at a time; of a camera, and with a window, it is one.
         max_tokens: length limit of an answer.
         device: "cpu", "cuda" or "auto".
@@ -77,8 +79,9 @@ def watch(
 
     allowed = () if emotions is None else emotion_set(emotions)
     asking = Asking(
-        question, allowed, batch_size, max_tokens=max_tokens, faces=faces, face_model=face_model, samples=samples
-    )
+        question, allowed, batch_size, max_tokens=max_tokens, faces=faces, face_model=face_model, samples=samples,
+        answer=answer,
+    )  # fmt: skip
     _check_numbers(rate, seconds, smooth)
     _check(asking, out, format, show)
     watched = source_of(source, rate, seconds)  # a camera is taken before a model of many gigabytes is read

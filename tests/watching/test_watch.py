@@ -139,6 +139,19 @@ def test_rows_are_those_of_analyze(
     assert tuple(printed[0])[: len(COLUMNS)] == COLUMNS
 
 
+def test_quick_answers_name_no_units(loaded: Analyzer, says: Says, film: Path, tmp_path: Path) -> None:
+    forms: set[str] = set()
+    says(lambda prompt, _: forms.add(prompt.form) or "<answer>happiness</answer>")
+    out = tmp_path / "a.jsonl"
+    asked = ["watch", str(film), "--model", "owner/model", "--answer", "only", "--faces", "none", "--out", str(out)]
+    assert main(asked) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert forms == {"only"}
+    assert {(row["AUs"], row["votes"], row["emotion"], row["valid"]) for row in rows} == {
+        (None, None, "happiness", True)
+    }
+
+
 def test_what_was_said_before_ctrl_c_is_kept(
     loaded: Analyzer, says: Says, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
