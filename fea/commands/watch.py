@@ -13,6 +13,7 @@ from fea.analysis.layout import Format
 from fea.errors import FEAError
 from fea.faces.crops import Faces
 from fea.model.config import Device
+from fea.prompts.answer import Form
 
 if TYPE_CHECKING:
     from fea.analysis.analyzer import Analyzer
@@ -32,7 +33,7 @@ def watch(
     source: str, *, model: str, base: str | None = None, out: str | None = None, format: Format = "fea",
     rate: float = 5.0, seconds: float | None = None, smooth: float = 0.5, show: bool = False, faces: Faces = "all",
     face_model: str | None = None, samples: int = 0, question: str = "", emotions: str | list[str] | None = None,
-    batch_size: int = 8, max_tokens: int = 256, device: Device = "auto",
+    answer: Form | None = None, batch_size: int = 8, max_tokens: int = 256, device: Device = "auto",
 ) -> int:  # fmt: skip
     """Follows the faces of a film or a camera over time; one row a face and frame, as they come.
 
@@ -42,7 +43,7 @@ def watch(
     Args:
         source: film, which needs the extra `video`; or number of a camera, from 0, which needs the extra `face`.
         model: run (folder or checkpoint) that `fea fit` wrote; or folder or hub name of a base, which is asked as it is, of an
-            exported model or of an adapter of PEFT. One that was trained with policy.answer only answers soonest.
+            exported model or of an adapter of PEFT.
         base: folder or hub name of the model that a run or an adapter was trained on, if that is no longer where it was.
         out: file for the rows: .csv, .jsonl, which holds all that is told, or .parquet; it grows with them. By default they are
             printed as CSV.
@@ -60,6 +61,8 @@ def watch(
             answer alone.
         question: asked instead of the default question.
         emotions: allowed emotions; by default those the model was trained with.
+        answer: "after_thinking"; "first", before the thinking; or "only", which is quick and says nothing of units; by default
+            that of the run.
         batch_size: frames of a film that are answered at a time; of a camera, and with a window, it is one.
         max_tokens: length limit of an answer.
         device: "cpu", "cuda" or "auto".
@@ -77,17 +80,15 @@ def watch(
 
     allowed = () if emotions is None else emotion_set(emotions)
     asking = Asking(
-        question, allowed, batch_size, max_tokens=max_tokens, faces=faces, face_model=face_model, samples=samples
-    )
+        question, allowed, batch_size, max_tokens=max_tokens, faces=faces, face_model=face_model, samples=samples,
+        answer=answer,
+    )  # fmt: skip
     _check_numbers(rate, seconds, smooth)
     _check(asking, out, format, show)
     watched = source_of(source, rate, seconds)  # a camera is taken before a model of many gigabytes is read
     from fea.analysis.analyzer import load
 
-    analyzer = load(model, device, base)
-    layout = analyzer.layout([], asking)._replace(format=format, film=True, samples=samples > 0 or smooth > 0)
-    _watch(analyzer, watched, asking, layout, smooth, None if out is None else Path(out), show)
-    return 0
+    return _watch(load(model, device, base), watched, asking, smooth, out, format, show)
 
 
 def _check(asking: Asking, out: str | None, format: Format, show: bool) -> None:
@@ -114,16 +115,17 @@ def _check_numbers(rate: float, seconds: float | None, smooth: float) -> None:
 
 
 def _watch(
-    analyzer: Analyzer, source: Source, asking: Asking, layout: Layout, smooth: float, out: Path | None, show: bool
-) -> None:
+    analyzer: Analyzer, source: Source, asking: Asking, smooth: float, out: str | None, format: Format, show: bool
+) -> int:
     """Watches until the end, and says what came of it."""
     from fea.analysis.writing import AnswerFile
     from fea.watching.following import Follower
 
     for note in analyzer.notes(asking):
         print(f"note: {note}", file=sys.stderr)
+    layout = analyzer.layout([], asking)._replace(format=format, film=True, samples=asking.samples > 0 or smooth > 0)
     follower = Follower(smooth, layout.known)
-    file = None if out is None else AnswerFile(out, layout)
+    file = AnswerFile(Path(out), layout) if out else None
     write: Write = _printing(layout) if file is None else file.write
     try:
         with ExitStack() as stack:
@@ -137,6 +139,7 @@ def _watch(
         if file is not None and file.count:
             file.finish()
         _tell(follower, source, layout, file)
+    return 0
 
 
 def _followed(answered: Iterator[Followed], follower: Follower, count: int) -> Iterator[Followed]:

@@ -139,6 +139,23 @@ def test_rows_are_those_of_analyze(
     assert tuple(printed[0])[: len(COLUMNS)] == COLUMNS
 
 
+def test_quick_answers_say_nothing_of_units(
+    loaded: Analyzer, says: Says, film: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(prompt: Prompt, _: int) -> str:
+        return render("", "happiness" if number_of(prompt) > 8 else "neutral", prompt.form)
+
+    says(say)
+    assert watch(film, "--answer", "only", "--faces", "none") == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["emotion"] for row in rows] == ["neutral"] * 6 + ["happiness"] * 4
+    assert float(rows[5]["vote_happiness"]) == 0.3297
+    assert not any("AU" in name for name in rows[0] if name != "AUs")
+    assert watch(film, "--answer", "only", "--faces", "none", "--format", "openface") == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert {row[name] for row in rows for name in row if name.startswith("AU")} == {""}  # and not 0
+
+
 def test_what_was_said_before_ctrl_c_is_kept(
     loaded: Analyzer, says: Says, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
