@@ -61,7 +61,8 @@ def watch(
             answer alone.
         question: asked instead of the default question.
         emotions: allowed emotions; by default those the model was trained with.
-        answer: "after_thinking", "first" or "only", the quickest, which says nothing of units; by default that of the run.
+        answer: "after_thinking"; "first", before the thinking; or "only", which is quick and says nothing of units; by default
+            that of the run.
         batch_size: frames of a film that are answered at a time; of a camera, and with a window, it is one.
         max_tokens: length limit of an answer.
         device: "cpu", "cuda" or "auto".
@@ -87,10 +88,7 @@ def watch(
     watched = source_of(source, rate, seconds)  # a camera is taken before a model of many gigabytes is read
     from fea.analysis.analyzer import load
 
-    analyzer = load(model, device, base)
-    layout = analyzer.layout([], asking)._replace(format=format, film=True, samples=samples > 0 or smooth > 0)
-    _watch(analyzer, watched, asking, layout, smooth, None if out is None else Path(out), show)
-    return 0
+    return _watch(load(model, device, base), watched, asking, smooth, out, format, show)
 
 
 def _check(asking: Asking, out: str | None, format: Format, show: bool) -> None:
@@ -117,16 +115,17 @@ def _check_numbers(rate: float, seconds: float | None, smooth: float) -> None:
 
 
 def _watch(
-    analyzer: Analyzer, source: Source, asking: Asking, layout: Layout, smooth: float, out: Path | None, show: bool
-) -> None:
+    analyzer: Analyzer, source: Source, asking: Asking, smooth: float, out: str | None, format: Format, show: bool
+) -> int:
     """Watches until the end, and says what came of it."""
     from fea.analysis.writing import AnswerFile
     from fea.watching.following import Follower
 
     for note in analyzer.notes(asking):
         print(f"note: {note}", file=sys.stderr)
+    layout = analyzer.layout([], asking)._replace(format=format, film=True, samples=asking.samples > 0 or smooth > 0)
     follower = Follower(smooth, layout.known)
-    file = None if out is None else AnswerFile(out, layout)
+    file = AnswerFile(Path(out), layout) if out else None
     write: Write = _printing(layout) if file is None else file.write
     try:
         with ExitStack() as stack:
@@ -140,6 +139,7 @@ def _watch(
         if file is not None and file.count:
             file.finish()
         _tell(follower, source, layout, file)
+    return 0
 
 
 def _followed(answered: Iterator[Followed], follower: Follower, count: int) -> Iterator[Followed]:

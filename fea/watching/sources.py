@@ -92,8 +92,19 @@ class Film:
         """As in `Source`."""
         frames = paced_frames(self.name, self.rate)
         wanted = takewhile(lambda frame: self.seconds is None or frame.time < self.seconds, frames)
-        while some := list(islice(wanted, size)):
-            yield some
+        broken: FEAError | None = None
+        while broken is None:
+            some: list[Frame] = []
+            try:
+                for frame in islice(wanted, size):
+                    some.append(frame)
+            except FEAError as error:  # what came before it is answered first
+                broken = error
+            if some:
+                yield some
+            elif broken is None:
+                return
+        raise broken
 
 
 class Camera:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -20,10 +21,12 @@ from PIL import Image
 
 from fea.analysis import foreign
 from fea.analysis.analyzer import Analyzer
+from fea.analysis.films import Frame, paced_frames
 from fea.analysis.looking import Shown
 from fea.analysis.tables import COLUMNS, Result
 from fea.cli import main
 from fea.data.prompt import Prompt
+from fea.errors import FEAError
 from fea.prompts.answer import render
 from fea.watching.window import marked
 
@@ -139,17 +142,21 @@ def test_rows_are_those_of_analyze(
     assert tuple(printed[0])[: len(COLUMNS)] == COLUMNS
 
 
-def test_quick_answers_name_no_units(loaded: Analyzer, says: Says, film: Path, tmp_path: Path) -> None:
-    forms: set[str] = set()
-    says(lambda prompt, _: forms.add(prompt.form) or "<answer>happiness</answer>")
-    out = tmp_path / "a.jsonl"
-    asked = ["watch", str(film), "--model", "owner/model", "--answer", "only", "--faces", "none", "--out", str(out)]
-    assert main(asked) == 0
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert forms == {"only"}
-    assert {(row["AUs"], row["votes"], row["emotion"], row["valid"]) for row in rows} == {
-        (None, None, "happiness", True)
-    }
+def test_quick_answers_say_nothing_of_units(
+    loaded: Analyzer, says: Says, film: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(prompt: Prompt, _: int) -> str:
+        return render("", "happiness" if number_of(prompt) > 8 else "neutral", prompt.form)
+
+    says(say)
+    assert watch(film, "--answer", "only", "--faces", "none") == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["emotion"] for row in rows] == ["neutral"] * 6 + ["happiness"] * 4
+    assert float(rows[5]["vote_happiness"]) == 0.3297
+    assert not any("AU" in name for name in rows[0] if name != "AUs")
+    assert watch(film, "--answer", "only", "--faces", "none", "--format", "openface") == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert {row[name] for row in rows for name in row if name.startswith("AU")} == {""}  # and not 0
 
 
 def test_what_was_said_before_ctrl_c_is_kept(
@@ -172,6 +179,25 @@ def test_what_was_said_before_ctrl_c_is_kept(
     assert "note: ended by Ctrl-C\n" in told
     assert "3 frames, answers that could not be read: 1; the rows" in told
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_came_before_a_film_breaks_off_is_answered(
+    sees: list[list[str]],
+    film: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def damaged(file: str, rate: float) -> Iterator[Frame]:
+        yield from islice(paced_frames(file, rate), 5)
+        raise FEAError(f"film '{file}' cannot be read (Invalid data); replace it")
+
+    monkeypatch.setattr("fea.watching.sources.paced_frames", damaged)
+    assert watch(film, "--out", str(tmp_path / "a.csv"), "--faces", "none", "--batch_size", "3") == 2
+    assert [row["frame"] for row in rows_of(tmp_path / "a.csv")] == ["0", "2", "4", "6", "8"]
+    told = capsys.readouterr().err.splitlines()[-2:]
+    assert told[0].startswith("note: 5 frames; the rows are in ")
+    assert told[1] == f"fea: error: film '{film}' cannot be read (Invalid data); replace it"
 
 
 class FakeCamera:
