@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import docstring_parser
@@ -88,6 +89,14 @@ def test_callbacks_have_one_name_only() -> None:
     """The same file under two names would give two classes, and `isinstance` would fail without a word."""
     tried = subprocess.run([sys.executable, "-c", "import callbacks"], cwd=ROOT, capture_output=True, text=True)
     assert tried.stderr.splitlines()[-1] == "ImportError: import this package as fea.callbacks, not as callbacks"
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Of folders that are no packages only one of the two could be imported."""
+    files = [file for file in (ROOT / "tests").rglob("*.py") if not (file.parent / "__init__.py").exists()]
+    names = Counter(file.name for file in files)
+    assert len(files) > 100
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_wheel_holds_the_package_and_nothing_beside_it(tmp_path: Path) -> None:

@@ -150,6 +150,7 @@ def test_an_example_is_what_its_line_says(tmp_path: Path) -> None:
         "arousal": None,
         "meta": '{"a": [1, {"b": null}]}',
         "flipped": False,
+        "form": None,
     }
 
 
