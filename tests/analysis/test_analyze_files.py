@@ -99,6 +99,18 @@ def words(prompt: Prompt, number: int) -> str:
     return render(f"Of {Path(prompt.example.id).stem}: a smile (AU12).", EMOTIONS[int(prompt.example.meta[1]) % 7])
 
 
+def dying(after: int) -> Callable[[Prompt, int], str]:
+    """Says `words` so many times, and then no more."""
+    asked = iter(range(after))
+
+    def dies(prompt: Prompt, number: int) -> str:
+        if next(asked, None) is None:
+            raise RuntimeError
+        return words(prompt, number)
+
+    return dies
+
+
 @pytest.mark.parametrize(("ending", "older"), [("csv", False), ("csv", True), ("jsonl", False), ("parquet", True)])
 def test_a_run_that_goes_on_ends_with_the_same_bytes(
     loaded: Analyzer,
@@ -145,14 +157,8 @@ def test_answers_that_were_asked_otherwise_are_not_gone_on_with(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(loading, "_POOL", 2)
-    out, asked = tmp_path / "a.csv", iter(range(3))
-
-    def dies(prompt: Prompt, number: int) -> str:
-        if next(asked, None) is None:
-            raise RuntimeError
-        return words(prompt, number)
-
-    says(dies)
+    out = tmp_path / "a.csv"
+    says(dying(after=3))
     with pytest.raises(RuntimeError):
         run(pictures, out, "--batch-size", "1")
     for more, told in (
@@ -192,14 +198,7 @@ def test_a_run_that_was_killed_before_its_last_step_is_finished(
 def test_a_run_that_was_killed_in_its_first_part_begins_anew(
     loaded: Analyzer, pictures: Path, tmp_path: Path, says: Says
 ) -> None:
-    asked = iter("a")
-
-    def dies(prompt: Prompt, number: int) -> str:
-        if next(asked, None) is None:
-            raise RuntimeError
-        return words(prompt, number)
-
-    says(dies)
+    says(dying(after=1))
     with pytest.raises(RuntimeError):
         run(pictures, tmp_path / "a.csv", "--batch-size", "1")
     assert "0.png" in (tmp_path / "a.csv").read_text()
