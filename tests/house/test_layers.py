@@ -38,7 +38,7 @@ PLAN = """
     model        families.qwen3_vl families.known
     model        config tiny encoding layout
     model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
-    model        chat processor outline processed stock any_family load
+    model        chat processor outline processed stock causal any_family load
     model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
