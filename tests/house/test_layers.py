@@ -31,7 +31,7 @@ PLAN = """
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   dimensional texts
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
-    protocols    compared
+    protocols    compared lmms_task lmms_eval
     judging      chat judge verdicts rated
     reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.general families.family families.qwen families.qwen2_5_vl families.qwen2_vl
@@ -181,6 +181,8 @@ LIGHT = [
     "protocols.answered",
     "protocols.calibration",
     "protocols.compared",
+    "protocols.lmms_task",
+    "protocols.lmms_eval",
     "judging.chat",
     "judging.judge",
     "judging.verdicts",
