@@ -15,7 +15,7 @@ PLAN = """
     errors advantages losses logprobs
     system       signals children files lines sets processes randomness machine allocator waiting progress workers
     facs
-    prompts      spotting rules claims mentions emotion answer prompt
+    prompts      spotting rules claims mentions emotion numbers answer numbered prompt
     datasets     dataset signs
     images       signatures opening alike
     records      missing person action_units keys image_path record formats jsonl

@@ -20,7 +20,7 @@ from fea.data.source import Source
 from fea.demo.tower import TowerModule
 from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
-from fea.model.config import LoRA, PolicyConfig, TinySize, VisionLoRA
+from fea.model.config import LoRA, Numbered, PolicyConfig, TinySize, VisionLoRA
 from fea.model.sampling import Generation
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe
@@ -55,6 +55,7 @@ KNOBS: dict[type, int] = {
     PolicyConfig: 16,
     LoRA: 5,
     VisionLoRA: 2,
+    Numbered: 2,
     TinySize: 8,
     Generation: 2,
     Optimization: 6,
