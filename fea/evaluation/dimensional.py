@@ -6,6 +6,8 @@ x is what was told, y the truth, of n faces. With s the sums over n - 1 and v th
     ICC(3,1)  2 s_xy / (s_xx + s_yy)                                        Shrout & Fleiss (1979), two raters
     CCC       2 v_xy / (v_xx + v_yy + (mean x - mean y)^2)                  Lin (1989)
     MAE       sum |x - y| / n
+    MSE       sum (x - y)^2 / n, of which RMSE is the root
+    SAGR      share of pairs with the same sign, 0 being a sign of its own    Nicolaou, Gunes & Pantic (2011)
 
 ICC(3,1) of k raters is (MSR - MSE) / (MSR + (k - 1) MSE), of which the line above is what two raters make.
 """
@@ -31,6 +33,7 @@ class Moments(NamedTuple):
         yy: likewise.
         xy: of products.
         apart: of absolute differences.
+        agree: pairs with the same sign.
     """
 
     n: Floats
@@ -40,6 +43,7 @@ class Moments(NamedTuple):
     yy: Floats
     xy: Floats
     apart: Floats
+    agree: Floats
 
 
 def moments(told: Floats, truth: Floats) -> Moments:
@@ -51,7 +55,8 @@ def moments(told: Floats, truth: Floats) -> Moments:
     """
     known = ~(np.isnan(told) | np.isnan(truth))
     x, y = np.where(known, told, 0.0), np.where(known, truth, 0.0)
-    return Moments(known.astype(np.float64), x, y, x * x, y * y, x * y, np.abs(x - y))
+    same = (known & (np.sign(x) == np.sign(y))).astype(np.float64)
+    return Moments(known.astype(np.float64), x, y, x * x, y * y, x * y, np.abs(x - y), same)
 
 
 def pcc(sums: Moments) -> Floats:
@@ -76,6 +81,21 @@ def ccc(sums: Moments) -> Floats:
 def mae(sums: Moments) -> Floats:
     """Mean absolute difference; NaN without a pair."""
     return _ratio(sums.apart, sums.n, sums.n > 0)
+
+
+def mse(sums: Moments) -> Floats:
+    """Mean squared difference; NaN without a pair."""
+    return _ratio(np.maximum(sums.xx + sums.yy - 2 * sums.xy, 0.0), sums.n, sums.n > 0)
+
+
+def rmse(sums: Moments) -> Floats:
+    """Its root."""
+    return np.asarray(np.sqrt(mse(sums)))
+
+
+def sagr(sums: Moments) -> Floats:
+    """Sign agreement; NaN without a pair."""
+    return _ratio(sums.agree, sums.n, sums.n > 0)
 
 
 def _spread(sums: Moments) -> tuple[Floats, Floats, Floats]:

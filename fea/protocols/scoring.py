@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fea.evaluation import dimensional, texts
+from fea.evaluation import texts
 from fea.evaluation.counts import Floats, f1, pooled, recall
 from fea.evaluation.dimensional import Moments
+from fea.evaluation.numbers import GRADED
 from fea.protocols.blind import baselines
 from fea.protocols.calibration import calibration_of
 from fea.protocols.cases import Case
@@ -105,8 +106,7 @@ def _units(rows: Rows) -> dict[str, dict[str, float]]:
         found[f"AU{unit}"] = _class(counts) | {"coded": int(sum(sums.coded[0, unit] for sums in folds))}
         own = Moments(*(part[column] for part in grades))
         if own.n:
-            measures = {"icc": dimensional.icc, "pcc": dimensional.pcc, "mae": dimensional.mae}
-            values = {name: float(measure(own)) for name, measure in measures.items()}
+            values = {name: float(measure(own)) for name, measure in GRADED.items()}
             found[f"AU{unit}"] |= {name: value for name, value in values.items() if not np.isnan(value)}
     return found
 

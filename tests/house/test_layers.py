@@ -28,8 +28,7 @@ PLAN = """
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders faces module
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes looking vanished metrics intervals
-    evaluation   dimensional texts
+    evaluation   scores marks counts marginal classes dimensional numbers looking vanished metrics intervals texts
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared
     judging      chat judge verdicts rated
