@@ -98,6 +98,46 @@ def sagr(sums: Moments) -> Floats:
     return _ratio(sums.agree, sums.n, sums.n > 0)
 
 
+def left_out(sums: Moments, rows: Moments, inside: bool) -> Floats:
+    """What each answer adds to CCC, times the number of answers, so that it does not shrink with their number.
+
+        n * (CCC of the answers with it - CCC of those without it)
+
+    Args:
+        sums: (K,) over many answers, each about K things.
+        rows: (N, K) of N answers, each by itself.
+        inside: whether these are among the many; else each is what would be added to them.
+
+    Returns:
+        (N, K); 0 where the truth of either set never changes.
+    """
+    other = Moments(*(whole - part if inside else whole + part for whole, part in zip(sums, rows, strict=True)))
+    whole = Moments(*(np.broadcast_to(part, rows.n.shape) for part in sums))
+    after, before = (whole, other) if inside else (other, whole)
+    return np.asarray(np.nan_to_num(after.n * (ccc(after) - ccc(before))))
+
+
+def crps(told: Floats, truth: float) -> float:
+    """Continuous ranked probability score of draws from a distribution, in its fair form (Ferro, 2014); 0 without any.
+
+        mean |x_i - y| - sum over pairs of |x_i - x_j| / (G (G - 1))
+
+    Args:
+        told: (G,) draws.
+        truth: y.
+    """
+    count = len(told)
+    pairs = np.abs(told[:, None] - told).sum() / 2
+    return float(np.abs(told - truth).mean() - pairs / (count * max(count - 1, 1))) if count else 0.0
+
+
+def crps_left_out(told: Floats, truth: float) -> Floats:
+    """(G,) what each draw adds to the score, with the other sign, and times the number of the others, 1 at least."""
+    every = crps(told, truth)
+    others = [crps(np.delete(told, i), truth) for i in range(len(told))]
+    return (np.array(others) - every) * max(len(told) - 1, 1)
+
+
 def _spread(sums: Moments) -> tuple[Floats, Floats, Floats]:
     """Sums of squares and products about the means; what rounding leaves of a constant is none."""
     n = np.maximum(sums.n, 1)

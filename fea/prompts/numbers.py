@@ -12,9 +12,10 @@ dropped, and a model gains nothing by saying what nobody understands.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
+from fea.errors import FEAError
 from fea.prompts.spotting import plain
 
 Number = Literal["valence", "arousal", "intensity"]
@@ -98,6 +99,17 @@ def letter_of(grade: float) -> str:
 def grade_of(letter: str) -> float:
     """The grade of a letter; the middle where there is none."""
     return float(GRADES.index(letter.upper()) + 1) if letter else MIDDLE["intensity"]
+
+
+def check_affect(setting: str, names: Sequence[str]) -> Numbers:
+    """Names of dimensions that a setting lists.
+
+    Raises:
+        FEAError: there is none, or no such one.
+    """
+    if not names or not set(names) <= set(AFFECT):
+        raise FEAError(f"{setting}: {list(names)}; list {' or '.join(AFFECT)}, or both")
+    return in_order(names)
 
 
 def in_order(numbers: Collection[str]) -> Numbers:

@@ -11,23 +11,13 @@ import numpy as np
 from fea.evaluation import texts
 from fea.evaluation.counts import Floats, f1, pooled, recall
 from fea.evaluation.dimensional import Moments
-from fea.evaluation.numbers import GRADED
+from fea.evaluation.numbers import GRADED, mean_known
 from fea.protocols.blind import baselines
 from fea.protocols.calibration import calibration_of
 from fea.protocols.cases import Case
 from fea.protocols.fitting import Fitted
 from fea.protocols.known import Protocol
-from fea.protocols.measuring import (
-    Rows,
-    by_fold,
-    intervals,
-    mean_known,
-    numbers,
-    plain_numbers,
-    resampled_by,
-    rows_of,
-    scores_of,
-)
+from fea.protocols.measuring import Rows, by_fold, intervals, numbers, plain_numbers, resampled_by, rows_of, scores_of
 from fea.protocols.scored import Scored
 
 DRAWS = 2000  # they leave the ends uncertain by 1.5 % of the interval's width

@@ -26,7 +26,7 @@ PLAN = """
     faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
-    drawn        pen drawing wording world people coders faces module
+    drawn        pen drawing wording world people coders affect faces module
     pictures     fonts layout schematic composing rendering saved
     evaluation   scores marks counts marginal classes dimensional numbers looking vanished metrics intervals texts
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
