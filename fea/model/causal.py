@@ -25,6 +25,7 @@ from fea.model.network import Network
 from fea.model.processed import Processed
 from fea.model.processor import save_processor
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 from fea.prompts.prompt import Knowledge
 
 
@@ -47,9 +48,9 @@ class Causal(Network):
         norm.install(self.language_model)
         self._seeing = inspect.signature(model.model.get_image_features).parameters.keys()
 
-    def encoder(self, knowledge: Knowledge, form: Form) -> Processed:
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Processed:
         """As in `Network`."""
-        return Processed(cast(General, self.family), self.processor, knowledge, form)
+        return Processed(cast(General, self.family), self.processor, knowledge, form, numbers)
 
     def features(self, prompts: Sequence[Prompt]) -> list[Seen]:
         """As in `Network`."""

@@ -23,6 +23,7 @@ from fea.model.families.family import Anatomy, Family
 from fea.model.layout import Layout
 from fea.model.sampling import Completions
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 from fea.prompts.prompt import Knowledge
 
 
@@ -137,9 +138,9 @@ class Network(Speaker):
 
     # --- what it does ---
 
-    def encoder(self, knowledge: Knowledge, form: Form) -> Encoder:
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Encoder:
         """Makes prompts for it."""
-        return Encoder(self.family, self.tokenizer, self.image_processor, knowledge, form)
+        return Encoder(self.family, self.tokenizer, self.image_processor, knowledge, form, numbers)
 
     def features(self, prompts: Sequence[Prompt]) -> list[Seen]:
         """Features of each prompt's image; no image goes through the tower twice.

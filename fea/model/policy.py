@@ -57,7 +57,7 @@ class Policy(nn.Module):
         self.network = cast(Network, found)
         self.model = self.network.model  # where parameters have their names
         self._reference: dict[str, Tensor] = {}
-        self.encoder = self.road.encoder(config.knowledge, config.answer)
+        self.encoder = self.road.encoder(config.knowledge, config.form, config.numbers)
         self.encoder.crop = Crop(config.face_model) if config.faces != "none" else None
 
     def trainable(self) -> dict[str, nn.Parameter]:

@@ -25,6 +25,7 @@ from fea.model.reading import Pass, Read, read_prompts
 from fea.model.recorded import Record
 from fea.model.sampling import Completions, Generation, Heard
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 from fea.prompts.prompt import Knowledge
 
 
@@ -38,7 +39,7 @@ class Writing(Protocol):
 class Road(Protocol):
     """What a `Policy` asks for. Its methods of the same names say what arguments mean and what is returned."""
 
-    def encoder(self, knowledge: Knowledge, form: Form) -> Encoder:
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Encoder:
         """Makes prompts for this network."""
 
     def look(self, prompts: Sequence[Prompt], again: bool) -> list[Prompt]:
@@ -97,9 +98,9 @@ class Shared:
     def __init__(self, network: Network):
         self.network = network
 
-    def encoder(self, knowledge: Knowledge, form: Form) -> Encoder:
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Encoder:
         """As in `Road`."""
-        return self.network.encoder(knowledge, form)
+        return self.network.encoder(knowledge, form, numbers)
 
     def look(self, prompts: Sequence[Prompt], again: bool) -> list[Prompt]:
         """As in `Road`."""

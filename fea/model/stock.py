@@ -33,6 +33,7 @@ from fea.model.processed import Processed
 from fea.model.processor import save_processor
 from fea.model.sampling import Completions, Generation, Heard, choose, widest
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 from fea.prompts.prompt import Knowledge
 
 # Completions that are written at a time, of one prompt at least: each keeps keys and values of its whole prompt. With 1,350
@@ -70,9 +71,9 @@ class Stock(Speaker):
         found: Tensor = logits(hidden.flatten(0, -2), self.head.weight).unflatten(0, hidden.shape[:-1])
         return found
 
-    def encoder(self, knowledge: Knowledge, form: Form) -> Processed:
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Processed:
         """As in `Road`."""
-        return Processed(self.family, self.processor, knowledge, form)
+        return Processed(self.family, self.processor, knowledge, form, numbers)
 
     def save(self, folder: Path) -> None:
         """Writes the model in the format of its family, with what puts texts and images together."""

@@ -15,7 +15,7 @@ PLAN = """
     errors advantages losses logprobs
     system       signals children files lines sets processes randomness machine allocator waiting progress workers
     facs
-    prompts      spotting rules claims mentions emotion answer prompt
+    prompts      spotting rules claims mentions emotion numbers answer numbered prompt
     datasets     dataset signs
     images       signatures opening alike
     records      missing person action_units keys image_path record formats jsonl
@@ -26,10 +26,9 @@ PLAN = """
     faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
-    drawn        pen drawing wording world people coders faces module
+    drawn        pen drawing wording world people coders affect faces module
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes looking vanished metrics intervals
-    evaluation   dimensional texts
+    evaluation   scores marks counts marginal classes dimensional numbers looking vanished metrics intervals texts
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared lmms_task lmms_eval
     judging      chat judge verdicts rated
