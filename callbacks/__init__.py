@@ -5,8 +5,11 @@ if __name__ != "fea.callbacks":
 
 from fea.callbacks.answer_writer import AnswerWriter
 from fea.callbacks.au_reward import AUReward
+from fea.callbacks.consistency import Consistency
+from fea.callbacks.consistency_reward import ConsistencyReward
 from fea.callbacks.emotion_reward import EmotionReward
 from fea.callbacks.format_reward import FormatReward
+from fea.callbacks.judge_reward import JudgeReward
 from fea.callbacks.macro_f1_reward import MacroF1Reward
 from fea.callbacks.overlong_penalty import OverlongPenalty
 from fea.callbacks.reward_gap import RewardGap
@@ -18,8 +21,11 @@ from fea.callbacks.watch import Watch
 __all__ = [
     "AUReward",
     "AnswerWriter",
+    "Consistency",
+    "ConsistencyReward",
     "EmotionReward",
     "FormatReward",
+    "JudgeReward",
     "MacroF1Reward",
     "OverlongPenalty",
     "RewardGap",
