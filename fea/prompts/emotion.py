@@ -18,6 +18,7 @@ _STATED = re.compile(
     r"\b(?:emotion|answer|expression|label|feeling|conclusion)\s{0,2}(?::|=|is\b)(?P<said>[^.;!?\n]{1,80})",
     re.IGNORECASE,
 )
+_SENTENCES = re.compile(r"(?<=[.!?;])\s+|\s*\n\s*")
 # "Happily surprised" is two emotions unless the vocabulary has it as one.
 _WORDS = {form: noun for word, noun in EMOTION_WORDS.items() for form in (word, f"{word}ly", f"{word[:-1]}ily")}
 
@@ -51,6 +52,16 @@ def _one(names: set[str], vocabulary: Collection[str]) -> str | None:
         return (names.pop() or None) if len(names) == 1 else None
     nouns = frozenset(EMOTION_WORDS.get(name, name) for name in names)
     return next((word for word in vocabulary if compound_parts(word) == nouns), None)
+
+
+def without_emotions(text: str, vocabulary: Collection[str] = ()) -> str:
+    """A text without the sentences that name an emotion, whatever they say of it.
+
+    >>> without_emotions("The lip corners are up (AU12). This looks happy. No frown (AU4).", ["happiness"])
+    'The lip corners are up (AU12). No frown (AU4).'
+    """
+    pattern = _pattern(tuple(vocabulary))
+    return " ".join(part for part in _SENTENCES.split(text) if part.strip() and not pattern.search(part))
 
 
 def _named(text: str, vocabulary: Collection[str]) -> set[str]:

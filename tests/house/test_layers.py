@@ -28,10 +28,10 @@ PLAN = """
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders affect faces module
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes dimensional numbers looking vanished metrics intervals texts
+    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried metrics intervals texts
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared lmms_task lmms_eval
-    judging      chat judge verdicts rated
+    judging      chat judge verdicts rated timely
     reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.general families.family families.qwen families.qwen2_5_vl families.qwen2_vl
     model        families.qwen3_vl families.known
@@ -41,13 +41,13 @@ PLAN = """
     model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
     review       decisions logs inspection desk reviewed split
     memory       setting weights dry_run plan advice
-    rollouts     rollout values buffer loader refill packing rarity replay statistics drift
+    rollouts     rollout likelihood consistency values buffer loader refill packing rarity replay statistics drift
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
     export       history scores card push exporting
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder logs stopping resume fits tested
-    analysis     tables foreign layout parquet writing votes likelihood asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing votes asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
@@ -186,6 +186,8 @@ LIGHT = [
     "judging.judge",
     "judging.verdicts",
     "judging.rated",
+    "judging.timely",
+    "evaluation.carried",
     "reports",
     "system.files",
     "system.lines",
