@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def find(
-    query: str, *, in_: Path, model: str | None = None, base: str | None = None, what: Literal["analyses", "faces"] = "analyses",
-    codes: Literal["kept", "stripped"] = "kept", instruction: str = "", sentences: str | None = None, rerank: int = 0,
-    top: int = 10, out: Path | None = None, image_root: Path | None = None, emotions: str | list[str] | None = None,
-    index: Path | None = None, max_tokens: int = 256, device: Device = "auto",
+    query: str, *, in_: Path, model: str | None = None, base: str | None = None,
+    what: Literal["analyses", "faces"] = "analyses", codes: Literal["kept", "stripped"] = "kept", instruction: str = "",
+    sentences: str | None = None, rerank: int = 0, top: int = 10, out: Path | None = None, image_root: Path | None = None,
+    emotions: str | list[str] | None = None, index: Path | None = None, max_tokens: int = 256, device: Device = "auto",
 ) -> int:  # fmt: skip
     """Finds the analyses or faces of a file that fit a query, such as "AU4 and AU7, not anger".
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fea.errors import FEAError
 from fea.evaluation.intervals import Interval
 from fea.evaluation.retrieval import average_precision, interval, ndcg, p_mrr, recall
@@ -93,9 +95,15 @@ def measured(query: Query, ranker: Ranker) -> dict[str, Any]:
     """Scores of a query with its instruction and without it."""
     left_out = [] if query.source is None else [query.source]
     before, after = (ranker.rank(query.text, told, left_out) for told in ("", query.instruction))
-    measures = dict(zip(SCORES, (ndcg, recall, average_precision), strict=True))
+    wanted = (query.grades >= query.least).astype(np.int64)
     scores = {
-        way: {name: measure(order, query.grades) for name, measure in measures.items()}
+        way: dict(
+            zip(
+                SCORES,
+                (ndcg(order, query.grades), recall(order, wanted), average_precision(order, wanted)),
+                strict=True,
+            )
+        )
         for way, order in (("without", before), ("with", after))
     }
     moved = p_mrr(before, after, query.flipped)

@@ -1,7 +1,7 @@
 """Four families of queries, made from documents: which of these are relevant is counted, not judged.
 
     family      query              the instruction wants                          the words alone want
-    units       "AU4 and AU7"      exactly these units: round(3 F1)               all of these units
+    units       "AU4 and AU7"      exactly these units: round(3 F1), wanted at 3  all of these units
     emotion     an analysis        its emotion by other units (Jaccard < 0.3)     its emotion
     contrast    an analysis        its units, but another emotion                 its units
     format      "anger, AU4"       such a text that keeps the format              such a text
@@ -44,6 +44,7 @@ class Query(NamedTuple):
         grades: (D,) of the documents, as the instruction wants them; 0 for those that it does not.
         flipped: (D,) which documents the words alone want, and the instruction does not, or not fully.
         source: number of the document that it was made of, which has no place in a ranking; None if it was made of none.
+        least: grade from which on a document counts as wanted where that is yes or no: for Recall, MAP and p-MRR.
     """
 
     family: str
@@ -52,6 +53,7 @@ class Query(NamedTuple):
     grades: Grades
     flipped: NDArray[np.bool_]
     source: int | None
+    least: int = 1
 
 
 class Made(NamedTuple):
@@ -104,7 +106,7 @@ def _by_units(made: Made, order: Sequence[int]) -> Iterator[Query]:
         grades = np.floor(_MOST * 2 * shared / (sizes + own.sum()) + 0.5).astype(np.int64)
         flipped = (shared == own.sum()) & (grades < _MOST)
         codes = " and ".join(f"AU{unit}" for unit in sorted(document.units))
-        yield _query("units", _worded(made, codes), grades, flipped, None)
+        yield _query("units", _worded(made, codes), grades, flipped, None)._replace(least=_MOST)
 
 
 def _by_emotion(made: Made, order: Sequence[int]) -> Iterator[Query]:

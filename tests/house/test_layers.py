@@ -41,7 +41,7 @@ PLAN = """
     model        chat processor outline processed stock any_family load
     model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
     retrieval    documents wishes near words index ranking queries
-    review       decisions logs inspection desk reviewed split
+    review       decisions logs inspection similar desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
     retrieval    states sentences listwise answers bench
