@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fea.model.policy import Policy
     from fea.retrieval.documents import Codes, Corpus, What
     from fea.retrieval.ranking import Scorer
+    from fea.retrieval.states import States
 
 
 class Asked(NamedTuple):
@@ -22,11 +23,13 @@ class Asked(NamedTuple):
         policy: in eval mode.
         trained: what its checkpoint says.
         name: of the run, as it was given.
+        states: its vectors.
     """
 
     policy: Policy
     trained: Stored
     name: str
+    states: States
 
 
 class Place(NamedTuple):
@@ -68,12 +71,18 @@ def check_file(file: Path, index: Path | None) -> None:
 
 
 def loaded(model: str | None, base: str | None, device: Device) -> Asked | None:
-    """The policy that is named, if one is."""
+    """The policy that is named, if one is.
+
+    Raises:
+        FEAError: it cannot be read, or cannot read a text without an image.
+    """
     if model is None:
         return None
     from fea.model.checkpoints import load_policy
+    from fea.retrieval.states import States
 
-    return Asked(*load_policy(model, device, base), model)
+    policy, trained = load_policy(model, device, base)
+    return Asked(policy, trained, model, States(policy, trained, "policy"))
 
 
 def corpus_of(place: Place, emotions: tuple[str, ...], asked: Asked | None, max_tokens: int) -> Corpus:
@@ -83,11 +92,9 @@ def corpus_of(place: Place, emotions: tuple[str, ...], asked: Asked | None, max_
     corpus = read(place.file, place.image_root, emotions, place.what, place.codes)
     if place.what == "faces" and asked is not None:
         from fea.retrieval.answers import answers
-        from fea.retrieval.states import States
 
-        faces = [corpus.example(number) for number in range(len(corpus))]
-        identity = States(asked.policy, asked.trained).identity
-        corpus.answered(answers(asked.policy, asked.trained, identity, faces, place.folder("answers"), max_tokens))
+        faces, folder = [corpus.example(number) for number in range(len(corpus))], place.folder("answers")
+        corpus.answered(answers(asked.policy, asked.trained, asked.states.identity, faces, folder, max_tokens))
     return corpus
 
 
@@ -101,10 +108,8 @@ def by_words(place: Place, corpus: Corpus) -> Scorer:
 def by_states(place: Place, corpus: Corpus, asked: Asked) -> Scorer:
     """The hidden states of a policy."""
     from fea.retrieval.index import Index
-    from fea.retrieval.states import States
 
-    encoder = States(asked.policy, asked.trained, "policy")
-    return Index(corpus.texts, encoder, place.folder(encoder.identity))
+    return Index(corpus.texts, asked.states, place.folder(asked.states.identity))
 
 
 def by_sentences(place: Place, corpus: Corpus, model: str, device: Device) -> Scorer:

@@ -93,11 +93,7 @@ def _check(queries: int, rerank: int, seed: int, max_tokens: int, out: Path) -> 
 
 def _weights(asked: Asked | None) -> dict[str, Any]:
     """Whose numbers they are."""
-    if asked is None:
-        return {"model": None, "weights": None}
-    from fea.retrieval.states import States
-
-    return {"model": asked.name, "weights": States(asked.policy, asked.trained).identity[:32]}
+    return {"model": asked and asked.name, "weights": asked and asked.states.identity[:32]}
 
 
 def _rankers(
