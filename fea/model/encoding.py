@@ -116,6 +116,21 @@ class Encoder:
         """(P,) ids of the prompt of an example without its image."""
         return torch.tensor(self._text_ids(example.question, example.emotions, form, shown=False))
 
+    def words(self, asked: str, told: str = "") -> Tensor:
+        """(P,) ids of a prompt of words alone, without an image.
+
+        Args:
+            asked: by the user.
+            told: before it, as the system; by default what the model knows of faces.
+        """
+        messages = [
+            {"role": "system", "content": told or self.told(self.form)},
+            {"role": "user", "content": [{"type": "text", "text": self.cut(asked)}]},
+        ]
+        return torch.tensor(
+            self._ids(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        )
+
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with the largest image that is allowed."""
         text = self._text_ids(example.question, example.emotions, self.form_of(example))

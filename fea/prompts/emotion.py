@@ -69,13 +69,23 @@ def _named(text: str, vocabulary: Collection[str]) -> set[str]:
     whole = emotion_name(text, vocabulary)
     if whole in vocabulary or whole in EMOTION_WORDS:
         return {whole}
+    found = named_emotions(text, vocabulary)
+    claimed = {name for name, meant in found if meant}
+    return claimed or ({""} if found else set())
+
+
+def named_emotions(text: str, vocabulary: Collection[str] = ()) -> list[tuple[str, bool]]:
+    """The emotions that a text names, in order, and whether it means them: False for those that it denies.
+
+    >>> named_emotions("AU4, sad but not angry")
+    [('sadness', True), ('anger', False)]
+    """
     words = _MARKUP.sub(" ", text)
     found = [
         (match[0], words[max(0, match.start() - 60) : match.start()])
         for match in _pattern(tuple(vocabulary)).finditer(words)
     ]
-    claimed = {_name(word, vocabulary) for word, before in found if not _DENIED.search(before)}
-    return claimed or ({""} if found else set())
+    return [(_name(word, vocabulary), not _DENIED.search(before)) for word, before in found]
 
 
 def _name(word: str, vocabulary: Collection[str]) -> str:

@@ -29,6 +29,7 @@ PLAN = """
     drawn        pen drawing wording world people coders affect faces module
     pictures     fonts layout schematic composing rendering saved
     evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried metrics intervals texts
+    evaluation   retrieval
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared lmms_task lmms_eval
     judging      chat judge verdicts rated timely
@@ -39,9 +40,11 @@ PLAN = """
     model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
     model        chat processor outline processed stock causal any_family load
     model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
-    review       decisions logs inspection desk reviewed split
+    retrieval    documents wishes near words index ranking queries
+    review       decisions logs inspection similar desk reviewed split
     memory       setting weights dry_run plan advice
     rollouts     rollout likelihood consistency values buffer loader refill packing rarity replay statistics drift
+    retrieval    states sentences listwise answers bench
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
     export       history scores card push exporting
     rewards
@@ -57,7 +60,7 @@ PLAN = """
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare serve watch
+    commands     judge score report compare serve watch _searched find bench_retrieval
     __init__ cli __main__
 """
 
@@ -170,6 +173,8 @@ LIGHT = [
     "protocols.published",
     "evaluation.dimensional",
     "evaluation.texts",
+    "evaluation.retrieval",
+    "retrieval.near",
     "protocols.measuring",
     "protocols.blind",
     "protocols.scored",
@@ -219,6 +224,9 @@ LIGHT = [
     "commands.export",
     "commands.score",
     "commands.judge",
+    "commands._searched",
+    "commands.find",
+    "commands.bench_retrieval",
     "commands.compare",
     "commands.report",
     "commands.fit",
