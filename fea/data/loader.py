@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fea.data.example import Example
 from fea.data.mixture import Examples, drawn_forms
-from fea.data.prompt import Prompt
+from fea.data.prompt import Prompt, Side
 from fea.data.source import OnBad
 from fea.errors import FEAError
 from fea.prompts.answer import Form
@@ -144,11 +144,11 @@ class Encoded(Dataset[tuple[list[Prompt], list[str]]]):
 
 
 # The tensors of a prompt and the dimension along which those of a batch can be joined.
-_JOINED = {"ids": 0, "positions": 1, "pixels": 0, "grid": 0, "target": 0}
+_JOINED = {"ids": 0, "positions": 1, "pixels": 0, "grid": 0, "target": 0, "rejected": 0}
 
 
 class _Joined(NamedTuple):
-    """A batch on its way from a worker: every tensor costs a file handle there, so there are five and not five a prompt.
+    """A batch on its way from a worker: every tensor costs a file handle there, so there are six and not six a prompt.
 
     prompts          ids [a b c], [d e]          positions (3, 3), (3, 2)
     tensors          ids [a b c d e]             positions (3, 5), joined along dimension 1
@@ -162,6 +162,7 @@ class _Joined(NamedTuple):
     given: dict[str, Tensor]
     shapes: dict[str, list[torch.Size]]
     forms: list[Form]
+    sides: list[Side]
 
 
 def _join(items: list[tuple[list[Prompt], list[str]]]) -> tuple[_Joined, list[str]]:
@@ -178,8 +179,8 @@ def _join(items: list[tuple[list[Prompt], list[str]]]) -> tuple[_Joined, list[st
     names = given[0] if given else ()
     flat = {name: torch.cat([each[name].flatten() for each in given]) for name in names}
     shapes = {name: [each[name].shape for each in given] for name in names}
-    forms = [prompt.form for prompt in prompts]
-    return _Joined(examples, tensors, sizes, flat, shapes, forms), [
+    forms, sides = [prompt.form for prompt in prompts], [prompt.side for prompt in prompts]
+    return _Joined(examples, tensors, sizes, flat, shapes, forms, sides), [
         reason for _, reasons in items for reason in reasons
     ]
 
@@ -198,6 +199,7 @@ def _split(joined: _Joined) -> list[Prompt]:
             **{name: part[number] for name, part in parts.items()},
             given={name: part[number] for name, part in given.items()} or None,
             form=joined.forms[number],
+            side=joined.sides[number],
         )
         for number, example in enumerate(joined.examples)
     ]
