@@ -26,7 +26,7 @@ PLAN = """
     faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
-    drawn        pen drawing wording world people coders faces module
+    drawn        pen drawing wording world people coders faces module without
     pictures     fonts layout schematic composing rendering saved
     evaluation   scores marks counts marginal classes looking vanished metrics intervals
     evaluation   dimensional texts
@@ -45,6 +45,7 @@ PLAN = """
     rollouts     rollout values buffer loader refill packing rarity replay statistics drift
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
     export       history scores card push exporting
+    pruning      settings edits calibration views gradients dropping criteria rounds starting writing measuring pruning
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder logs stopping resume fits tested
@@ -56,9 +57,9 @@ PLAN = """
     web          server review serve
     iterate
     demo         tower board stages
-    commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
+    commands     _refusals _configs _renamed _options _weights _trainer _faces _converted _place
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare serve watch
+    commands     judge score report compare serve watch prune
     __init__ cli __main__
 """
 
@@ -198,6 +199,8 @@ LIGHT = [
     "review.logs",
     "synthesis.recipe",
     "export.formats",
+    "pruning.settings",
+    "pruning.edits",
     "training.renamed",
     "training.fits",
     "iterate",
@@ -214,6 +217,8 @@ LIGHT = [
     "commands.data_folds",
     "commands.plan",
     "commands.export",
+    "commands.prune",
+    "commands._place",
     "commands.score",
     "commands.judge",
     "commands.compare",
