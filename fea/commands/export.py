@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from fea.commands._place import check_place
 from fea.errors import FEAError
 from fea.export.formats import Format
 from fea.model.config import Device
+from fea.system.sets import check_vacant
 
 if TYPE_CHECKING:
     from fea.commands._faces import Faces
@@ -58,7 +58,7 @@ def export(
         if number < 1:
             raise FEAError(f"{name}: {number}; give at least 1")
     place = Path(out)
-    check_place(place)
+    check_vacant(place, "README.md")
     from fea.commands._faces import faces_of
     from fea.export import exporting
     from fea.export.push import check_name, upload

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fea.commands._place import check_place
 from fea.errors import FEAError
 from fea.model.config import Device
 from fea.pruning.settings import MEANING, Criterion
 from fea.reports.tables import aligned
+from fea.system.sets import check_vacant
 
 if TYPE_CHECKING:
     from fea.data.example import Example
@@ -61,7 +61,7 @@ def prune(
     """
     place, file = Path(out), Path(data)
     _check_numbers(layers=layers, faces=faces, max_tokens=max_tokens, seed=seed)
-    check_place(place)
+    check_vacant(place, "pruning.json")
     from fea.model.checkpoints import described
     from fea.model.precision import device_of
     from fea.pruning.pruning import Order

@@ -16,7 +16,6 @@ from fea.data.table import Table
 from fea.drawn.without import Drawing, drawing_of
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
-from fea.prompts.answer import reordered
 from fea.rollouts.rollout import ask
 
 _MOST = 4096  # faces of a file that are chosen among: dealing labels to two sides takes seconds for so many
@@ -92,8 +91,7 @@ def read_faces(policy: Policy, examples: Sequence[Example], max_tokens: int, cou
 
 
 def _texts(policy: Policy, prompts: Sequence[Prompt], max_tokens: int) -> list[str]:
-    silent = [prompt for prompt in prompts if not prompt.example.analysis]
+    known = [policy.encoder.analysis(prompt.example) for prompt in prompts]
+    silent = [prompt for prompt, text in zip(prompts, known, strict=True) if text is None]
     said = iter(ask(policy, silent, 1, Generation(max_tokens)).completions.texts if silent else ())
-    return [
-        reordered(prompt.example.analysis, prompt.form) if prompt.example.analysis else next(said) for prompt in prompts
-    ]
+    return [next(said) if text is None else text for text in known]
