@@ -26,7 +26,7 @@ PLAN = """
     faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
-    drawn        pen drawing wording world people coders affect faces module
+    drawn        pen drawing wording world people coders affect faces module without
     pictures     fonts layout schematic composing rendering saved
     evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried metrics preferences
     evaluation   intervals texts retrieval
@@ -47,6 +47,7 @@ PLAN = """
     retrieval    states sentences listwise answers bench
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
     export       history scores card push exporting
+    pruning      settings edits calibration views gradients dropping criteria rounds starting writing measuring pruning
     rewards
     training     renamed loop optimization objective preferring comparing terms microbatches nonfinite interruption
     training     progress validation module
@@ -61,7 +62,7 @@ PLAN = """
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare serve watch _searched find bench_retrieval
+    commands     judge score report compare serve watch prune _searched find bench_retrieval
     __init__ cli __main__
 """
 
@@ -207,6 +208,8 @@ LIGHT = [
     "review.logs",
     "synthesis.recipe",
     "export.formats",
+    "pruning.settings",
+    "pruning.edits",
     "training.renamed",
     "training.fits",
     "iterate",
@@ -223,6 +226,7 @@ LIGHT = [
     "commands.data_folds",
     "commands.plan",
     "commands.export",
+    "commands.prune",
     "commands.score",
     "commands.judge",
     "commands._searched",
