@@ -28,10 +28,11 @@ PLAN = """
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders affect faces module without
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes dimensional numbers looking vanished metrics intervals texts
+    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried metrics intervals texts
+    evaluation   retrieval
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared lmms_task lmms_eval
-    judging      chat judge verdicts rated
+    judging      chat judge verdicts rated timely
     reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.general families.family families.qwen families.qwen2_5_vl families.qwen2_vl
     model        families.qwen3_vl families.known
@@ -39,16 +40,18 @@ PLAN = """
     model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
     model        chat processor outline processed stock causal any_family load
     model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
-    review       decisions logs inspection desk reviewed split
+    retrieval    documents wishes near words index ranking queries
+    review       decisions logs inspection similar desk reviewed split
     memory       setting weights dry_run plan advice
-    rollouts     rollout values buffer loader refill packing rarity replay statistics drift
+    rollouts     rollout likelihood consistency values buffer loader refill packing rarity replay statistics drift
+    retrieval    states sentences listwise answers bench
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
     export       history scores card push exporting
     pruning      settings edits calibration views gradients dropping criteria rounds starting writing measuring pruning
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder logs stopping resume fits tested
-    analysis     tables foreign layout parquet writing votes likelihood asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing votes asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
@@ -58,7 +61,7 @@ PLAN = """
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare serve watch prune
+    commands     judge score report compare serve watch _searched find bench_retrieval prune
     __init__ cli __main__
 """
 
@@ -171,6 +174,8 @@ LIGHT = [
     "protocols.published",
     "evaluation.dimensional",
     "evaluation.texts",
+    "evaluation.retrieval",
+    "retrieval.near",
     "protocols.measuring",
     "protocols.blind",
     "protocols.scored",
@@ -187,6 +192,8 @@ LIGHT = [
     "judging.judge",
     "judging.verdicts",
     "judging.rated",
+    "judging.timely",
+    "evaluation.carried",
     "reports",
     "system.files",
     "system.lines",
@@ -221,6 +228,9 @@ LIGHT = [
     "commands.prune",
     "commands.score",
     "commands.judge",
+    "commands._searched",
+    "commands.find",
+    "commands.bench_retrieval",
     "commands.compare",
     "commands.report",
     "commands.fit",

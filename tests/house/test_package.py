@@ -31,8 +31,11 @@ ROOT = Path(__file__).parents[2]
 
 CALLBACKS: dict[type, int] = {
     fea.callbacks.AUReward: 7,
+    fea.callbacks.Consistency: 0,
+    fea.callbacks.ConsistencyReward: 4,
     fea.callbacks.EmotionReward: 6,
     fea.callbacks.FormatReward: 4,
+    fea.callbacks.JudgeReward: 11,
     fea.callbacks.MacroF1Reward: 5,
     fea.callbacks.DimensionReward: 6,
     fea.callbacks.IntensityReward: 4,
