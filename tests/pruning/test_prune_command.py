@@ -22,7 +22,7 @@ from fea.model.config import TinySize
 from fea.model.policy import Policy
 from fea.pruning import pruning
 
-QUICK = ("--faces", "4", "--max_tokens", "8", "--device", "cpu")
+QUICK = ("--faces", "3", "--max_tokens", "6", "--device", "cpu")
 ADAPTER = '{"rank": 4, "alpha": 8}'
 
 
@@ -32,9 +32,9 @@ def read(file: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Bases of three families with six layers, a run with an adapter on each of two, and calibration faces."""
+    """Bases of three families with six layers, a run with an adapter on the last, and calibration faces."""
     place = tmp_path_factory.mktemp("prune")
-    write_faces(place / "cal", 6, 2, "analysis")
+    write_faces(place / "cal", 4, 2, "analysis")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["fea"])
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
@@ -42,11 +42,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for family in ("qwen2_5_vl", "qwen2_vl", "qwen3_vl"):
             size = TinySize(**{**vars(SMALL), "layers": 6, "spread": 0.1, "family": family, "vision_layers": 3})
             Policy(small_config(tiny=size), {}).save(place / family)
-        for family in ("qwen2_5_vl", "qwen3_vl"):
-            fit(
-                "sft", place / f"{family}-run", trainer__max_steps=2, model__optimization__lr=2e-2,
-                model__optimization__warmup=0, model__policy__base=place / family, model__policy__lora=ADAPTER,
-            )  # fmt: skip
+        fit(
+            "sft", place / "qwen3_vl-run", trainer__max_steps=2, model__optimization__lr=2e-2,
+            model__optimization__warmup=0, model__policy__base=place / "qwen3_vl", model__policy__lora=ADAPTER,
+        )  # fmt: skip
         yield place
 
 
@@ -94,9 +93,9 @@ def test_pruned_again_it_is_the_same_to_the_byte(place: Path, pruned: Path, caps
     out = capsys.readouterr().out
     assert out.startswith("pip: norm of the difference of gradients")
     assert "an adapter is merged into its base first" in out
-    assert "4 faces of" in out
+    assert "3 faces of" in out
     assert f"round 2: layer {two['dropped'][1]} (" in out
-    assert "4 of the faces were compared with themselves without a unit" in out
+    assert "3 of the faces were compared with themselves without a unit" in out
     for row in ("layers  ", "parameters, in millions", "planned peak", "tokens a second", "time to the first token"):
         assert row in out
     assert "of its parameters are left" in out
@@ -122,9 +121,9 @@ def test_it_is_planned_healed_measured_and_exported(
     assert f"a fit starts from it with --model.policy.base {pruned}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("criterion", ["bi", "cosine_block", "perplexity", "taylor", "last", "random"])
-def test_each_criterion_prunes_a_base_of_each_family(place: Path, criterion: str, tmp_path: Path) -> None:
-    family = {"bi": "qwen2_vl", "taylor": "qwen2_vl", "last": "qwen3_vl"}.get(criterion, "qwen2_5_vl")
+@pytest.mark.parametrize("criterion", ["bi", "perplexity"])  # of the others the formulas are tested
+def test_bases_of_other_families_are_pruned(place: Path, criterion: str, tmp_path: Path) -> None:
+    family = {"bi": "qwen2_vl"}.get(criterion, "qwen2_5_vl")
     out = tmp_path / "out"
     assert prune(place, family, out, "--criterion", criterion) == 0
     told = read(out / "pruning.json")
@@ -138,12 +137,12 @@ def test_faces_without_an_analysis_are_answered_first_and_weights_may_be_looked_
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json.loads(line) for line in (place / "cal" / "faces.jsonl").read_text().splitlines()]
-    for line in lines[:4]:
+    for line in lines[:3]:
         del line["description"]
-    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, lines[:4])))
+    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, lines[:3])))
     words = ["--layers", "1", "--out", str(tmp_path / "out"), *QUICK, "--four_bit", "--image_root", str(place / "cal")]
-    assert main(["prune", str(place / "qwen2_5_vl-run"), str(tmp_path / "some.jsonl"), *words]) == 0
-    assert "4 without an analysis are answered first" in capsys.readouterr().out
+    assert main(["prune", str(place / "qwen2_5_vl"), str(tmp_path / "some.jsonl"), *words]) == 0
+    assert "3 without an analysis are answered first" in capsys.readouterr().out
     held = load_file(tmp_path / "out" / "model.safetensors")
     assert {weight.dtype for weight in held.values()} == {torch.float32}  # what is written is not in 4 bits
 
