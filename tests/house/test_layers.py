@@ -28,7 +28,7 @@ PLAN = """
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders faces module
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes looking vanished carried metrics intervals
+    evaluation   scores marks counts marginal classes looking vanished carried votes metrics intervals
     evaluation   dimensional texts
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared
@@ -48,7 +48,7 @@ PLAN = """
     rewards
     training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
     training     folder logs stopping resume fits tested
-    analysis     tables foreign layout parquet writing votes asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo
@@ -187,6 +187,7 @@ LIGHT = [
     "judging.rated",
     "judging.timely",
     "evaluation.carried",
+    "evaluation.votes",
     "reports",
     "system.files",
     "system.lines",
