@@ -132,7 +132,7 @@ class Analyzer:
 
     def form(self, asking: Asking) -> Form:
         """Form of the answers: the one that is asked for, or that of the run."""
-        return asking.answer or self.policy.config.answer
+        return asking.answer or self.policy.config.form
 
     def units(self, asking: Asking) -> frozenset[int]:
         """FACS numbers of the units of which an answer says whether they show.

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from fea.data.example import Example
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 
 
 class Seen(NamedTuple):
@@ -50,6 +51,7 @@ class Prompt(NamedTuple):
         given: what the processor of another family makes of the image, by the names that its network knows, one image each;
             then there are no pixels, no grid and no positions beside it.
         form: of the answer that it asks for.
+        numbers: that it asks for beside the words.
     """
 
     example: Example
@@ -61,6 +63,7 @@ class Prompt(NamedTuple):
     features: Seen | None = None
     given: Mapping[str, Tensor] | None = None
     form: Form = "after_thinking"
+    numbers: Numbers = ()
 
 
 def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from fea.errors import FEAError
 from fea.model import elsewhere, frozen, fsdp
 from fea.model.archive import read
-from fea.model.config import GONE, Device, LoRA, PolicyConfig, TinySize, VisionLoRA
+from fea.model.config import GONE, Device, LoRA, Numbered, PolicyConfig, TinySize, VisionLoRA
 from fea.model.policy import Policy
 from fea.model.precision import without_bf16
 from fea.model.runs import absolute, find, folder_of, found
@@ -84,6 +84,8 @@ class Stored:
                     "use the release of fea that wrote it"
                 )
             fields = {name: value for name, value in told["policy"].items() if name not in GONE}
+            if isinstance(fields.get("answer"), dict):
+                fields["answer"] = Numbered(**fields["answer"])
             policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": _lora(fields["lora"])})
             known = {name: told[name] for name in _PLAIN if name in told}
             known["coded"] = frozenset(told.get("coded", ()))

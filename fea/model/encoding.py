@@ -20,6 +20,8 @@ from fea.faces.crops import Crop
 from fea.images.opening import MOST_PIXELS, load_image
 from fea.model.families.family import Family
 from fea.prompts.answer import Form, render, reordered
+from fea.prompts.numbered import numbered
+from fea.prompts.numbers import AFFECT, Numbers
 from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
 
 # Of an answer. Where a model has tokens for these, it is to write them, whether it calls them special or not.
@@ -37,8 +39,16 @@ class Encoder:
         crop: what of an upright RGB picture is shown; None: all of it.
     """
 
-    def __init__(self, family: Family, tokenizer: Any, image_processor: Any, knowledge: Knowledge, form: Form):
-        self.family, self.knowledge, self.form = family, knowledge, form
+    def __init__(
+        self,
+        family: Family,
+        tokenizer: Any,
+        image_processor: Any,
+        knowledge: Knowledge,
+        form: Form,
+        numbers: Numbers = (),
+    ):
+        self.family, self.knowledge, self.form, self.numbers = family, knowledge, form, numbers
         self.tokenizer, self.image_processor = tokenizer, image_processor
         self.image_token: int = tokenizer.convert_tokens_to_ids(family.image_token)
         self.end_token: int = tokenizer.convert_tokens_to_ids(family.end_token)
@@ -79,11 +89,16 @@ class Encoder:
         form = self.form_of(example)
         ids, positions = self._around(example.question, example.emotions, grid, form)
         target = self.taught(example, with_target)
-        return Prompt(example, ids, positions, features["pixel_values"], grid, target, form=form)
+        numbers = self.numbers_of(form)
+        return Prompt(example, ids, positions, features["pixel_values"], grid, target, form=form, numbers=numbers)
 
     def form_of(self, example: Example) -> Form:
         """The form in which an example is asked about: its own, or that of the policy."""
         return example.form or self.form
+
+    def numbers_of(self, form: Form) -> Numbers:
+        """The numbers that are asked for in a form: where the answer stands alone, no grades of units."""
+        return tuple(name for name in self.numbers if name in AFFECT or form != "only")
 
     def ask(self, prompt: Prompt, question: str) -> Prompt:
         """The same face with another question; its example stays as it is."""
@@ -101,6 +116,21 @@ class Encoder:
         """(P,) ids of the prompt of an example without its image."""
         return torch.tensor(self._text_ids(example.question, example.emotions, form, shown=False))
 
+    def words(self, asked: str, told: str = "") -> Tensor:
+        """(P,) ids of a prompt of words alone, without an image.
+
+        Args:
+            asked: by the user.
+            told: before it, as the system; by default what the model knows of faces.
+        """
+        messages = [
+            {"role": "system", "content": told or self.told(self.form)},
+            {"role": "user", "content": [{"type": "text", "text": self.cut(asked)}]},
+        ]
+        return torch.tensor(
+            self._ids(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        )
+
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with the largest image that is allowed."""
         text = self._text_ids(example.question, example.emotions, self.form_of(example))
@@ -113,6 +143,10 @@ class Encoder:
         ids = expand(self._text_ids(question, emotions, form), self.image_token, int(grid.prod()) // merge**2)
         return ids, self.family.positions(ids, grid, self.image_token, merge)
 
+    def told(self, form: Form) -> str:
+        """What is said before a face is shown."""
+        return system_prompt(self.knowledge, form, self.numbers_of(form))
+
     def asked(self, question: str, emotions: tuple[str, ...]) -> str:
         """What a question says beside the image, as a reader who knows nothing of `fea` is to say it."""
         return user_prompt(question, emotions)
@@ -121,7 +155,10 @@ class Encoder:
         """(T,) ids of the example's analysis in the form that is asked for; none if it has none, or is not to have any."""
         if not (with_target and example.analysis):
             return torch.empty(0, dtype=torch.long)
-        return self.target(reordered(example.analysis, self.form_of(example)))
+        form, told = self.form_of(example), example.analysis
+        if self.numbers:
+            told = numbered(told, self.numbers_of(form), example.grades, example.affect)
+        return self.target(reordered(told, form))
 
     def target(self, text: str) -> Tensor:
         """(T,) ids of an answer, end token included."""
@@ -139,7 +176,7 @@ class Encoder:
             image = [{"type": "image"}] if shown else []
             asked = [*image, {"type": "text", "text": self.cut(user_prompt(question, emotions))}]
             messages = [
-                {"role": "system", "content": system_prompt(self.knowledge, form)},
+                {"role": "system", "content": self.told(form)},
                 {"role": "user", "content": asked},
             ]
             text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -17,7 +17,8 @@ from fea.model.encoding import Encoder
 from fea.model.families.family import Family
 from fea.model.families.general import General
 from fea.prompts.answer import Form
-from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
+from fea.prompts.numbers import Numbers
+from fea.prompts.prompt import Knowledge, user_prompt
 
 # A word joiner, which shows nothing: put into a special token that a text spells, it leaves the characters that one sees. The
 # processor reads the whole prompt at once, and would not stop at the mark that `Encoder` cuts at.
@@ -35,11 +36,14 @@ class Processed(Encoder):
         processor: of the base.
         knowledge: in the prompt.
         form: of the answer.
+        numbers: that are asked for beside the words.
     """
 
-    def __init__(self, general: General, processor: Any, knowledge: Knowledge, form: Form):
+    def __init__(self, general: General, processor: Any, knowledge: Knowledge, form: Form, numbers: Numbers = ()):
         # Of a family it is asked for two tokens alone.
-        super().__init__(cast(Family, general), processor.tokenizer, processor.image_processor, knowledge, form)
+        super().__init__(
+            cast(Family, general), processor.tokenizer, processor.image_processor, knowledge, form, numbers
+        )
         self.general, self.processor = general, processor
 
     enough = None
@@ -75,7 +79,9 @@ class Processed(Encoder):
         none = torch.empty(0)
         positions = torch.arange(len(ids)).expand(3, -1)  # as if all were text: its network makes its own
         nothing = torch.zeros(3, dtype=torch.long)
-        return Prompt(example, ids, positions, none, nothing, none.long(), given=given, form=form)
+        return Prompt(
+            example, ids, positions, none, nothing, none.long(), given=given, form=form, numbers=self.numbers_of(form)
+        )
 
     def _read(self, example: Example, question: str, image: Image.Image) -> tuple[Tensor, dict[str, Tensor]]:
         """Ids of the prompt, and what the network is given beside them."""
@@ -105,7 +111,7 @@ class Processed(Encoder):
     def text(self, question: str, emotions: tuple[str, ...], form: Form, shown: bool = True) -> str:
         """The prompt as the chat template of the base writes it, with one place for the image if any is shown."""
         asked = self.asked(question, emotions)
-        messages = conversation(self.general.manner, system_prompt(self.knowledge, form), asked, shown)
+        messages = conversation(self.general.manner, self.told(form), asked, shown)
         return written(self.tokenizer, messages, answer=True)
 
     def asked(self, question: str, emotions: tuple[str, ...]) -> str:

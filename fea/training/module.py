@@ -67,9 +67,9 @@ class FEAModule(Evaluated):
         precision.check(self.trainer.precision, self.trainer.strategy.root_device)
         super().setup(stage)
         if stage == "fit":
-            if self.config.answer not in self.config.forms:
+            if self.config.form not in self.config.forms:
                 raise FEAError(
-                    f"policy.answers: '{self.config.answer}' is not among them, for which validation asks (policy.answer); add "
+                    f"policy.answers: '{self.config.form}' is not among them, for which validation asks (policy.answer); add "
                     "it, or set policy.answer to one of them"
                 )
             loop.keep_steps_whole(self.trainer)

@@ -94,7 +94,7 @@ class ProtocolScores(Callback):
         for number, prompt in enumerate(rollout.prompts if rollout else ()):
             answer, place = cast(Rollout, rollout).answers[number], prompt.example.place
             votes = agreement(answer, sampled[number]) if self.samples else None
-            self.said[place] = Said("", "", place, answer.text, votes=votes, form=answer.form)
+            self.said[place] = Said("", "", place, answer.text, votes=votes, form=answer.form, numbers=answer.numbers)
 
     def _sampled(self, module: FEAModule, rollout: Rollout | None) -> list[list[Answer]]:
         """Sampled answers to each prompt; processes that share the weights meet, those with nothing to answer, too."""

@@ -201,8 +201,6 @@ def carrying(found: dict[tuple[str, Form], Asked], words_E: Sequence[str]) -> No
             for name in LIKELIHOODS:
                 likely = said.likelihoods[name]
                 numbers |= carried_scores(count_carried(said.answers[: len(likely)], likely, words_E), name)
-                    count_carried(said.answers[: len(said.likelihoods[name])], said.likelihoods[name], words_E), name
-                )
             names = [f"{name}{end}" for name in LIKELIHOODS for end in ("", "_gain")]
             print(f"| {run} | {form} | {' | '.join(f'{numbers.get(name, np.nan):.3f}' for name in names)} |")
     print("\n| runs | answer | consistency | gain | evidence | gain |\n|---|---|---|---|---|---|")
