@@ -28,7 +28,7 @@ PLAN = """
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders affect faces module without
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried metrics preferences
+    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried votes metrics preferences
     evaluation   intervals texts retrieval
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared lmms_task lmms_eval
@@ -52,7 +52,7 @@ PLAN = """
     training     renamed loop optimization objective preferring comparing terms microbatches nonfinite interruption
     training     progress validation module
     training     folder logs stopping resume fits tested
-    analysis     tables foreign layout parquet writing votes asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
     sft grpo preference
@@ -195,6 +195,7 @@ LIGHT = [
     "judging.rated",
     "judging.timely",
     "evaluation.carried",
+    "evaluation.votes",
     "reports",
     "system.files",
     "system.lines",

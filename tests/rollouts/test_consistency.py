@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from conftest import SMALL, small_config
+from strangers import write_stranger
 
 from fea.callbacks import ConsistencyReward
 from fea.data.example import Example
@@ -95,6 +97,25 @@ def test_the_thinking_is_read_as_it_stands_or_without_what_names_an_emotion() ->
     assert thinking_of(answer, words, True) == f"<think>{SMILE}. No frown (AU4);</think>"
     assert thinking_of(parse(render(SMILE, "rage"), words), words, False) is None  # which may not be answered
     assert thinking_of(parse("<answer>fear</answer>", words, form="only"), words, False) is None
+
+
+@pytest.mark.parametrize("kind", ["smolvlm", "gemma3"])
+def test_on_the_general_road_it_is_the_same(kind: str, examples: list[Example], tmp_path: Path) -> None:
+    policy = Policy(small_config(base=str(write_stranger(kind, tmp_path))), {}).eval()
+    face = examples[0]
+    text = policy.encoder.tokenizer.decode(policy.encoder.unseen(face, "after_thinking"))
+    assert "What is the emotion of this face?" in text
+    assert policy.encoder.family.image_token not in text
+    found = carried(policy, rollout(policy, examples[:2]), evidence=True)
+    prompt = policy.encoder.without_image(policy.encoder(face), "after_thinking")
+    sums = []
+    for word in face.emotions:
+        ids = policy.encoder.target(f"<think>{SMILE}.</think><answer>{word}</answer>")[:-1]
+        logps_TV = policy.road.distributions(prompt, ids)
+        logps_TV[:, policy.network.forbidden] = -torch.inf
+        sums.append(logps_TV.log_softmax(dim=-1).gather(1, ids[:, None]).double().sum())
+    assert list(found[0].values()) == pytest.approx(torch.stack(sums).softmax(dim=0).tolist(), abs=1e-5)
+    assert [bool(likely) for likely in found] == [True, True, False, True, True, False]
 
 
 WORDS = ("anger", "fear", "happiness")
