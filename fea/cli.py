@@ -86,6 +86,14 @@ SECTIONS = {
             "fea.commands.judge:judge",
             "Has a language model at a chat address rate written analyses: facts, consistency, clarity.",
         ),
+        "find": Verb(
+            "fea.commands.find:find",
+            'Finds the analyses or faces of a file that fit a query, such as "AU4 and AU7, not anger".',
+        ),
+        "bench retrieval": Verb(
+            "fea.commands.bench_retrieval:bench",
+            "Measures how well analyses are found by BM25, a model and a re-ranking, with instructions and without.",
+        ),
         "data check": Verb(
             "fea.commands.data_check:check_file", "Counts what is in a data file and lists what is wrong with it."
         ),

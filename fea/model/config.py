@@ -145,16 +145,17 @@ class PolicyConfig:
     """What the model is and what it is shown; stored with every checkpoint.
 
     Args:
-        base: hub name or folder of a Qwen3-VL, Qwen2.5-VL or Qwen2-VL model; of any other that transformers can ask about
-            images, which is then asked as it comes (slower; `fea.model.stock`); or "tiny" for a small one with random weights.
+        base: hub name or folder of a Qwen3-VL, Qwen2.5-VL or Qwen2-VL model; of SmolVLM2, InternVL or LLaVA-OneVision, which
+            are asked part by part (`fea.model.causal`); of any other that transformers can ask about images, which is then
+            asked as it comes (slower; `fea.model.stock`); or "tiny" for a small one with random weights.
         tiny: dimensions of that one.
         lora: adapter to train; null trains the whole language model.
         four_bit: load the base in 4 bits (bitsandbytes nf4, double quantization; QLoRA, arXiv 2305.14314); needs an adapter.
         train_vision: train the vision tower too; only without an adapter.
         dtype: type of the base's weights; "float32" to train them.
         layout: how completions stand in training: "tree" computes what prompts share once, "group" each prompt once for its
-            completions, "rows" a copy of the prompt for every completion. All give the same numbers; of a family that is not
-            known by name there are rows alone.
+            completions, "rows" a copy of the prompt for every completion. All give the same numbers; of a base
+            that is asked as it comes there are rows alone.
         vision_attention: attention of the vision tower; "flash_attention_2" needs a GPU and the package flash-attn.
         checkpointing: recompute activations in the backward pass, to save memory.
         min_pixels: smaller images are enlarged to this many pixels; a visual token is 32 * 32 of them in Qwen3-VL, and 28 * 28

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fea.data.example import Example
-from fea.data.prompt import Prompt
+from fea.data.prompt import Prompt, Seen
 from fea.faces.crops import Crop
 from fea.images.opening import MOST_PIXELS, load_image
 from fea.model.families.family import Family
@@ -55,7 +55,7 @@ class Encoder:
         self._reserved = _reserved(tokenizer)
         self.max_image_pixels = MOST_PIXELS
         self.crop: Crop | None = None
-        self._texts: dict[tuple[Form, str, tuple[str, ...]], list[int]] = {}
+        self._texts: dict[tuple[Form, str, tuple[str, ...], bool], list[int]] = {}
 
     def __call__(self, example: Example, with_target: bool = False) -> Prompt:
         """Reads the image and writes the prompt.
@@ -105,6 +105,32 @@ class Encoder:
         ids, positions = self._around(question, prompt.example.emotions, prompt.grid.cpu(), prompt.form)
         return prompt._replace(ids=ids.to(prompt.ids.device), positions=positions.to(prompt.ids.device))
 
+    def without_image(self, prompt: Prompt, form: Form) -> Prompt:
+        """The same question about no image at all, which nothing but what is written behind it can answer."""
+        ids = self.unseen(prompt.example, form).to(prompt.ids.device)
+        positions = torch.arange(len(ids), device=ids.device).expand(3, -1)
+        none, nothing = torch.empty(0, device=ids.device), torch.zeros_like(ids[:0])
+        return Prompt(prompt.example, ids, positions, none, nothing, nothing, Seen(none), form=form)
+
+    def unseen(self, example: Example, form: Form) -> Tensor:
+        """(P,) ids of the prompt of an example without its image."""
+        return torch.tensor(self._text_ids(example.question, example.emotions, form, shown=False))
+
+    def words(self, asked: str, told: str = "") -> Tensor:
+        """(P,) ids of a prompt of words alone, without an image.
+
+        Args:
+            asked: by the user.
+            told: before it, as the system; by default what the model knows of faces.
+        """
+        messages = [
+            {"role": "system", "content": told or self.told(self.form)},
+            {"role": "user", "content": [{"type": "text", "text": self.cut(asked)}]},
+        ]
+        return torch.tensor(
+            self._ids(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        )
+
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with the largest image that is allowed."""
         text = self._text_ids(example.question, example.emotions, self.form_of(example))
@@ -138,13 +164,17 @@ class Encoder:
         """(T,) ids of an answer, end token included."""
         return torch.tensor([*self._ids(self.cut(text)), self.end_token])
 
-    def _text_ids(self, question: str, emotions: Sequence[str], form: Form) -> list[int]:
-        """Ids of the prompt with a single image placeholder; most examples share their question, so they are kept."""
-        key = (form, question, tuple(emotions))
+    def _text_ids(self, question: str, emotions: Sequence[str], form: Form, shown: bool = True) -> list[int]:
+        """Ids of the prompt with a single image placeholder, if any is shown.
+
+        Most examples share their question, so they are kept.
+        """
+        key = (form, question, tuple(emotions), shown)
         if key not in self._texts:
             if len(self._texts) > 1000:  # a data set with a question for each face
                 self._texts.clear()
-            asked = [{"type": "image"}, {"type": "text", "text": self.cut(user_prompt(question, emotions))}]
+            image = [{"type": "image"}] if shown else []
+            asked = [*image, {"type": "text", "text": self.cut(user_prompt(question, emotions))}]
             messages = [
                 {"role": "system", "content": self.told(form)},
                 {"role": "user", "content": asked},

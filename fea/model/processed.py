@@ -59,6 +59,16 @@ class Processed(Encoder):
         )
         return asked._replace(target=prompt.target)
 
+    def without_image(self, prompt: Prompt, form: Form) -> Prompt:
+        """As that of `Encoder`."""
+        return super().without_image(prompt, form)._replace(features=None, given={})
+
+    def unseen(self, example: Example, form: Form) -> Tensor:
+        """As that of `Encoder`; the processor, which is for images, is not asked."""
+        text = self.text(example.question, example.emotions, form, shown=False)
+        ids: Tensor = self.tokenizer(text, return_tensors="pt", add_special_tokens=self._begins(text))["input_ids"][0]
+        return ids
+
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with an image of usual size."""
         return len(self._read(example, example.question, Image.new("RGB", _PORTRAIT))[0])
@@ -76,14 +86,12 @@ class Processed(Encoder):
     def _read(self, example: Example, question: str, image: Image.Image) -> tuple[Tensor, dict[str, Tensor]]:
         """Ids of the prompt, and what the network is given beside them."""
         text = self.text(question, example.emotions, self.form_of(example))
-        begin = self.tokenizer.bos_token
         try:
             found = self.processor(
                 text=[text],
                 images=[image],
                 return_tensors="pt",
-                # A template that writes the token which begins a text leaves nothing to add.
-                add_special_tokens=not (begin and text.startswith(begin)),
+                add_special_tokens=self._begins(text),
             )
         except (ValueError, TypeError, ZeroDivisionError) as error:
             why = " ".join(str(error).split())
@@ -95,10 +103,15 @@ class Processed(Encoder):
         given.pop("attention_mask", None)
         return given.pop("input_ids")[0], given
 
-    def text(self, question: str, emotions: tuple[str, ...], form: Form) -> str:
-        """The prompt as the chat template of the base writes it, with one place for the image."""
+    def _begins(self, text: str) -> bool:
+        """Whether the token that begins a text is still to be added: a template may have written it."""
+        begin = self.tokenizer.bos_token
+        return not (begin and text.startswith(begin))
+
+    def text(self, question: str, emotions: tuple[str, ...], form: Form, shown: bool = True) -> str:
+        """The prompt as the chat template of the base writes it, with one place for the image if any is shown."""
         asked = self.asked(question, emotions)
-        messages = conversation(self.general.manner, self.told(form), asked)
+        messages = conversation(self.general.manner, self.told(form), asked, shown)
         return written(self.tokenizer, messages, answer=True)
 
     def asked(self, question: str, emotions: tuple[str, ...]) -> str:

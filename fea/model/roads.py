@@ -89,10 +89,10 @@ class Road(Protocol):
 
 
 class Shared:
-    """The road of a known family: completions share their prompt, in the pass and while tokens are written.
+    """The road of a network that can be asked part by part: completions share their prompt, in the pass and in writing.
 
     Args:
-        network: of such a family.
+        network: of a known family, or of another that allows it.
     """
 
     def __init__(self, network: Network):
@@ -100,8 +100,7 @@ class Shared:
 
     def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Encoder:
         """As in `Road`."""
-        network = self.network
-        return Encoder(network.family, network.tokenizer, network.image_processor, knowledge, form, numbers)
+        return self.network.encoder(knowledge, form, numbers)
 
     def look(self, prompts: Sequence[Prompt], again: bool) -> list[Prompt]:
         """As in `Road`."""

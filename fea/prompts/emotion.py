@@ -18,6 +18,7 @@ _STATED = re.compile(
     r"\b(?:emotion|answer|expression|label|feeling|conclusion)\s{0,2}(?::|=|is\b)(?P<said>[^.;!?\n]{1,80})",
     re.IGNORECASE,
 )
+_SENTENCES = re.compile(r"(?<=[.!?;])\s+|\s*\n\s*")
 # "Happily surprised" is two emotions unless the vocabulary has it as one.
 _WORDS = {form: noun for word, noun in EMOTION_WORDS.items() for form in (word, f"{word}ly", f"{word[:-1]}ily")}
 
@@ -53,18 +54,38 @@ def _one(names: set[str], vocabulary: Collection[str]) -> str | None:
     return next((word for word in vocabulary if compound_parts(word) == nouns), None)
 
 
+def without_emotions(text: str, vocabulary: Collection[str] = ()) -> str:
+    """A text without the sentences that name an emotion, whatever they say of it.
+
+    >>> without_emotions("The lip corners are up (AU12). This looks happy. No frown (AU4).", ["happiness"])
+    'The lip corners are up (AU12). No frown (AU4).'
+    """
+    pattern = _pattern(tuple(vocabulary))
+    return " ".join(part for part in _SENTENCES.split(text) if part.strip() and not pattern.search(part))
+
+
 def _named(text: str, vocabulary: Collection[str]) -> set[str]:
     """Canonical names of the emotions in a text; {""} if it only denies some, none if it knows none."""
     whole = emotion_name(text, vocabulary)
     if whole in vocabulary or whole in EMOTION_WORDS:
         return {whole}
+    found = named_emotions(text, vocabulary)
+    claimed = {name for name, meant in found if meant}
+    return claimed or ({""} if found else set())
+
+
+def named_emotions(text: str, vocabulary: Collection[str] = ()) -> list[tuple[str, bool]]:
+    """The emotions that a text names, in order, and whether it means them: False for those that it denies.
+
+    >>> named_emotions("AU4, sad but not angry")
+    [('sadness', True), ('anger', False)]
+    """
     words = _MARKUP.sub(" ", text)
     found = [
         (match[0], words[max(0, match.start() - 60) : match.start()])
         for match in _pattern(tuple(vocabulary)).finditer(words)
     ]
-    claimed = {_name(word, vocabulary) for word, before in found if not _DENIED.search(before)}
-    return claimed or ({""} if found else set())
+    return [(_name(word, vocabulary), not _DENIED.search(before)) for word, before in found]
 
 
 def _name(word: str, vocabulary: Collection[str]) -> str:

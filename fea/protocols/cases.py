@@ -144,14 +144,25 @@ def _read(file: Path, emotions: tuple[str, ...], lenient: bool) -> Iterator[Case
     for number, line in objects_of(file):
         place = f"{file}:{number}"
         try:
-            yield _case(line, place, emotions, lenient)
+            yield case_of_line(line, place, emotions, lenient)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FEAError(
                 f"{place}: no line of predictions ({error!r}); give a file that fea test or fea score wrote"
             ) from None
 
 
-def _case(line: Mapping[str, Any], place: str, emotions: tuple[str, ...], lenient: bool) -> Case:
+def case_of_line(line: Mapping[str, Any], place: str, emotions: tuple[str, ...], lenient: bool = False) -> Case:
+    """The case that `line_of` made a line of.
+
+    Args:
+        line: the object.
+        place: file and line, for messages.
+        emotions: the allowed ones.
+        lenient: whether the answer was read leniently.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is no such line.
+    """
     meta = {key: line[key] for key in ("subject", "fold") if key in line} | line.get("groups", {})
     example = Example(
         id=line["id"],

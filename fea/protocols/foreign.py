@@ -23,7 +23,7 @@ from fea.prompts.numbers import Numbers
 from fea.records.action_units import read_units
 
 _IDS = ("id", "question_id", "sample_id", "example_id", "uid")
-_IMAGES = ("image", "image_path", "image_file", "filename", "file", "path", "input")
+_IMAGES = ("image", "image_path", "image_file", "filename", "file", "path", "input_media", "input")
 _TEXTS = (
     *("text", "answer", "output", "response", "prediction", "predict", "completion", "generated_text", "model_output"),
     *("filtered_resps", "resps"),

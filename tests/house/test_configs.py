@@ -15,7 +15,7 @@ from fea.cli import main
 
 LOOP = CONFIGS / "iterate.yaml"  # of `fea iterate`, not of `fea fit`
 FILES = sorted(file for file in CONFIGS.rglob("*.yaml") if file != LOOP)
-STAGES = ("sft", "grpo")
+STAGES = ("sft", "grpo", "empo")
 OVERLAYS = [name for file in FILES if (name := file.relative_to(CONFIGS).with_suffix("").as_posix()) not in STAGES]
 
 
