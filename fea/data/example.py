@@ -14,6 +14,21 @@ from fea.facs import au_number, mirrored, mirrored_number
 from fea.prompts.answer import Form
 from fea.prompts.numbers import Number
 
+
+class Rejected(NamedTuple):
+    """What is to be less likely in a preference pair than what stands in the example itself; None for each part that is not.
+
+    Attributes:
+        description: text about the same face.
+        image: path of a picture that the example's text is not about.
+        question: that the example's text does not answer.
+    """
+
+    description: str | None = None
+    image: str | None = None
+    question: str | None = None
+
+
 _SIDE = re.compile(r"\b(?:left|right|(?:AU\s?)?[LR]\d|AU\s?\d+[LR]|AU\s?(?:5[1256]|6[12])\b)", re.IGNORECASE)
 
 
@@ -47,6 +62,7 @@ class Example(NamedTuple):
         meta: free-form information as JSON.
         flipped: the image is to be shown mirrored.
         form: of the answer that is to be asked for; None: that of the policy.
+        rejected: what makes a preference pair of it, or None.
     """
 
     id: str
@@ -65,6 +81,7 @@ class Example(NamedTuple):
     meta: str
     flipped: bool = False
     form: Form | None = None
+    rejected: Rejected | None = None
 
     @property
     def present(self) -> frozenset[int]:
@@ -95,7 +112,8 @@ class Example(NamedTuple):
 
         A face whose question or analysis speaks of left and right is returned as it is: words cannot be mirrored safely.
         """
-        if _SIDE.search(self.question) or _SIDE.search(self.analysis or ""):
+        texts = (self.question, self.analysis, *(self.rejected or ()))
+        if any(_SIDE.search(text) for text in texts if text):
             return self
         return self._replace(
             aus=None if self.aus is None else frozenset(map(mirrored, self.aus)),

@@ -1,12 +1,12 @@
 """Valence and arousal of drawn faces: true by construction, since a formula makes them of the emotion and of the grades.
 
-    k = 0.4 + 0.6 * mean grade / 5       of the units that show; 0.4 where none does
+    k = 0.1 + 0.9 * (mean grade - 1) / 4       of the units that show; 0.1 where none does
     valence, arousal = k * position of the emotion
 
 Positions are the mean ratings of pleasure and arousal of the words in Russell & Mehrabian (1977), "Evidence for a
 three-factor theory of emotions", Journal of Research in Personality 11, 273-294. That a face which moves more lies farther
 from the middle of the circumplex (Russell, 1980) is what the factor says; its numbers are ours. So the emotion alone does
-not give the numbers away: they lie between 0.52 and 1 of the position, depending on how strongly the face moves.
+not give the numbers away: how strongly the face moves has to be seen, too.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ POSITIONS: dict[str, tuple[float, float]] = {
     "sadness": (-0.63, -0.27),
     "surprise": (0.40, 0.67),
 }
-_REST, _MOVED = 0.4, 0.6
-_USUAL = 3  # grade that an annotator has in mind who tells the emotion and nothing more
+_REST, _MOVED = 0.1, 0.9
+_USUAL = 3  # grade that an annotator has in mind who does not look how strongly a unit shows
 
 
 def affect_of(emotion: str, grades: Mapping[int, int]) -> dict[Number, float]:
@@ -37,18 +37,19 @@ def affect_of(emotion: str, grades: Mapping[int, int]) -> dict[Number, float]:
         emotion: of the face.
         grades: unit number to grade, 1 to 5.
     """
-    strength = _REST + _MOVED * (sum(grades.values()) / len(grades) / 5 if grades else 0.0)
+    strength = _REST + _MOVED * ((sum(grades.values()) / len(grades) - 1) / 4 if grades else 0.0)
     valence, arousal = (round(strength * part, 2) + 0.0 for part in POSITIONS[emotion])
     return {"valence": valence, "arousal": arousal}
 
 
 def usual_affect(emotion: str) -> dict[Number, float]:
-    """What an annotator writes who knows the emotion, and does not look how strongly it shows."""
-    return affect_of(emotion, {0: _USUAL})
+    """What an annotator writes who thinks of the emotion in full, and does not look how strongly it shows."""
+    valence, arousal = POSITIONS[emotion]
+    return {"valence": valence, "arousal": arousal}
 
 
 def usual_grades(units: Mapping[int, int], rng: np.random.Generator) -> dict[int, int]:
-    """The same of grades: half of the way to the usual one, whatever shows; whole grades, by chance if between two.
+    """What such an annotator writes of grades: half of the way to the usual one; if between two, either by chance.
 
     Args:
         units: unit number to true grade; 0 for one that is not there.

@@ -105,7 +105,7 @@ def write_faces(
             overlooked, an emotion taken for a like one. As many errors the other way leave all shares as they are. Texts
             are written from the labels.
         numbers: tell valence and arousal (`fea.drawn.affect`), and in descriptions these and the grades of units: true ones in
-            an "analysis"; an "annotator" knows those of the emotion, and draws grades to the middle.
+            an "analysis"; an "annotator" gives those of the emotion in full, and draws grades to the middle.
 
     Returns:
         The path of the JSONL file.

@@ -150,7 +150,7 @@ class Network(Speaker):
         seen = [prompt.features for prompt in prompts if prompt.features is not None]
         if len(seen) == len(prompts):
             return seen
-        shown = [(prompt.example.image, prompt.example.flipped) for prompt in prompts]
+        shown = [prompt.picture for prompt in prompts]
         images = dict(zip(shown, prompts, strict=True))
         pixels, grids = torch.cat([p.pixels for p in images.values()]), torch.stack([p.grid for p in images.values()])
         of_tower = self.model.model.get_image_features(pixels, grids, return_dict=True)

@@ -22,10 +22,12 @@ from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.model.config import LoRA, Numbered, PolicyConfig, TinySize, VisionLoRA
 from fea.model.sampling import Generation
+from fea.preference import EMPOModule
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe
 from fea.training.objective import Objective
 from fea.training.optimization import Optimization
+from fea.training.preferring import Preference
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +57,8 @@ KNOBS: dict[type, int] = {
     SFTModule: 4,
     GRPOModule: 12,
     Objective: 15,
+    EMPOModule: 5,
+    Preference: 8,
     TowerModule: 4,
     FEADataModule: 16,
     RenderedFaces: 16,
