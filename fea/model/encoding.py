@@ -110,7 +110,8 @@ class Encoder:
         ids = self.unseen(prompt.example, form).to(prompt.ids.device)
         positions = torch.arange(len(ids), device=ids.device).expand(3, -1)
         none, nothing = torch.empty(0, device=ids.device), torch.zeros_like(ids[:0])
-        return Prompt(prompt.example, ids, positions, none, nothing, nothing, Seen(none), form=form)
+        numbers = self.numbers_of(form)
+        return Prompt(prompt.example, ids, positions, none, nothing, nothing, Seen(none), form=form, numbers=numbers)
 
     def unseen(self, example: Example, form: Form) -> Tensor:
         """(P,) ids of the prompt of an example without its image."""

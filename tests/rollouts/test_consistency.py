@@ -22,6 +22,7 @@ from fea.grpo import GRPOModule
 from fea.model.policy import Policy
 from fea.prompts.answer import parse, render
 from fea.rollouts.consistency import CarriedScores, carried, thinking_of
+from fea.rollouts.likelihood import completion
 from fea.rollouts.rollout import Rollout, parse_all
 
 SMILE = "The mouth corners are up (AU12)"
@@ -87,6 +88,13 @@ def test_an_answer_is_weighed_behind_its_thinking_without_the_image(
     assert list(cut[3].values()) == pytest.approx(plainly(sharp, face, "<think></think>"), abs=1e-5)
     assert cut[1] == pytest.approx(found[1], abs=1e-6)
     assert max(abs(a - b) for a, b in zip(found[0].values(), found[1].values(), strict=True)) > 0.01
+
+
+def test_where_numbers_follow_the_word_it_is_weighed_up_to_them(sharp: Policy) -> None:
+    ids = completion(sharp, "<think></think>", "fear", "after_thinking", ("valence", "intensity"))
+    assert sharp.network.tokenizer.decode(ids) == "<think></think><answer>fear; valence"
+    alone = completion(sharp, "", "fear", "first", ("intensity",))
+    assert sharp.network.tokenizer.decode(alone) == "<answer>fear</answer><think>"
 
 
 def test_the_thinking_is_read_as_it_stands_or_without_what_names_an_emotion() -> None:
