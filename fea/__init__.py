@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "EMPOModule",
     "Example",
     "FEADataModule",
     "FEAError",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from fea.drawn.module import RenderedFaces
     from fea.errors import FEAError
     from fea.grpo import GRPOModule
+    from fea.preference import EMPOModule
     from fea.prompts.answer import Answer, parse, render
     from fea.rewards import RewardCallback
     from fea.rollouts.loader import RolloutCallback
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 else:
     _MODULES = {
         "Answer": "fea.prompts.answer",
+        "EMPOModule": "fea.preference",
         "Example": "fea.data.example",
         "FEADataModule": "fea.data.module",
         "FEAError": "fea.errors",

@@ -70,6 +70,10 @@ SECTIONS = {
             "fea.commands.export:export",
             "Takes a trained policy away: a merged folder, a PEFT adapter or GGUF files, read back and compared with its run.",
         ),
+        "prune": Verb(
+            "fea.commands.prune:prune",
+            "Takes layers out of a language model that hardly matter; an ordinary fit heals what is left.",
+        ),
         "review": Verb(
             "fea.commands.review:review",
             "Shows written analyses with their faces and labels on a local page, to be accepted, rejected or mended.",

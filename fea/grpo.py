@@ -21,7 +21,6 @@ Shapes in names: B prompts, G completions of each, N = B * G, K rewards, T token
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -35,7 +34,6 @@ from fea.data.mixture import Examples
 from fea.data.prompt import Prompt, targets
 from fea.errors import FEAError
 from fea.losses import mean_nll
-from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.sampling import Generation, noise
 from fea.rewards import check_applies, check_groups, check_regions, every_form, rewards_of, scored
@@ -281,20 +279,7 @@ class GRPOModule(FEAModule):
         with self.sampling():
             return self.policy.look(prompts)
 
-    # --- the reference policy ---
-
     def on_fit_start(self) -> None:
-        """Checks the rewards; the reference policy is the one that this fit starts from."""
+        """Checks the rewards."""
         super().on_fit_start()
         check_regions(rewards_of(self.trainer), self.config.forms)
-        if self.objective.beta and not self.policy.has_reference:
-            self.policy.keep_reference()
-
-    def stored(self) -> Stored:
-        """With the reference policy."""
-        return replace(super().stored(), reference=self.policy.reference_weights)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Brings the reference policy back."""
-        super().on_load_checkpoint(checkpoint)
-        self.policy.reference_weights = dict(Stored.of(checkpoint).reference)

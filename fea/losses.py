@@ -1,10 +1,10 @@
-"""The losses: clipped policy loss, KL, cross-entropy. Imports torch only.
+"""The losses: clipped policy loss, KL, cross-entropy, preference. Imports torch only.
 
 Shapes in names: N completions, T tokens of a completion.
 Sources: DeepSeekMath, arXiv 2402.03300 (k3 KL); DAPO, arXiv 2503.14476 (token mean, clip range);
 Dr. GRPO, arXiv 2503.20783 (constant normalizer); Ye et al., arXiv 1912.09729 (dual clip); DeepSeek-V3.2, arXiv 2512.02556
 (corrected KL); GSPO, arXiv 2507.18071 (sequence ratio); MiniMax-M1, arXiv 2506.13585 (CISPO); Facial-R1,
-arXiv 2511.10254v1, "Reinforcement learning".
+arXiv 2511.10254v1, "Reinforcement learning"; DPO, arXiv 2305.18290 (preference); mDPO, arXiv 2406.11839 (anchor).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 Normalizer = Literal["grpo", "dapo", "dr_grpo"]
 # exp() of more than 88 overflows fp32, and inf * 0 is NaN. exp(20) = 5e8 is finite, and far outside of any clip range.
@@ -186,3 +187,34 @@ def kl_corrected(logps: Tensor, ref_logps: Tensor, old_logps: Tensor, correction
     in DeepSeek-V3.2 "old" is the sampler itself.
     """
     return importance_ratio(logps, old_logps) * correction * kl_k3(logps, ref_logps)
+
+
+def implicit_reward(logps: Tensor, ref_logps: Tensor, beta: float) -> Tensor:
+    """What a policy prefers a text by, as if it had been trained on it as a reward: h = beta (log pi - log pi_ref).
+
+    Args:
+        logps: of whole texts, any shape.
+        ref_logps: under the reference policy.
+        beta: how far the reference may be left: the larger, the less.
+    """
+    return beta * (logps - ref_logps)
+
+
+def preference_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """-log sigmoid(h - h'): log 2 where both are preferred alike, about 0 where the chosen one is by much.
+
+    Args:
+        chosen: implicit rewards, any shape.
+        rejected: of the same shape.
+    """
+    return softplus(rejected - chosen)
+
+
+def anchor_loss(chosen: Tensor, least: float) -> Tensor:
+    """-log sigmoid(h - least): keeps what is chosen from becoming less likely, which a difference alone allows.
+
+    Args:
+        chosen: implicit rewards, any shape.
+        least: that they are to have.
+    """
+    return softplus(least - chosen)

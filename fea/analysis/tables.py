@@ -32,7 +32,7 @@ class Result(NamedTuple):
         emotion_votes: by emotion, the share of answers that name it; None without samples.
         frame: of a film, from 0; None for a picture.
         time: of the frame, in seconds from the start of the film.
-        likelihood: by allowed emotion, its share among these (`fea.analysis.likelihood`); None where it was not asked for,
+        likelihood: by allowed emotion, its share among these (`fea.rollouts.likelihood`); None where it was not asked for,
             empty where the answer never came to an emotion.
     """
 

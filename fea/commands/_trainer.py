@@ -39,6 +39,7 @@ from fea.model.checkpoints import Stored
 from fea.model.config import LoRA, PolicyConfig, TinySize
 from fea.model.load import is_known
 from fea.model.sampling import Generation
+from fea.preference import EMPOModule  # noqa: F401
 from fea.protocols.known import protocol_of
 from fea.sft import SFTModule  # noqa: F401
 from fea.system.files import Lock
@@ -49,6 +50,7 @@ from fea.training.interruption import Interruption
 from fea.training.module import FEAModule
 from fea.training.objective import Objective
 from fea.training.optimization import Optimization
+from fea.training.preferring import Preference
 from fea.training.progress import ProgressLines
 from fea.training.resume import RunKeeper, WholeFiles
 from fea.training.tested import ProtocolScores
@@ -70,16 +72,14 @@ class Parser(LightningArgumentParser):
         commands = self._subcommands_action._name_parser_map.values() if self._subcommands_action else []
         names = {action.dest for parser in (self, *commands) for action in parser._actions}
         kinds = [kind for base in (FEAModule, FEADataModule, Callback) for kind in _family(base)]
-        for kind in (*kinds, PolicyConfig, TinySize, LoRA, Generation, Objective, Optimization, Source):
+        for kind in (*kinds, PolicyConfig, TinySize, LoRA, Generation, Objective, Optimization, Preference, Source):
             names |= {f".{name}" for name in inspect.signature(kind).parameters}
         return names
 
 
-def _family(kind: type) -> Iterator[type]:
-    yield kind
-    child: type
-    for child in kind.__subclasses__():
-        yield from _family(child)
+def _family(kind: type) -> list[type]:
+    children: list[type] = kind.__subclasses__()
+    return [kind, *(inner for child in children for inner in _family(child))]
 
 
 class CLI(LightningCLI):

@@ -15,7 +15,8 @@ from fea.system.allocator import expand_segments
 # The settings that are set most, of several hundred. A test holds that each of them exists.
 SETTINGS = """\
 settings of configs, as options
-  --model CLASS                          fea.sft.SFTModule (stage 1) or fea.grpo.GRPOModule (stage 2)
+  --model CLASS                          fea.sft.SFTModule (stage 1), fea.grpo.GRPOModule (stage 2) or
+                                         fea.preference.EMPOModule
   --model.init_from RUN                  start with the weights of a run
   --model.policy.base NAME               model on the hub, or a folder
   --model.optimization.lr RATE           learning rate

@@ -12,6 +12,22 @@ from typing import NamedTuple
 
 from fea.facs import au_number, mirrored, mirrored_number
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Number
+
+
+class Rejected(NamedTuple):
+    """What is to be less likely in a preference pair than what stands in the example itself; None for each part that is not.
+
+    Attributes:
+        description: text about the same face.
+        image: path of a picture that the example's text is not about.
+        question: that the example's text does not answer.
+    """
+
+    description: str | None = None
+    image: str | None = None
+    question: str | None = None
+
 
 _SIDE = re.compile(r"\b(?:left|right|(?:AU\s?)?[LR]\d|AU\s?\d+[LR]|AU\s?(?:5[1256]|6[12])\b)", re.IGNORECASE)
 
@@ -46,6 +62,7 @@ class Example(NamedTuple):
         meta: free-form information as JSON.
         flipped: the image is to be shown mirrored.
         form: of the answer that is to be asked for; None: that of the policy.
+        rejected: what makes a preference pair of it, or None.
     """
 
     id: str
@@ -64,18 +81,39 @@ class Example(NamedTuple):
     meta: str
     flipped: bool = False
     form: Form | None = None
+    rejected: Rejected | None = None
 
     @property
     def present(self) -> frozenset[int]:
         """FACS numbers of the present units, sides dropped; empty if unknown (ask `coded` first)."""
         return frozenset(map(au_number, self.aus or ()))
 
+    @property
+    def grades(self) -> dict[int, float]:
+        """Intensities by FACS number, 0 to 5; of two sides the stronger one.
+
+        What was looked for and is not there is 0, where the units that are there are graded.
+        """
+        known: dict[int, float] = {}
+        for code, grade in self.intensities.items():
+            known[au_number(code)] = max(grade, known.get(au_number(code), 0.0))
+        if self.aus is not None and self.present <= known.keys():
+            known = dict.fromkeys(self.coded - self.present, 0.0) | known
+        return known
+
+    @property
+    def affect(self) -> dict[Number, float]:
+        """Valence and arousal by name, as far as they are known."""
+        told: dict[Number, float | None] = {"valence": self.valence, "arousal": self.arousal}
+        return {name: value for name, value in told.items() if value is not None}
+
     def mirror(self) -> Example:
         """The same face seen in a mirror: sided units change sides, the image is flipped when it is read.
 
         A face whose question or analysis speaks of left and right is returned as it is: words cannot be mirrored safely.
         """
-        if _SIDE.search(self.question) or _SIDE.search(self.analysis or ""):
+        texts = (self.question, self.analysis, *(self.rejected or ()))
+        if any(_SIDE.search(text) for text in texts if text):
             return self
         return self._replace(
             aus=None if self.aus is None else frozenset(map(mirrored, self.aus)),

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fea.data.example import Example
 from fea.data.mixture import Examples, drawn_forms
-from fea.data.prompt import Prompt
+from fea.data.prompt import Prompt, Side
 from fea.data.source import OnBad
 from fea.errors import FEAError
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 
 Encode = Callable[[Example], Prompt]
 EncodeEach = Callable[[Example], list[Prompt]]  # of an image, a prompt for each face
@@ -144,11 +145,11 @@ class Encoded(Dataset[tuple[list[Prompt], list[str]]]):
 
 
 # The tensors of a prompt and the dimension along which those of a batch can be joined.
-_JOINED = {"ids": 0, "positions": 1, "pixels": 0, "grid": 0, "target": 0}
+_JOINED = {"ids": 0, "positions": 1, "pixels": 0, "grid": 0, "target": 0, "rejected": 0}
 
 
 class _Joined(NamedTuple):
-    """A batch on its way from a worker: every tensor costs a file handle there, so there are five and not five a prompt.
+    """A batch on its way from a worker: every tensor costs a file handle there, so there are six and not six a prompt.
 
     prompts          ids [a b c], [d e]          positions (3, 3), (3, 2)
     tensors          ids [a b c d e]             positions (3, 5), joined along dimension 1
@@ -162,6 +163,8 @@ class _Joined(NamedTuple):
     given: dict[str, Tensor]
     shapes: dict[str, list[torch.Size]]
     forms: list[Form]
+    numbers: list[Numbers]
+    sides: list[Side]
 
 
 def _join(items: list[tuple[list[Prompt], list[str]]]) -> tuple[_Joined, list[str]]:
@@ -178,10 +181,9 @@ def _join(items: list[tuple[list[Prompt], list[str]]]) -> tuple[_Joined, list[st
     names = given[0] if given else ()
     flat = {name: torch.cat([each[name].flatten() for each in given]) for name in names}
     shapes = {name: [each[name].shape for each in given] for name in names}
-    forms = [prompt.form for prompt in prompts]
-    return _Joined(examples, tensors, sizes, flat, shapes, forms), [
-        reason for _, reasons in items for reason in reasons
-    ]
+    forms, numbers = [prompt.form for prompt in prompts], [prompt.numbers for prompt in prompts]
+    joined = _Joined(examples, tensors, sizes, flat, shapes, forms, numbers, [prompt.side for prompt in prompts])
+    return joined, [reason for _, reasons in items for reason in reasons]
 
 
 def _split(joined: _Joined) -> list[Prompt]:
@@ -198,6 +200,8 @@ def _split(joined: _Joined) -> list[Prompt]:
             **{name: part[number] for name, part in parts.items()},
             given={name: part[number] for name, part in given.items()} or None,
             form=joined.forms[number],
+            numbers=joined.numbers[number],
+            side=joined.sides[number],
         )
         for number, example in enumerate(joined.examples)
     ]

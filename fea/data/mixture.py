@@ -31,14 +31,15 @@ class Examples(Dataset[Example]):
     Args:
         tables: opened data files.
         analysed: keep only examples with an analysis, or only those without; null keeps both.
+        paired: keep only preference pairs.
     """
 
-    def __init__(self, tables: Sequence[Table], analysed: bool | None = None):
+    def __init__(self, tables: Sequence[Table], analysed: bool | None = None, paired: bool = False):
         self.tables = tables
         self._starts = [0, *itertools.accumulate(map(len, tables))]
         self._kept: NDArray[np.int64] | None = None
-        if analysed is not None or any(table.chosen is not None for table in tables):
-            self._kept = np.flatnonzero(np.concatenate([_kept(table, analysed) for table in tables]))
+        if paired or analysed is not None or any(table.chosen is not None for table in tables):
+            self._kept = np.flatnonzero(np.concatenate([_kept(table, analysed, paired) for table in tables]))
 
     def __len__(self) -> int:
         return self._starts[-1] if self._kept is None else len(self._kept)
@@ -51,6 +52,11 @@ class Examples(Dataset[Example]):
     def column(self, name: str) -> list[object]:
         """One field of all examples of all tables, kept or not."""
         return [value for table in self.tables for value in table.column(name)]
+
+    def values(self, name: str) -> list[object]:
+        """One field of each example."""
+        every = self.column(name)
+        return every if self._kept is None else [every[i] for i in self._kept]
 
     def weights(self) -> NDArray[np.float64]:
         """The weight of each example's file."""
@@ -105,9 +111,10 @@ class Examples(Dataset[Example]):
         return np.where(known, weights, weights[known].mean() if known.any() else 1.0)
 
 
-def _kept(table: Table, analysed: bool | None) -> NDArray[np.bool_]:
+def _kept(table: Table, analysed: bool | None, paired: bool) -> NDArray[np.bool_]:
     """Which examples of a table are taken."""
     chosen = np.ones(len(table), dtype=bool) if table.chosen is None else table.chosen
+    chosen = chosen & table.known("rejected") if paired else chosen
     return chosen if analysed is None else chosen & (table.known("analysis") == analysed)
 
 

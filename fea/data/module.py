@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fea.data.apart import expect_apart
 from fea.data.expecting import expect_labels, expect_something_to_learn, look_at_images
 from fea.data.folds import choose
-from fea.data.loader import Encode, EpochSampler, Loader
+from fea.data.loader import Encode, EncodeEach, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
 from fea.data.shares import Shares, check_power, shares_of
 from fea.data.source import OnBad, Source
@@ -31,18 +31,20 @@ class Consumer(Protocol):
 
     Attributes:
         needs_analyses: whether it trains on examples with an analysis only.
+        needs_pairs: whether it trains on preference pairs only.
         forms: of answers that training prompts ask for, in these proportions; None: that of the policy.
     """
 
     needs_analyses: bool
+    needs_pairs: bool
     forms: Mapping[Form, float] | None
 
     @property
-    def encode(self) -> Encode:
+    def encode(self) -> Encode | EncodeEach:
         """What makes prompts for an answer; loader workers are handed it, so it holds no weights."""
 
     @property
-    def encode_training(self) -> Encode:
+    def encode_training(self) -> Encode | EncodeEach:
         """What makes prompts for training, likewise."""
 
     def limit_images(self, pixels: int) -> None:
@@ -207,6 +209,8 @@ class FEADataModule(L.LightningDataModule):
 
     @property
     def _trained_on(self) -> Examples:
+        if self._module.needs_pairs:
+            return Examples(self.tables["train"], paired=True)
         return self.analyses() if self._module.needs_analyses else Examples(self.tables["train"])
 
     def longest_analysis(self) -> str:
@@ -230,6 +234,7 @@ class FEADataModule(L.LightningDataModule):
         self.counted = None  # weights may have changed
         if len(examples) < self.batch_size * self._trainer.world_size:
             what = "examples with an analysis (key 'description')" if module.needs_analyses else "examples"
+            what = "preference pairs (key 'rejected', see 'fea data pairs')" if module.needs_pairs else what
             raise FEAError(
                 f"data.batch_size: {self.batch_size} on {self._trainer.world_size} processes, but 'data.train' holds only "
                 f"{len(examples)} {what}"
@@ -273,7 +278,7 @@ class FEADataModule(L.LightningDataModule):
         return [self._loader(examples, self._module.encode, sampler, self.eval_batch_size, training=False)]
 
     def _loader(
-        self, examples: Examples, encode: Encode, sampler: EpochSampler, batch_size: int, training: bool
+        self, examples: Examples, encode: Encode | EncodeEach, sampler: EpochSampler, batch_size: int, training: bool
     ) -> Loader:
         self._module.limit_images(self.max_image_pixels)
         self.loaders.append(Loader(examples, encode, sampler, batch_size, self.num_workers, self.on_bad, training))

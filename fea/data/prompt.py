@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from fea.data.example import Example
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
+
+# Of a preference pair: the prompt that its text answers; the same text behind a rejected image, behind a rejected question.
+Side = Literal["", "chosen", "image", "question"]
+_NO_TEXT = torch.empty(0, dtype=torch.long)
 
 
 class Seen(NamedTuple):
@@ -50,6 +55,9 @@ class Prompt(NamedTuple):
         given: what the processor of another family makes of the image, by the names that its network knows, one image each;
             then there are no pixels, no grid and no positions beside it.
         form: of the answer that it asks for.
+        numbers: that it asks for beside the words.
+        side: which part of a preference pair it is; "" outside of pairs.
+        rejected: (T,) like the target, of the text that is to be less likely than that; empty where there is none.
     """
 
     example: Example
@@ -61,6 +69,15 @@ class Prompt(NamedTuple):
     features: Seen | None = None
     given: Mapping[str, Tensor] | None = None
     form: Form = "after_thinking"
+    numbers: Numbers = ()
+    side: Side = ""
+    rejected: Tensor = _NO_TEXT
+
+    @property
+    def picture(self) -> tuple[object, ...]:
+        """What it shows: two prompts with the same one have the same pixels. Those of a pair may be blurred, or a crop."""
+        own = (self.example.place, self.side == "image") if self.side else ()
+        return self.example.image, self.example.flipped, *own
 
 
 def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:

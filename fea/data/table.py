@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fea.data.example import Example
+from fea.data.example import Example, Rejected
 from fea.data.source import OnBad
 from fea.errors import FEAError
 from fea.facs import au_number
@@ -32,7 +32,7 @@ from fea.records.record import Record, Rules
 from fea.records.unknown import coded_in, coded_of
 from fea.system.files import naming, write_atomically
 
-_VERSION = 4  # of the columns below: older Arrow files are rebuilt
+_VERSION = 5  # of the columns below: older Arrow files are rebuilt
 _BATCH = 10_000  # lines held in memory at once
 _REMEMBERED = 20  # refused lines kept with their reasons; the others are counted
 
@@ -43,6 +43,7 @@ _SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("analysis", "AU_intensities")),
         *((name, pa.float64()) for name in ("valence", "arousal")),
         ("meta_info", pa.string()),  # free-form, so kept as JSON text: Arrow would force one schema on all lines
+        ("rejected", pa.string()),
         ("line", pa.int64()),
         ("key", pa.string()),
     ]
@@ -133,7 +134,14 @@ class Table:
             valence=row.valence,
             arousal=row.arousal,
             meta=row.meta_info,
+            rejected=self._rejected(row.rejected),
         )
+
+    def _rejected(self, told: str | None) -> Rejected | None:
+        if told is None:
+            return None
+        parts = Rejected(**json.loads(told))
+        return parts._replace(image=parts.image and str(self.image_root / parts.image))
 
     def column(self, name: str) -> list[Any]:
         """One field of all records, without building the examples."""

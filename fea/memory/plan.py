@@ -115,7 +115,7 @@ def prompt_shape(setting: Setting, network: Network) -> PromptShape:
     """Of the longest prompt that an ordinary question makes."""
     config = setting.policy
     visual = -(-config.max_pixels // network.family.pixels)  # a few more of very narrow images
-    told = [system_prompt(config.knowledge, form) for form in config.forms]
+    told = [system_prompt(config.knowledge, form, config.numbers) for form in config.forms]
     same = sum(1 for _ in takewhile(lambda letters: len({*letters}) == 1, zip(*told, strict=False)))
     shared = count_tokens(config, told[0][:same])  # all of it where there is one form
     longest = max(count_tokens(config, text) for text in told)
@@ -127,7 +127,7 @@ def prompt_shape(setting: Setting, network: Network) -> PromptShape:
 def _update(s: Setting, network: Network, shape: PromptShape) -> float:
     """The passes over a pack, and in a rollout's update the images of all its prompts."""
     passes = _measured(s, DryRun.update, s.pack, shape, s.pack * s.group_size, s.learned, s.microbatches)
-    seen, images = s.pack * shape.visual, s.batch_size * shape.visual * _image(s, network)
+    seen, images = s.pack * shape.visual, s.batch_size * s.views * shape.visual * _image(s, network)
     if s.policy.train_vision:
         passes += seen * weights.tower_update(network, s)
     elif s.policy.trains_tower:  # its blocks are computed again when the language model is done
@@ -179,7 +179,7 @@ def _measured(s: Setting, measure: Measure, *sizes: Any) -> float:
     """What a dry run of the whole depth would measure."""
     alike = s.but(  # for a dry run; its sizes are given by themselves
         four_bit=False, batch_size=1, packs=1, minibatches=1, group_size=1, microbatches=1, max_tokens=1, analysis=0,
-        eval_batch_size=0, reference=False, eight_bit=False, spread=Spread(sharded=s.spread.sharded),
+        eval_batch_size=0, reference=False, eight_bit=False, views=1, spread=Spread(sharded=s.spread.sharded),
     )  # fmt: skip
     return _by_depth(alike, measure, sizes)
 

@@ -42,7 +42,7 @@ class Setting:
 
     Attributes:
         policy: the model.
-        batch_size: prompts in a rollout, or in a batch of fine-tuning.
+        batch_size: prompts in a rollout, or in a batch of fine-tuning; preference pairs in one of these.
         packs: that these are split into.
         minibatches: optimizer steps among these.
         group_size: completions of each; 1 in fine-tuning, where nothing is sampled.
@@ -55,6 +55,7 @@ class Setting:
         eight_bit: whether the optimizer keeps its moments in 8 bits.
         precision: of the trainer.
         spread: over processes.
+        views: prompts with a text that each of a batch has: 4 for a preference pair, of which two may share theirs.
     """
 
     policy: PolicyConfig
@@ -71,6 +72,7 @@ class Setting:
     eight_bit: bool
     precision: str
     spread: Spread
+    views: int = 1
 
     def __hash__(self) -> int:
         return hash(repr(self))  # of the policy, too, which nobody changes
@@ -83,7 +85,7 @@ class Setting:
     @property
     def pack(self) -> int:
         """Prompts of a pack."""
-        return max(1, self.batch_size // self.packs)
+        return max(1, self.batch_size // self.packs) * self.views
 
     @property
     def learned(self) -> int:

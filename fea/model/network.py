@@ -1,4 +1,4 @@
-"""`Network`: a vision-language network as all known families look from outside; `Speaker`: what any other has of that.
+"""`Network`: a vision-language network that is asked part by part, as all look from outside; `Speaker`: what any has of that.
 
 Decoding, log-probabilities and the dry run need this much of a policy and nothing else. It is no `nn.Module`: the parameters
 belong to `Policy`, under names that are stored in every checkpoint, and what FSDP wraps is the policy.
@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from fea.data.prompt import Prompt, Seen
 from fea.model.attention import Visibility
 from fea.model.deepstack import Deep
-from fea.model.encoding import TAGS
+from fea.model.encoding import TAGS, Encoder
 from fea.model.families.family import Anatomy, Family
 from fea.model.layout import Layout
 from fea.model.sampling import Completions
+from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
+from fea.prompts.prompt import Knowledge
 
 
 class Speaker:
@@ -135,6 +138,10 @@ class Network(Speaker):
 
     # --- what it does ---
 
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Encoder:
+        """Makes prompts for it."""
+        return Encoder(self.family, self.tokenizer, self.image_processor, knowledge, form, numbers)
+
     def features(self, prompts: Sequence[Prompt]) -> list[Seen]:
         """Features of each prompt's image; no image goes through the tower twice.
 
@@ -143,7 +150,7 @@ class Network(Speaker):
         seen = [prompt.features for prompt in prompts if prompt.features is not None]
         if len(seen) == len(prompts):
             return seen
-        shown = [(prompt.example.image, prompt.example.flipped) for prompt in prompts]
+        shown = [prompt.picture for prompt in prompts]
         images = dict(zip(shown, prompts, strict=True))
         pixels, grids = torch.cat([p.pixels for p in images.values()]), torch.stack([p.grid for p in images.values()])
         of_tower = self.model.model.get_image_features(pixels, grids, return_dict=True)

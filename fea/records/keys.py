@@ -16,7 +16,7 @@ from fea.records.missing import unknown
 KEYS = frozenset(
     (
         *("id", "dataset", "image", "question", "AUs", "AUs_coded", "labels", "description", "AU_intensities"),
-        *("valence", "arousal", "meta_info", "is_valid"),
+        *("valence", "arousal", "meta_info", "is_valid", "rejected"),
     )
 )
 _LABELS = ("labels", "AUs", "AU_intensities")  # a line that has one of these under another name has lost its labels

@@ -21,6 +21,7 @@ from fea.records.action_units import read_units, shown, unit
 from fea.records.image_path import image_path
 from fea.records.keys import KEYS, refuse_lost_labels
 from fea.records.missing import missing, unknown
+from fea.records.rejected import read_rejected
 
 OnUnknownLabel = Literal["raise", "unknown"]
 
@@ -42,6 +43,7 @@ class Record(NamedTuple):
     valence: float | None
     arousal: float | None
     meta_info: str
+    rejected: str | None
     line: int
     key: str
 
@@ -102,19 +104,22 @@ def read_record(raw: Any, line: int, rules: Rules) -> Record | None:
         valence=_score(raw, "valence"),
         arousal=_score(raw, "arousal"),
         meta_info=json.dumps(raw["meta_info"]) if raw.get("meta_info") else "{}",
+        rejected=read_rejected(raw, rules.image_root),
         line=line,
         key=key_of(raw),
     )
 
 
 def key_of(raw: Mapping[str, Any]) -> str:
-    """The key by which a review knows a line: of its id and its description, so a rewritten line is judged anew.
+    """The key by which a review knows a line: of its id, its description and what is rejected; rewritten it is judged anew.
 
     Args:
         raw: the line as it stands in its file.
     """
     identity, description = raw.get("id"), raw.get("description")
     text = f"{'' if identity is None else identity}\0{description or ''}"
+    if raw.get("rejected"):
+        text += f"\0{json.dumps(raw['rejected'], sort_keys=True)}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
-from fea.data.loader import Encode, Loader
+from fea.data.loader import Encode, EncodeEach, Loader
 from fea.data.module import FEADataModule
 from fea.errors import FEAError
 from fea.faces.crops import Crop
@@ -48,8 +48,8 @@ class FEAModule(Evaluated):
         optimization: optimizer and learning rate.
     """
 
-    needs_analyses = uses_reference = uses_entropy = False
-    group_size = minibatches = microbatches = 1
+    needs_analyses = needs_pairs = uses_reference = uses_entropy = False
+    group_size = minibatches = microbatches = views = 1
 
     def __init__(self, policy: PolicyConfig, init_from: str | None, generation: Generation, optimization: Optimization):
         super().__init__()
@@ -67,9 +67,9 @@ class FEAModule(Evaluated):
         precision.check(self.trainer.precision, self.trainer.strategy.root_device)
         super().setup(stage)
         if stage == "fit":
-            if self.config.answer not in self.config.forms:
+            if self.config.form not in self.config.forms:
                 raise FEAError(
-                    f"policy.answers: '{self.config.answer}' is not among them, for which validation asks (policy.answer); add "
+                    f"policy.answers: '{self.config.form}' is not among them, for which validation asks (policy.answer); add "
                     "it, or set policy.answer to one of them"
                 )
             loop.keep_steps_whole(self.trainer)
@@ -102,6 +102,22 @@ class FEAModule(Evaluated):
             rank_zero_info(
                 f"note: policy.faces is {self.config.faces}, and was {self.before.policy.faces} in '{self.init_from}': it has "
                 "learned from other pictures than it is shown now"
+            )
+        self._tell_forms()
+
+    def _tell_forms(self) -> None:
+        """Says which forms of answers are new to the run whose weights this one starts from."""
+        known = self.before.forms if self.before else frozenset[Form]()
+        new = [form for form in self.config.forms if known and form not in known]
+        if not new:
+            return
+        told = f"policy.answer: '{self.init_from}' has learned to answer {' and '.join(sorted(known))}, not {' or '.join(new)}"
+        if self.needs_analyses:
+            rank_zero_info(f"note: {told}; this stage teaches it")
+        else:
+            rank_zero_warn(
+                f"{told}: no analysis will teach it now, and few answers may be readable; teach it first, in stage 1 with "
+                "policy.answers, or ask for what was taught"
             )
 
     def _shard(self, mesh: DeviceMesh) -> None:
@@ -139,6 +155,7 @@ class FEAModule(Evaluated):
             eight_bit=self.optimization.eight_bit,
             precision=str(trainer.precision),
             spread=spread,
+            views=self.views,
         )
 
     def _longest_target(self, data: FEADataModule) -> int:
@@ -151,7 +168,9 @@ class FEAModule(Evaluated):
         return 1
 
     def on_fit_start(self) -> None:
-        """Says how the numbers are computed."""
+        """Says how the numbers are computed; the reference policy is the one that this fit starts from."""
+        if self.uses_reference and not self.policy.has_reference:
+            self.policy.keep_reference()
         rank_zero_info(f"layout: {self.config.layout}")
         if self.device.type == "cuda" and is_known(self.config):
             rank_zero_info(f"memory plan\n{table(plan(self.own_setting()))}")
@@ -163,12 +182,12 @@ class FEAModule(Evaluated):
         self.policy.encoder.max_image_pixels = pixels
 
     @property
-    def encode(self) -> Encode:
+    def encode(self) -> Encode | EncodeEach:
         """Makes prompts for an answer. Not a method: each loader worker would be handed the module, with all weights."""
         return self.policy.encoder
 
     @property
-    def encode_training(self) -> Encode:
+    def encode_training(self) -> Encode | EncodeEach:
         """Makes prompts for training."""
         return self.policy.encoder
 
@@ -254,6 +273,7 @@ class FEAModule(Evaluated):
             # An earlier run that does not say which units it learned may have learned any.
             coded=coded if before is None else (before.coded and before.coded | coded),
             forms=frozenset(self.config.forms) | (before.forms if before else frozenset()),
+            reference=self.policy.reference_weights,
             near={"base": beside(folder, self.config.base), "init_from": beside(folder, self.init_from)},
         )
 
@@ -275,3 +295,4 @@ class FEAModule(Evaluated):
         frozen.check(told.frozen, self.frozen, self.config.base)
         checkpoints.check_names(held, {f"policy.{name}": weight for name, weight in self.policy.trainable().items()})
         self.guard.skipped = told.skipped
+        self.policy.reference_weights = dict(told.reference)

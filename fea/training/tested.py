@@ -14,10 +14,10 @@ from fea.data.mixture import Examples
 from fea.data.module import FEADataModule
 from fea.errors import FEAError
 from fea.evaluation import texts
+from fea.evaluation.votes import agreement
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer
 from fea.protocols import scored
-from fea.protocols.calibration import agreement
 from fea.protocols.fitting import fitted
 from fea.protocols.foreign import Said
 from fea.protocols.known import Protocol
@@ -94,7 +94,7 @@ class ProtocolScores(Callback):
         for number, prompt in enumerate(rollout.prompts if rollout else ()):
             answer, place = cast(Rollout, rollout).answers[number], prompt.example.place
             votes = agreement(answer, sampled[number]) if self.samples else None
-            self.said[place] = Said("", "", place, answer.text, votes=votes, form=answer.form)
+            self.said[place] = Said("", "", place, answer.text, votes=votes, form=answer.form, numbers=answer.numbers)
 
     def _sampled(self, module: FEAModule, rollout: Rollout | None) -> list[list[Answer]]:
         """Sampled answers to each prompt; processes that share the weights meet, those with nothing to answer, too."""

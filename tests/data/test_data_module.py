@@ -34,7 +34,7 @@ class Stage:
     """What the data module asks of a training stage."""
 
     def __init__(self, needs_analyses: bool = False):
-        self.needs_analyses, self.forms = needs_analyses, None
+        self.needs_analyses, self.needs_pairs, self.forms = needs_analyses, False, None
         self.encode = Policy(small_config(), {}).encoder
 
     def encode_training(self, example: Example) -> Prompt:
@@ -383,4 +383,4 @@ def test_a_worker_that_begins_anew_reads_the_same(faces_file: Path) -> None:
     assert len(here) == len(there) == 2
     for one, other in zip((p for batch in here for p in batch), (p for batch in there for p in batch), strict=True):
         assert one.example == other.example
-        assert all(torch.equal(a, b) for a, b in zip(one[1:-3], other[1:-3], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(one[1:6], other[1:6], strict=True))

@@ -23,6 +23,7 @@ from fea.iterate import Stage
 from fea.model.config import LoRA, PolicyConfig, TinySize, VisionLoRA
 from fea.model.fsdp import FSDP2Strategy
 from fea.model.sampling import Generation
+from fea.preference import EMPOModule
 from fea.rewards import RewardCallback
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe
@@ -33,6 +34,7 @@ CLASSES = (
     *(
         SFTModule,
         GRPOModule,
+        EMPOModule,
         TowerModule,
         FEADataModule,
         RenderedFaces,

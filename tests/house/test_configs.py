@@ -15,12 +15,12 @@ from fea.cli import main
 
 LOOP = CONFIGS / "iterate.yaml"  # of `fea iterate`, not of `fea fit`
 FILES = sorted(file for file in CONFIGS.rglob("*.yaml") if file != LOOP)
-STAGES = ("sft", "grpo")
+STAGES = ("sft", "grpo", "empo")
 OVERLAYS = [name for file in FILES if (name := file.relative_to(CONFIGS).with_suffix("").as_posix()) not in STAGES]
 
 
 def test_no_config_is_forgotten() -> None:
-    assert len(FILES) == 9 + 8  # and the paper's benchmarks
+    assert len(FILES) == 11 + 8  # and the paper's benchmarks
     assert not [file for file in CONFIGS.rglob("*") if file.is_file() and file.suffix != ".yaml"]
 
 

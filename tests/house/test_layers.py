@@ -15,10 +15,10 @@ PLAN = """
     errors advantages losses logprobs
     system       signals children files lines sets processes randomness machine allocator waiting progress workers
     facs
-    prompts      spotting rules claims mentions emotion answer prompt
+    prompts      spotting rules claims mentions emotion numbers answer numbered prompt
     datasets     dataset signs
     images       signatures opening alike
-    records      missing person action_units keys image_path record formats jsonl
+    records      missing person action_units keys image_path rejected record formats jsonl
     datasets     conversion reading images analyses writing class_folders disfa disfa_plus bp4d raf_db raf_au affectnet
     datasets     fer2013 ferplus ck_plus trackers openface py_feat libreface image_folder own_table csv_table parquet
     datasets     hugging_face json_files conversations fea20k faba photographs known
@@ -26,41 +26,43 @@ PLAN = """
     faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
-    drawn        pen drawing wording world people coders faces module
+    drawn        pen drawing wording world people coders affect faces module without
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes looking vanished metrics intervals
-    evaluation   dimensional texts retrieval
+    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried votes metrics preferences
+    evaluation   intervals texts retrieval
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
-    protocols    compared
-    judging      chat judge verdicts rated
+    protocols    compared lmms_task lmms_eval
+    judging      chat judge verdicts rated timely
     reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.general families.family families.qwen families.qwen2_5_vl families.qwen2_vl
     model        families.qwen3_vl families.known
-    model        config tiny encoding layout
+    model        config tiny encoding pairing layout
     model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
-    model        chat processor outline processed stock any_family load
+    model        chat processor outline processed stock causal any_family load
     model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
     retrieval    documents wishes near words index ranking queries
     review       decisions logs inspection similar desk reviewed split
     memory       setting weights dry_run plan advice
-    rollouts     rollout values buffer loader refill packing rarity replay statistics drift
+    rollouts     rollout likelihood consistency values buffer loader refill packing rarity replay statistics drift
     retrieval    states sentences listwise answers bench
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
     export       history scores card push exporting
+    pruning      settings edits calibration views gradients dropping criteria rounds starting writing measuring pruning
     rewards
-    training     renamed loop optimization objective terms microbatches nonfinite interruption progress validation module
+    training     renamed loop optimization objective preferring comparing terms microbatches nonfinite interruption
+    training     progress validation module
     training     folder logs stopping resume fits tested
-    analysis     tables foreign layout parquet writing votes likelihood asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
-    sft grpo
+    sft grpo preference
     serving      fields gate service asking chat openapi
     web          server review serve
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare serve watch _searched find bench_retrieval
+    commands     judge score report compare serve watch prune _searched find bench_retrieval
     __init__ cli __main__
 """
 
@@ -135,7 +137,7 @@ def test_a_module_imports_only_what_stands_before_it(name: str) -> None:
 
 
 def test_the_root_shows_the_method() -> None:
-    assert len(list(ROOT.glob("*.py"))) <= 12
+    assert len(list(ROOT.glob("*.py"))) <= 13
 
 
 @pytest.mark.parametrize("name", [name for name in ORDER if name.endswith(".__init__")])
@@ -185,10 +187,15 @@ LIGHT = [
     "protocols.answered",
     "protocols.calibration",
     "protocols.compared",
+    "protocols.lmms_task",
+    "protocols.lmms_eval",
     "judging.chat",
     "judging.judge",
     "judging.verdicts",
     "judging.rated",
+    "judging.timely",
+    "evaluation.carried",
+    "evaluation.votes",
     "reports",
     "system.files",
     "system.lines",
@@ -202,6 +209,8 @@ LIGHT = [
     "review.logs",
     "synthesis.recipe",
     "export.formats",
+    "pruning.settings",
+    "pruning.edits",
     "training.renamed",
     "training.fits",
     "iterate",
@@ -218,6 +227,7 @@ LIGHT = [
     "commands.data_folds",
     "commands.plan",
     "commands.export",
+    "commands.prune",
     "commands.score",
     "commands.judge",
     "commands._searched",

@@ -10,9 +10,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import pytest
-from conftest import CONFIGS, fit
+from conftest import CONFIGS, by_itself, fit
 
 import fea
 from fea.cli import COMMANDS, OWN_PARSERS, main
@@ -52,9 +51,7 @@ def of(*names: str) -> list[str]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a run of two optimizer steps and a few drawn faces."""
     folder = tmp_path_factory.mktemp("readme")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fea"])
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
+    with by_itself(tmp_path_factory):
         fit("sft", folder / "run", trainer__max_steps=2)
     return folder
 

@@ -82,7 +82,7 @@ def test_other_weights_are_another_encoder() -> None:
 
 
 def test_a_stranger_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    policy = Policy(small_config(base=str(write_stranger("smolvlm", tmp_path))), {})
+    policy = Policy(small_config(base=str(write_stranger("gemma3", tmp_path))), {})
     with pytest.raises(FEAError, match="wants an image with every text"):
         of_words(policy, "")
 
