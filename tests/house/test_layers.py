@@ -26,9 +26,9 @@ PLAN = """
     faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
-    drawn        pen drawing wording world people coders faces module
+    drawn        pen drawing wording world people coders faces again module
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes looking vanished metrics preferences intervals
+    evaluation   scores marks counts marginal classes looking vanished metrics preferences intervals hallucination
     evaluation   dimensional texts
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared
@@ -52,13 +52,15 @@ PLAN = """
     analysis     tables foreign layout parquet writing votes likelihood asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
+    pairs        recipe edits choosing counterfactual made journal making deletion
     sft grpo preference
     serving      fields gate service asking chat openapi
     web          server review serve
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
-    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
+    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds data_pairs demo
+    commands     export
     commands     judge score report compare serve watch
     __init__ cli __main__
 """
@@ -198,6 +200,7 @@ LIGHT = [
     "review.decisions",
     "review.logs",
     "synthesis.recipe",
+    "pairs.recipe",
     "export.formats",
     "training.renamed",
     "training.fits",
@@ -213,6 +216,7 @@ LIGHT = [
     "commands.data_silver",
     "commands.data_split",
     "commands.data_folds",
+    "commands.data_pairs",
     "commands.plan",
     "commands.export",
     "commands.score",
