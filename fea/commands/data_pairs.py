@@ -39,10 +39,9 @@ def write_pairs(
 ) -> int:
     """Makes preference pairs of labeled faces: what a run says rightly, over what it says wrongly.
 
-    The preferred text is an answer of the run that is right; the rejected one is an answer of its own with an invented or a
-    missed Action Unit, or that text with one of its units swapped. A rejected image lacks one of the units: the same face drawn
-    again, or another face of the file. A rejected question names a unit that is not there. A run that was stopped goes on where
-    it was. Beside the file stand FILE.tried, with a line for every face, and a folder of the pictures that were drawn for it.
+    The rejected text is an answer of its own with an invented or a missed unit, or a right one in which a unit was swapped. A
+    rejected image lacks a unit: the face drawn again, or another one. A rejected question names a unit that is not there. What
+    was stopped goes on. Beside the file stand FILE.tried, a line for every face, and a folder of what was drawn.
 
     Args:
         run: folder or checkpoint of the run that answers; the fit on the pairs starts from it (model.init_from).
@@ -72,16 +71,14 @@ def write_pairs(
     from fea.records.formats import expect_lines
 
     check_most_pixels("max_image_pixels", max_image_pixels)
-    if batch_size < 1:
-        raise FEAError(f"batch_size: {batch_size}; give at least 1")
+    pace = Pace(batch_size, num_workers, None, on_bad)
     expect_lines(file)
     check_place(out)
     policy, trained = load_policy(run, device, base)
     policy.encoder.max_image_pixels = max_image_pixels
     allowed = trained.emotions if emotions is None else emotion_set(emotions)
     faces = _labeled(file, image_root or file.parent, Rules(allowed), on_bad)
-    generation, pace = Generation(max_tokens, temperature), Pace(batch_size, num_workers, None, on_bad)
-    _write(policy, trained.precision, faces, out, recipe, generation, pace)
+    _write(policy, trained.precision, faces, out, recipe, Generation(max_tokens, temperature), pace)
     return 0
 
 
