@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from fea.data.source import OnBad
 from fea.errors import FEAError
+
+
+class Seeded(Protocol):
+    """Settings of which one is the seed of all chance."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    seed: int
 
 
 @dataclass
