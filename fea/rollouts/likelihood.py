@@ -28,6 +28,7 @@ from fea.data.prompt import Prompt
 from fea.model.layout import next_positions
 from fea.model.policy import Policy
 from fea.prompts.answer import Answer, Form, render
+from fea.prompts.numbers import AFFECT
 
 # What stands behind an answer that is not the end, since a token may join the end of a tag and the beginning of the next.
 _BEHIND: dict[Form, str] = {"first": "<think>"}
@@ -78,8 +79,11 @@ def before_answer(answer: Answer) -> str | None:
 
 
 def completion(policy: Policy, before: str, emotion: str, form: Form) -> Tensor:
-    """(T,) ids of an answer behind what was written before it."""
-    return policy.encoder.target(f"{before}{render('', emotion, 'only')}{_BEHIND.get(form, '')}")[:-1]
+    """(T,) ids of an answer behind what was written before it; where numbers follow in the answer, up to these."""
+    told = render("", emotion, "only") + _BEHIND.get(form, "")
+    if set(AFFECT) & set(policy.encoder.numbers):
+        told = f"{told.partition('</')[0]};"
+    return policy.encoder.target(f"{before}{told}")[:-1]
 
 
 @torch.no_grad()
