@@ -84,6 +84,8 @@ def watching(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[Gradient
         model: the whole network; after the block each of its weights requires a gradient as before.
         layers: of its language model.
     """
+    for layer in layers:
+        _renew(layer)
     gradients, before = Gradients(layers), [(weight, weight.requires_grad) for weight in model.parameters()]
     model.requires_grad_(False)
     hooks = []
@@ -102,6 +104,17 @@ def watching(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[Gradient
         for weight, needed in before:
             weight.requires_grad_(needed)
             weight.grad = None
+
+
+def _renew(layer: nn.Module) -> None:
+    """Puts ordinary weights in place of those of the inference mode, of which autograd would know nothing.
+
+    Beside a matrix in 4 bits, bitsandbytes casts the bias in place at the first input of another type: that of a rollout.
+    """
+    for module in layer.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            if weight.is_inference():
+                setattr(module, name, nn.Parameter(weight.clone().detach(), requires_grad=False))
 
 
 def _hook(gradients: Gradients, number: int, linear: Any, given: tuple[Tensor, ...], made: Tensor) -> None:
