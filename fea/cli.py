@@ -70,6 +70,10 @@ SECTIONS = {
             "fea.commands.export:export",
             "Takes a trained policy away: a merged folder, a PEFT adapter or GGUF files, read back and compared with its run.",
         ),
+        "prune": Verb(
+            "fea.commands.prune:prune",
+            "Takes layers out of a language model that hardly matter; an ordinary fit heals what is left.",
+        ),
         "review": Verb(
             "fea.commands.review:review",
             "Shows written analyses with their faces and labels on a local page, to be accepted, rejected or mended.",
@@ -114,6 +118,10 @@ SECTIONS = {
         "data folds": Verb(
             "fea.commands.data_folds:write_folds",
             "Deals the people of a data file to folds, or takes the published ones.",
+        ),
+        "data pairs": Verb(
+            "fea.commands.data_pairs:write_pairs",
+            "Makes preference pairs of labeled faces: what a run says rightly, over what it says wrongly.",
         ),
         "demo": Verb(
             "fea.commands.demo:demo",

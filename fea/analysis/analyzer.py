@@ -15,9 +15,9 @@ from fea.analysis.layout import Layout, Results
 from fea.analysis.loading import Pool, count_units, frame_pools, pools
 from fea.analysis.looking import Look, Shown
 from fea.analysis.tables import Result, result_of
-from fea.analysis.votes import vote
 from fea.analysis.writing import Place
 from fea.data.prompt import Prompt
+from fea.evaluation.votes import vote
 from fea.faces.crops import Faces
 from fea.faces.detectors import Detector, detector
 from fea.facs import PROMPTED_AUS, Emotions, emotion_set

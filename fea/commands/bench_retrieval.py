@@ -24,8 +24,8 @@ def bench(
     """Measures how well analyses are found by BM25, a model and a re-ranking, with instructions and without.
 
     Queries of four families are made from the analyses: exactly these units, the same emotion by other units, the same units
-    but another emotion, the format kept. Printed and written are nDCG@10, Recall@100, MAP@10, what the instruction adds and
-    p-MRR, with 95 % bootstrap intervals over queries. The same command goes on where it was stopped.
+    but another emotion, the format kept. nDCG@10, Recall@100, MAP@10, what the instruction adds and p-MRR come with 95 %
+    bootstrap intervals over queries. The same command goes on where it was stopped.
 
     Args:
         file: JSONL in FEA-20K format.
@@ -65,16 +65,14 @@ def bench(
     if not any(families.values()):
         raise FEAError(f"'{file}': nothing in it can be asked for; it needs analyses that name units and emotions")
     settings = {
-        "file": file.name, "documents": len(corpus), "texts": measuring.digest_of(corpus.texts), "what": what, "codes": codes,
-        "emotions": list(words), "queries": queries, "seed": seed, "rerank": rerank, **_weights(asked), "sentences": sentences,
+        **_whose(file, asked, corpus), "queries": queries, "seed": seed, "rerank": rerank, "sentences": sentences,
     }  # fmt: skip
     journal = measuring.Journal(out / measuring.MEASURED, settings)
     rows = measuring.run(families, _rankers(place, corpus, asked, sentences, rerank, device), journal)
     print(f"{len(corpus)} {what} in '{file}', codes {codes}" + (f"; the model is '{model}'" if model else ""))
-    for family in (family for family, asked_for in families.items() if not asked_for):
+    for family in (family for family, some in families.items() if not some):
         print(f"note: no query of the family '{family}' can be made of this file")
-    print(measuring.table(rows))
-    print(f"written: {measuring.write(out, rows, settings)}")
+    print(measuring.table(rows), f"written: {measuring.write(out, rows, settings)}", sep="\n")
     return 0
 
 
@@ -91,9 +89,20 @@ def _check(queries: int, rerank: int, seed: int, max_tokens: int, out: Path) -> 
     try_place(out / METRICS)
 
 
-def _weights(asked: Asked | None) -> dict[str, Any]:
-    """Whose numbers they are."""
-    return {"model": asked and asked.name, "weights": asked and asked.states.identity[:32]}
+def _whose(file: Path, asked: Asked | None, corpus: Corpus) -> dict[str, Any]:
+    """What the numbers are measured on, and of which weights."""
+    from fea.retrieval.bench import digest_of
+
+    texts, emotions = digest_of(corpus.texts), list(corpus.table.emotions)
+    documents = {
+        "file": file.name,
+        "documents": len(corpus),
+        "texts": texts,
+        "what": corpus.what,
+        "codes": corpus.codes,
+    }
+    weights = asked and asked.states.identity[:32]
+    return {**documents, "emotions": emotions, "model": asked and asked.name, "weights": weights}
 
 
 def _rankers(

@@ -57,7 +57,7 @@ class Causal(Network):
         seen = [prompt.features for prompt in prompts if prompt.features is not None]
         if len(seen) == len(prompts):
             return seen
-        shown = [(prompt.example.image, prompt.example.flipped) for prompt in prompts]
+        shown = [prompt.picture for prompt in prompts]
         of_image = {image: self._see(prompt) for image, prompt in dict(zip(shown, prompts, strict=True)).items()}
         return [of_image[image] for image in shown]
 

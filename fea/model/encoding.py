@@ -110,7 +110,8 @@ class Encoder:
         ids = self.unseen(prompt.example, form).to(prompt.ids.device)
         positions = torch.arange(len(ids), device=ids.device).expand(3, -1)
         none, nothing = torch.empty(0, device=ids.device), torch.zeros_like(ids[:0])
-        return Prompt(prompt.example, ids, positions, none, nothing, nothing, Seen(none), form=form)
+        numbers = self.numbers_of(form)
+        return Prompt(prompt.example, ids, positions, none, nothing, nothing, Seen(none), form=form, numbers=numbers)
 
     def unseen(self, example: Example, form: Form) -> Tensor:
         """(P,) ids of the prompt of an example without its image."""
@@ -153,12 +154,15 @@ class Encoder:
 
     def taught(self, example: Example, with_target: bool) -> Tensor:
         """(T,) ids of the example's analysis in the form that is asked for; none if it has none, or is not to have any."""
-        if not (with_target and example.analysis):
-            return torch.empty(0, dtype=torch.long)
+        told = self.analysis(example) if with_target else None
+        return self.target(told) if told else torch.empty(0, dtype=torch.long)
+
+    def analysis(self, example: Example) -> str | None:
+        """The example's analysis in the form that is asked for; None without one."""
         form, told = self.form_of(example), example.analysis
-        if self.numbers:
+        if told and self.numbers:
             told = numbered(told, self.numbers_of(form), example.grades, example.affect)
-        return self.target(reordered(told, form))
+        return reordered(told, form) if told else None
 
     def target(self, text: str) -> Tensor:
         """(T,) ids of an answer, end token included."""

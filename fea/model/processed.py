@@ -61,7 +61,7 @@ class Processed(Encoder):
 
     def without_image(self, prompt: Prompt, form: Form) -> Prompt:
         """As that of `Encoder`."""
-        return super().without_image(prompt, form)._replace(features=None, given={})
+        return super().without_image(prompt, form)._replace(given={})
 
     def unseen(self, example: Example, form: Form) -> Tensor:
         """As that of `Encoder`; the processor, which is for images, is not asked."""

@@ -28,7 +28,7 @@ from fea.data.prompt import Prompt
 from fea.model.layout import next_positions
 from fea.model.policy import Policy
 from fea.prompts.answer import Answer, Form, render
-from fea.prompts.numbers import AFFECT
+from fea.prompts.numbers import AFFECT, Numbers
 
 # What stands behind an answer that is not the end, since a token may join the end of a tag and the beginning of the next.
 _BEHIND: dict[Form, str] = {"first": "<think>"}
@@ -78,12 +78,12 @@ def before_answer(answer: Answer) -> str | None:
     return answer.text[: answer.think_span[1]] if answer.think_span else None
 
 
-def completion(policy: Policy, before: str, emotion: str, form: Form) -> Tensor:
-    """(T,) ids of an answer behind what was written before it; where numbers follow in the answer, up to these."""
-    told = render("", emotion, "only") + _BEHIND.get(form, "")
-    if set(AFFECT) & set(policy.encoder.numbers):
-        told = f"{told.partition('</')[0]};"
-    return policy.encoder.target(f"{before}{told}")[:-1]
+def completion(policy: Policy, before: str, emotion: str, form: Form, numbers: Numbers = ()) -> Tensor:
+    """(T,) ids of an answer behind what was written before it; up to the first number, where numbers are to follow the word."""
+    written = f"{render('', emotion, 'only')}{_BEHIND.get(form, '')}"
+    if affect := [name for name in AFFECT if name in numbers]:
+        written = written[: written.index(emotion)] + f"{emotion}; {affect[0]}"
+    return policy.encoder.target(f"{before}{written}")[:-1]
 
 
 @torch.no_grad()
@@ -98,10 +98,10 @@ def shares(policy: Policy, prompts: Sequence[Prompt], before: Sequence[str], emo
     """
     asked, rows, skipped = [], list[Tensor](), []
     for prompt, text in zip(prompts, before, strict=True):
-        words = [completion(policy, text, emotion, prompt.form).to(prompt.ids.device) for emotion in emotions]
+        words = [completion(policy, text, word, prompt.form, prompt.numbers).to(prompt.ids.device) for word in emotions]
         same = _same(words)
-        # On the general road a prompt has more than ids and places, and nothing is shared.
-        cut = same if prompt.given is None else 0
+        # In rows nothing is shared, and a prompt may have more than ids and places.
+        cut = same if policy.config.layout != "rows" else 0
         asked.append(_behind(prompt, words[0][:cut]))
         rows += [word[cut:] for word in words]
         skipped.append(same - cut)

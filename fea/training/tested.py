@@ -14,10 +14,10 @@ from fea.data.mixture import Examples
 from fea.data.module import FEADataModule
 from fea.errors import FEAError
 from fea.evaluation import texts
+from fea.evaluation.votes import agreement
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer
 from fea.protocols import scored
-from fea.protocols.calibration import agreement
 from fea.protocols.fitting import fitted
 from fea.protocols.foreign import Said
 from fea.protocols.known import Protocol

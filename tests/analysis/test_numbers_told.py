@@ -97,5 +97,5 @@ def test_an_export_says_what_is_asked_for(policy: Policy, tmp_path: Path) -> Non
 
 
 def test_likelihoods_are_of_the_word_before_the_numbers(policy: Policy) -> None:
-    ids = completion(policy, "<think>A smile.</think>", "fear", "after_thinking")
-    assert policy.network.tokenizer.decode(ids) == "<think>A smile.</think><answer>fear;"
+    ids = completion(policy, "<think>A smile.</think>", "fear", "after_thinking", NUMBERS)
+    assert policy.network.tokenizer.decode(ids) == "<think>A smile.</think><answer>fear; valence"

@@ -1,6 +1,6 @@
 """Answers after thinking, before it and alone, side by side; and whether thinking carries them, with and without its reward.
 
-python tests/benchmarks/thinking.py BASE OUT SEED [--sft 480] [--rollouts 200] [--faces 1500]
+python tests/benchmarks/thinking.py BASE OUT SEED [--sft 480] [--rollouts 200] [--faces 1500] [--carried 500]
 python tests/benchmarks/thinking.py --table OUT
 
 BASE is the base of a demo, such as runs/demo/base/model. From it come, in OUT/seed-SEED: `sft`, on the analyses of the demo
@@ -61,7 +61,7 @@ class Asked(NamedTuple):
 
     Attributes:
         answers: a greedy one to each.
-        likelihoods: by number of the table, those of each answer.
+        likelihoods: by number of the table, those of the first answers.
         seconds: that writing the answers took.
     """
 
@@ -96,8 +96,8 @@ def held_out(out: Path, faces: int) -> list[Example]:
     return faces_of(Demo(out, "held-out", 0, budget, WorldSettings()).faces().draw("test"))
 
 
-def asked(run: Path, faces: Sequence[Example], form: Form) -> Asked:
-    """Asks a run, batch by batch; the likelihoods are not in the time."""
+def asked(run: Path, faces: Sequence[Example], form: Form, most: int) -> Asked:
+    """Asks a run, batch by batch; likelihoods, which are not in the time, of the first faces alone."""
     policy, _ = load_policy(str(run), "cpu")
     generation, trunk = Generation(TOKENS), Trunk()
     answers: list[Answer] = []
@@ -109,17 +109,17 @@ def asked(run: Path, faces: Sequence[Example], form: Form) -> Asked:
         rollout = ask(policy, policy.look(some), 1, generation, trunk=trunk)
         seconds += time.perf_counter() - begin
         answers += rollout.answers
-        for name in LIKELIHOODS:
+        for name in LIKELIHOODS if start < most else ():
             likelihoods[name] += carried(policy, rollout, evidence=name == "evidence")
     return Asked(answers, likelihoods, seconds)
 
 
-def measure(out: Path, seed: int, faces: Sequence[Example]) -> None:
+def measure(out: Path, seed: int, faces: Sequence[Example], most: int) -> None:
     for run in RUNS:
         for form in FORMS:
             file = out / f"seed-{seed}" / run / f"asked-{form}-{len(faces)}.pkl"
             if not file.exists():
-                file.write_bytes(pickle.dumps(asked(out / f"seed-{seed}" / run, faces, form)))
+                file.write_bytes(pickle.dumps(asked(out / f"seed-{seed}" / run, faces, form, most)))
 
 
 def told(interval: Interval) -> str:
@@ -140,7 +140,7 @@ def paired(after: Floats, before: Floats, draws: int = 2000) -> Interval:
 
 def per_face(said: Asked, name: str, words_E: Sequence[str]) -> tuple[Floats, Floats]:
     """Of each face whether its answer is carried, and its gain in nats, NaN where nothing can be read."""
-    pairs = list(zip(said.answers, said.likelihoods[name], strict=True))
+    pairs = list(zip(said.answers, said.likelihoods[name], strict=False))
     right = np.array([float(bool(likely) and is_carried(answer.emotion or "", likely)) for answer, likely in pairs])
     known = [likely for _, likely in pairs if likely]
     prior = {word: np.mean([likely[word] for likely in known]) if known else 1.0 for word in words_E}
@@ -199,7 +199,8 @@ def carrying(found: dict[tuple[str, Form], Asked], words_E: Sequence[str]) -> No
         for form in FORMS[:2]:
             said, numbers = found[run, form], dict[str, float]()
             for name in LIKELIHOODS:
-                numbers |= carried_scores(count_carried(said.answers, said.likelihoods[name], words_E), name)
+                likely = said.likelihoods[name]
+                numbers |= carried_scores(count_carried(said.answers[: len(likely)], likely, words_E), name)
             names = [f"{name}{end}" for name in LIKELIHOODS for end in ("", "_gain")]
             print(f"| {run} | {form} | {' | '.join(f'{numbers.get(name, np.nan):.3f}' for name in names)} |")
     print("\n| runs | answer | consistency | gain | evidence | gain |\n|---|---|---|---|---|---|")
@@ -220,13 +221,14 @@ def main() -> None:
     parser.add_argument("--sft", type=int, default=480, help="optimizer steps of stage 1")
     parser.add_argument("--rollouts", type=int, default=200, help="of each stage 2")
     parser.add_argument("--faces", type=int, default=1500, help="held out")
+    parser.add_argument("--carried", type=int, default=500, help="of these, whose thinking is weighed")
     parser.add_argument("--table", type=Path, help="folder whose finished seeds are shown again")
     given = parser.parse_args()
     out = given.table or given.out
     faces = held_out(out, given.faces)
     if given.table is None:
         train(given.base, out, given.seed, given.sft, given.rollouts)
-        measure(out, given.seed, faces)
+        measure(out, given.seed, faces, given.carried)
         seeds = [given.seed]
     else:
         seeds = sorted(int(folder.name.removeprefix("seed-")) for folder in out.glob("seed-*"))

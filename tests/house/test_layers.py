@@ -26,10 +26,10 @@ PLAN = """
     faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
-    drawn        pen drawing wording world people coders affect faces module
+    drawn        pen drawing wording world people coders affect faces again module
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried metrics preferences
-    evaluation   intervals texts retrieval
+    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried votes metrics preferences
+    evaluation   intervals texts retrieval hallucination
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared lmms_task lmms_eval
     judging      chat judge verdicts rated timely
@@ -47,21 +47,23 @@ PLAN = """
     retrieval    states sentences listwise answers bench
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
     export       history scores card push exporting
+    pruning      settings edits calibration views gradients dropping criteria rounds starting writing measuring pruning
     rewards
     training     renamed loop optimization objective preferring comparing terms microbatches nonfinite interruption
     training     progress validation module
     training     folder logs stopping resume fits tested
-    analysis     tables foreign layout parquet writing votes asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
+    pairs        recipe edits choosing counterfactual made journal making deletion
     sft grpo preference
     serving      fields gate service asking chat openapi
     web          server review serve
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
-    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare serve watch _searched find bench_retrieval
+    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds data_pairs demo
+    commands     export judge score report compare serve watch prune _searched find bench_retrieval
     __init__ cli __main__
 """
 
@@ -194,6 +196,7 @@ LIGHT = [
     "judging.rated",
     "judging.timely",
     "evaluation.carried",
+    "evaluation.votes",
     "reports",
     "system.files",
     "system.lines",
@@ -206,7 +209,10 @@ LIGHT = [
     "review.decisions",
     "review.logs",
     "synthesis.recipe",
+    "pairs.recipe",
     "export.formats",
+    "pruning.settings",
+    "pruning.edits",
     "training.renamed",
     "training.fits",
     "iterate",
@@ -221,8 +227,10 @@ LIGHT = [
     "commands.data_silver",
     "commands.data_split",
     "commands.data_folds",
+    "commands.data_pairs",
     "commands.plan",
     "commands.export",
+    "commands.prune",
     "commands.score",
     "commands.judge",
     "commands._searched",

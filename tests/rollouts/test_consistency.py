@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from conftest import SMALL, small_config
+from strangers import write_stranger
 
 from fea.callbacks import ConsistencyReward
 from fea.data.example import Example
@@ -20,6 +22,7 @@ from fea.grpo import GRPOModule
 from fea.model.policy import Policy
 from fea.prompts.answer import parse, render
 from fea.rollouts.consistency import CarriedScores, carried, thinking_of
+from fea.rollouts.likelihood import completion
 from fea.rollouts.rollout import Rollout, parse_all
 
 SMILE = "The mouth corners are up (AU12)"
@@ -87,6 +90,13 @@ def test_an_answer_is_weighed_behind_its_thinking_without_the_image(
     assert max(abs(a - b) for a, b in zip(found[0].values(), found[1].values(), strict=True)) > 0.01
 
 
+def test_where_numbers_follow_the_word_it_is_weighed_up_to_them(sharp: Policy) -> None:
+    ids = completion(sharp, "<think></think>", "fear", "after_thinking", ("valence", "intensity"))
+    assert sharp.network.tokenizer.decode(ids) == "<think></think><answer>fear; valence"
+    alone = completion(sharp, "", "fear", "first", ("intensity",))
+    assert sharp.network.tokenizer.decode(alone) == "<answer>fear</answer><think>"
+
+
 def test_the_thinking_is_read_as_it_stands_or_without_what_names_an_emotion() -> None:
     words = ("happiness", "fear")
     text = f"<answer>happiness</answer><think>{SMILE}. So a happy face! No frown (AU4); hardly surprised.</think>"
@@ -95,6 +105,25 @@ def test_the_thinking_is_read_as_it_stands_or_without_what_names_an_emotion() ->
     assert thinking_of(answer, words, True) == f"<think>{SMILE}. No frown (AU4);</think>"
     assert thinking_of(parse(render(SMILE, "rage"), words), words, False) is None  # which may not be answered
     assert thinking_of(parse("<answer>fear</answer>", words, form="only"), words, False) is None
+
+
+@pytest.mark.parametrize("kind", ["smolvlm", "gemma3"])
+def test_on_the_general_road_it_is_the_same(kind: str, examples: list[Example], tmp_path: Path) -> None:
+    policy = Policy(small_config(base=str(write_stranger(kind, tmp_path))), {}).eval()
+    face = examples[0]
+    text = policy.encoder.tokenizer.decode(policy.encoder.unseen(face, "after_thinking"))
+    assert "What is the emotion of this face?" in text
+    assert policy.encoder.family.image_token not in text
+    found = carried(policy, rollout(policy, examples[:2]), evidence=True)
+    prompt = policy.encoder.without_image(policy.encoder(face), "after_thinking")
+    sums = []
+    for word in face.emotions:
+        ids = policy.encoder.target(f"<think>{SMILE}.</think><answer>{word}</answer>")[:-1]
+        logps_TV = policy.road.distributions(prompt, ids)
+        logps_TV[:, policy.network.forbidden] = -torch.inf
+        sums.append(logps_TV.log_softmax(dim=-1).gather(1, ids[:, None]).double().sum())
+    assert list(found[0].values()) == pytest.approx(torch.stack(sums).softmax(dim=0).tolist(), abs=1e-5)
+    assert [bool(likely) for likely in found] == [True, True, False, True, True, False]
 
 
 WORDS = ("anger", "fear", "happiness")

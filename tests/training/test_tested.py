@@ -6,9 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-import datasets
 import pytest
-from conftest import fit, fit_arguments
+from conftest import by_itself, fit, fit_arguments
 from processes import ended, start_together
 
 from fea.cli import main
@@ -20,9 +19,7 @@ from fea.protocols.scored import read
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps with six faces to be tested on."""
     folder = tmp_path_factory.mktemp("tested")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fea"])
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
+    with by_itself(tmp_path_factory):
         fit("sft", folder / "run", trainer__max_steps=2, data__test_faces=6)
     return folder / "run"
 
