@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from answering import Scripted, as_base64, desk_of
+from answering import Scripted, as_base64
 from PIL import Image
 
 from fea.analysis.album import told_of
@@ -24,6 +25,9 @@ from fea.model.policy import Policy
 from fea.prompts.numbers import NUMBERS
 from fea.prompts.prompt import system_prompt
 from fea.rollouts.likelihood import completion
+from fea.serving.asking import Asker, told
+from fea.serving.fields import Fields
+from fea.serving.service import Service
 
 SAID = "<think>Cheeks up (AU6B), a smile (AU12).</think><answer>happiness; valence 0.7; arousal 7</answer>"
 
@@ -71,14 +75,12 @@ def test_nothing_changes_where_nobody_asks(make_policy: Callable[..., Policy], e
 
 
 def test_a_server_tells_them_too(policy: Policy, examples: list[Example]) -> None:
-    from fea.serving.asking import told
-    from fea.serving.fields import Fields
-
-    with desk_of(Scripted(policy, lambda prompt: SAID), max_tokens=200) as desk, Image.open(examples[0].image) as image:
+    scripted: Any = Scripted(policy, lambda prompt: SAID)
+    asker, service = Asker(policy.encoder, EMOTIONS, 200), Service(scripted, "32-true", 8, lambda: None)
+    with closing(service), Image.open(examples[0].image) as image:
         fields = Fields({"image": as_base64(image)}, ("image",))
-        (face,) = desk.asker.look(fields, "image", desk.asker.question(fields))
-        said = desk.service.ask([face.order])[0].said()
-        record = told(face, said, False)
+        (face,) = asker.look(fields, "image", asker.question(Fields({}, ())))
+        record = told(face, service.order(face.order).said(), False)
     assert (record["valence"], record["arousal"], record["intensities"]) == (0.7, None, {"AU6": 2.0})
     json.dumps(record)
 
@@ -86,14 +88,14 @@ def test_a_server_tells_them_too(policy: Policy, examples: list[Example]) -> Non
 def test_an_export_says_what_is_asked_for(policy: Policy, tmp_path: Path) -> None:
     import torch
 
-    told = settings(trained(policy))
-    assert (told["answer"], told["numbers"]) == ("after_thinking", list(NUMBERS))
-    assert told["system"] == system_prompt("brief", "after_thinking", NUMBERS)
+    found = settings(trained(policy))
+    assert (found["answer"], found["numbers"]) == ("after_thinking", list(NUMBERS))
+    assert found["system"] == system_prompt("brief", "after_thinking", NUMBERS)
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "fea.json").write_text(json.dumps(told))
+    (tmp_path / "fea.json").write_text(json.dumps(found))
     assert described(str(tmp_path), torch.device("cpu")).policy.numbers == NUMBERS
 
 
 def test_likelihoods_are_of_the_word_before_the_numbers(policy: Policy) -> None:
-    ids = completion(policy, "<think>A smile.</think>", "fear", "after_thinking")
-    assert policy.network.tokenizer.decode(ids) == "<think>A smile.</think><answer>fear;"
+    ids = completion(policy, "<think>A smile.</think>", "fear", "after_thinking", NUMBERS)
+    assert policy.network.tokenizer.decode(ids) == "<think>A smile.</think><answer>fear; valence"
