@@ -119,6 +119,10 @@ SECTIONS = {
             "fea.commands.data_folds:write_folds",
             "Deals the people of a data file to folds, or takes the published ones.",
         ),
+        "data pairs": Verb(
+            "fea.commands.data_pairs:write_pairs",
+            "Makes preference pairs of labeled faces: what a run says rightly, over what it says wrongly.",
+        ),
         "demo": Verb(
             "fea.commands.demo:demo",
             "Teaches a tiny model to read drawn faces: all stages, a table of their scores, and `report.html`.",

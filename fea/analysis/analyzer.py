@@ -128,6 +128,7 @@ class Analyzer:
         return Layout(
             faces=self.shown(asking) != "none", film=any(one.film for one in inputs), samples=asking.samples > 0,
             emotions=asking.emotions or self.emotions, known=self.units(asking), likelihood=asking.likelihood,
+            numbers=self.policy.encoder.numbers_of(self.form(asking)),
         )  # fmt: skip
 
     def form(self, asking: Asking) -> Form:

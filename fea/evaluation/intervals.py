@@ -119,3 +119,22 @@ def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
     agreed = sum(a == b for a, b in pairs) / len(pairs)
     chance = yes[0] * yes[1] + (1 - yes[0]) * (1 - yes[1])
     return None if chance == 1 else (agreed - chance) / (1 - chance)
+
+
+def share_difference(after: Floats, before: Floats, draws: int = 2000, seed: int = 0) -> Interval:
+    """How much a share changes from one policy to the other, with its interval.
+
+    Args:
+        after: (F, 2) of the later policy, a row a face: what is counted, and out of how many.
+        before: of the earlier one, about the same faces.
+        draws: bootstrap draws.
+        seed: of the draws.
+    """
+    faces = len(before)
+    times = np.random.default_rng(seed).multinomial(faces, np.full(faces, 1 / faces), size=draws).astype(np.float64)
+    late, early = (times @ counts for counts in (after, before))
+    with np.errstate(invalid="ignore"):  # a draw of faces about which there is nothing
+        drawn = late[:, 0] / late[:, 1] - early[:, 0] / early[:, 1]
+        whole = after.sum(axis=0), before.sum(axis=0)
+        mean = whole[0][0] / whole[0][1] - whole[1][0] / whole[1][1]
+    return Interval(float(mean), *map(float, np.nanquantile(drawn, (0.025, 0.975))))

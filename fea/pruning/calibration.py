@@ -13,7 +13,7 @@ from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.data.strata import deal
 from fea.data.table import Table
-from fea.drawn.without import Drawing, drawing_of
+from fea.drawn.again import Drawn, recalled
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.rollouts.rollout import ask
@@ -35,7 +35,7 @@ class Face(NamedTuple):
     prompt: Prompt
     text: str
     ids: Tensor
-    drawing: Drawing | None
+    drawing: Drawn | None
 
 
 def chosen(table: Table, count: int, seed: int) -> list[Example]:
@@ -84,8 +84,8 @@ def read_faces(policy: Policy, examples: Sequence[Example], max_tokens: int, cou
         prompts = policy.look([policy.encoder(example) for example in some])
         texts = _texts(policy, prompts, max_tokens)
         for prompt, text in zip(prompts, texts, strict=True):
-            drawing = drawing_of(prompt.example) if counterfactual else None
-            drawing = drawing if drawing and drawing.removable else None
+            drawing = recalled(prompt.example) if counterfactual else None
+            drawing = drawing if drawing and drawing.removable(drawing.grades) else None
             found.append(Face(prompt, text, policy.encoder.target(text).to(prompt.ids.device), drawing))
     return found
 

@@ -91,6 +91,8 @@ def watching(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[Gradient
         for linear in _linear(layer):
             hooks.append(linear.register_forward_hook(partial(_hook, gradients, number)))
         for weight in _small(layer):
+            if weight.is_inference():  # bitsandbytes casts a bias where it is used first, and that was in a rollout
+                weight.data = weight.data.clone()
             weight.requires_grad_(True)
     try:
         yield gradients

@@ -50,14 +50,15 @@ def pairs_of(policy: Policy, faces: Sequence[Face], seed: int, turn: int) -> Ite
         other = policy.encoder.target(edited(face.text, length, rng)).to(face.ids.device)
         yield Pair([face.prompt], torch.stack([face.ids, other]))
         if face.drawing:
-            unit = face.drawing.removable[rng.integers(len(face.drawing.removable))]
+            units = face.drawing.removable(face.drawing.grades)
+            unit = units[rng.integers(len(units))]
             yield Pair([face.prompt, _without(policy, face, unit)], torch.stack([face.ids, face.ids]))
 
 
 def _without(policy: Policy, face: Face, unit: int) -> Prompt:
     """The prompt about a drawn face without a unit, its image seen."""
-    assert face.drawing
-    picture, crop = face.drawing.without(unit), policy.encoder.crop
+    picture, crop = face.drawing and face.drawing.without(unit), policy.encoder.crop
+    assert picture
     example = face.prompt.example
     # An image of its own: by that it is known what was seen already.
     changed = example._replace(image=f"{example.image} without AU{unit}")

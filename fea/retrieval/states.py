@@ -89,7 +89,8 @@ class States:
         of_words(policy, "")
         told = [_VERSION, PROMPT_VERSION, Path(policy.config.base).name, trained.frozen, policy.config.knowledge]
         weights = checkpoints.fingerprint(policy.trainable())
-        self.identity = hashlib.sha256(json.dumps([*told, policy.config.answer, weights]).encode()).hexdigest()
+        asked = [policy.config.form, *policy.config.numbers]
+        self.identity = hashlib.sha256(json.dumps([*told, *asked, weights]).encode()).hexdigest()
 
     def documents(self, texts: Sequence[str]) -> Vectors:
         """(N, D) vectors of documents."""

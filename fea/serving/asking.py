@@ -191,7 +191,12 @@ def told(face: Face, said: Said, with_picture: bool) -> dict[str, Any]:
     )
     if sampled:
         result = result._replace(votes=voted.units, emotion_votes=voted.emotions)
-    layout = Layout(faces=face.shown.box is not None, samples=sampled, likelihood=face.order.likelihood)
+    layout = Layout(
+        faces=face.shown.box is not None,
+        samples=sampled,
+        likelihood=face.order.likelihood,
+        numbers=face.order.prompt.numbers,
+    )
     if voted.answer.form == "only":  # nobody asked for units
         layout = layout._replace(known=frozenset())
     record = layout.record(result)

@@ -104,10 +104,10 @@ def _said(
     ids, samples, turn = [prompt.example.id for prompt in prompts], recipe.samples * attempt, round * recipe.attempts
     chance = noise(ids, samples, generation.max_tokens, recipe.seed, turn + attempt)
     said = ask(policy, prompts, samples, generation, chance).by_prompt
-    return [[_as_in_files(answer, prompt) for answer in answers] for prompt, answers in zip(prompts, said, strict=True)]
+    return [[as_in_files(answer, prompt) for answer in answers] for prompt, answers in zip(prompts, said, strict=True)]
 
 
-def _as_in_files(answer: Answer, prompt: Prompt) -> Answer:
+def as_in_files(answer: Answer, prompt: Prompt) -> Answer:
     """The same with the answer behind the thinking: files have one form, whatever a policy was asked for."""
     if answer.form == "after_thinking" or not answer.well_formed:
         return answer

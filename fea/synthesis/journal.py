@@ -104,7 +104,7 @@ class Journal:
             "dataset": example.dataset,
             "image": os.path.relpath(Path(example.image).resolve(), self.image_root),
             "question": example.question,
-            **_known(example),
+            **known(example),
             "description": answer.text,
             "meta_info": {**(meta if isinstance(meta, dict) else {"meta_info": meta}), "synthesis": origin},
         }
@@ -131,7 +131,7 @@ def _differing(begun_with: Mapping[str, Any], settings: Mapping[str, Any]) -> st
     return ", ".join(sorted(name for name in names if begun_with.get(name) != settings.get(name)))
 
 
-def _known(example: Example) -> dict[str, Any]:
+def known(example: Example) -> dict[str, Any]:
     """The labels of a face; what is unknown is left out, so that it is read as unknown again."""
     coded = [f"AU{number}" for number in sorted(example.coded)]
     units = {} if example.aus is None else {"AUs": sorted(example.aus), "AUs_coded": coded}

@@ -35,7 +35,7 @@ from fea.synthesis.admission import Admission, Admitted, Limits
 from fea.synthesis.attempts import Judge, Outcome, attempted
 from fea.synthesis.checks import failures
 from fea.synthesis.journal import Journal, admitted
-from fea.synthesis.recipe import Pace, Recipe
+from fea.synthesis.recipe import Pace, Recipe, Seeded
 from fea.system.processes import count, gathered, rank
 from fea.system.progress import progress
 
@@ -52,7 +52,7 @@ def expect_thinking(config: PolicyConfig) -> None:
         )
 
 
-def provenance(policy: Policy, recipe: Recipe, round: int) -> dict[str, Any]:
+def provenance(policy: Policy, recipe: Seeded, round: int) -> dict[str, Any]:
     """What every line says of its origin: round, seed, model, its weights and the prompt. Called on all processes."""
     return {
         "round": round,
@@ -63,7 +63,7 @@ def provenance(policy: Policy, recipe: Recipe, round: int) -> dict[str, Any]:
     }
 
 
-def settings_of(examples: Sequence[Example], batch_size: int, generation: Generation, recipe: Recipe) -> dict[str, Any]:
+def settings_of(examples: Sequence[Example], batch_size: int, generation: Generation, recipe: Seeded) -> dict[str, Any]:
     """What decides what is written, as plain values: the faces with all that is known of them, and how analyses are made."""
     digest = hashlib.sha256()
     for example in examples:

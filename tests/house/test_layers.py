@@ -26,10 +26,10 @@ PLAN = """
     faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
-    drawn        pen drawing wording world people coders affect faces module without
+    drawn        pen drawing wording world people coders affect faces again module
     pictures     fonts layout schematic composing rendering saved
     evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried votes metrics preferences
-    evaluation   intervals texts retrieval
+    evaluation   intervals texts retrieval hallucination
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared lmms_task lmms_eval
     judging      chat judge verdicts rated timely
@@ -55,14 +55,15 @@ PLAN = """
     analysis     tables foreign layout parquet writing asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
+    pairs        recipe edits choosing counterfactual made journal making deletion
     sft grpo preference
     serving      fields gate service asking chat openapi
     web          server review serve
     iterate
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
-    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds demo export
-    commands     judge score report compare serve watch prune _searched find bench_retrieval
+    commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds data_pairs demo
+    commands     export judge score report compare serve watch prune _searched find bench_retrieval
     __init__ cli __main__
 """
 
@@ -208,6 +209,7 @@ LIGHT = [
     "review.decisions",
     "review.logs",
     "synthesis.recipe",
+    "pairs.recipe",
     "export.formats",
     "pruning.settings",
     "pruning.edits",
@@ -225,6 +227,7 @@ LIGHT = [
     "commands.data_silver",
     "commands.data_split",
     "commands.data_folds",
+    "commands.data_pairs",
     "commands.plan",
     "commands.export",
     "commands.prune",

@@ -22,6 +22,7 @@ from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
 from fea.model.config import LoRA, Numbered, PolicyConfig, TinySize, VisionLoRA
 from fea.model.sampling import Generation
+from fea.pairs.recipe import PairRecipe
 from fea.preference import EMPOModule
 from fea.sft import SFTModule
 from fea.synthesis.recipe import Checks, Recipe
@@ -59,6 +60,7 @@ KNOBS: dict[type, int] = {
     Objective: 15,
     EMPOModule: 5,
     Preference: 8,
+    PairRecipe: 8,
     TowerModule: 4,
     FEADataModule: 16,
     RenderedFaces: 16,

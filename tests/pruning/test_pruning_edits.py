@@ -8,17 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
-from PIL import ImageChops
 
 from fea.data.example import Example
 from fea.data.table import open_jsonl
-from fea.drawn.drawing import draw_face
-from fea.drawn.faces import sample_expression, write_faces
-from fea.drawn.without import drawing_of
+from fea.drawn.faces import sample_expression
 from fea.drawn.world import EMOTIONS, SKEWED
 from fea.facs import ACTION_UNITS
-from fea.images.opening import load_image
 from fea.model.policy import Policy
 from fea.pruning.calibration import chosen
 from fea.pruning.edits import edited
@@ -62,28 +57,6 @@ def test_edits_are_those_of_the_seed() -> None:
 
 def test_a_text_without_room_stays_as_it_is() -> None:
     assert edited("<think></think>", len, np.random.default_rng(0)) == "<think></think>"
-
-
-@pytest.mark.parametrize(("prior", "people"), [("even", 0), ("skewed", 3)])
-def test_a_drawn_face_is_drawn_again_without_a_unit(tmp_path: Path, prior: str, people: int) -> None:
-    file = write_faces(tmp_path, 2, 3, "none", prior=prior, people=people, noise=0.3)
-    table = open_jsonl(file, tmp_path, Rules(EMOTIONS, "raise", True), "raise")
-    for example in (table[number] for number in range(2)):
-        drawing = drawing_of(example)
-        assert drawing is not None
-        for unit in drawing.removable:
-            left = {n: grade for n, grade in drawing.grades.items() if n != unit}
-            without = drawing.without(unit)
-            assert not ImageChops.difference(without, draw_face(left, drawing.look, 112)).getbbox()
-            assert ImageChops.difference(without, load_image(example.image, "")).getbbox()
-
-
-def test_what_was_not_drawn_so_has_no_counterfactual(examples: list[Example], tmp_path: Path) -> None:
-    touched = tmp_path / "touched.png"
-    load_image(examples[0].image, "").transpose(0).save(touched)
-    assert drawing_of(examples[0]._replace(image=str(touched))) is None
-    assert drawing_of(examples[0]._replace(id="photo-1")) is None
-    assert drawing_of(examples[0]) is not None
 
 
 def test_calibration_faces_have_the_shares_of_their_file(tmp_path: Path) -> None:
