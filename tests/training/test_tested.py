@@ -42,6 +42,9 @@ def test_scores_and_answers_lie_in_the_folder_of_the_run(trained: Path, capsys: 
     out = trained.parent / "again"
     assert main(["score", str(trained / "predictions.jsonl"), "--protocol", "facial-r1", "-o", str(out)]) == 0
     assert read(out)[0].scores == pytest.approx(scored.scores)
+    assert set(scored.thinking) >= {"consistency", "evidence"}
+    assert all(0 <= scored.thinking[name] <= 1 for name in ("consistency", "evidence"))
+    assert ("<h2>Thinking</h2>" in (trained / "report.html").read_text(), read(out)[0].thinking) == (True, {})
     for folder in (trained, out):
         page = (folder / "report.html").read_text()
         assert "facial-r1" in page
@@ -69,6 +72,7 @@ def test_a_model_is_measured_in_another_form(form: str, trained: Path, tmp_path:
     assert main([*words, "--trainer.logger.init_args.save_dir", str(tmp_path)]) == 0
     scored, cases = read(run)
     assert {(case.answer.form, "AUs" in case.says) for case in cases} == {(form, form == "first")}
+    assert bool(scored.thinking) == (form == "first")
     assert ("au_f1" in scored.scores, "accuracy" in scored.scores) == (form == "first", True)
     out = tmp_path / "again"
     assert main(["score", str(run / "predictions.jsonl"), "--protocol", "facial-r1", "-o", str(out)]) == 0
