@@ -1,7 +1,8 @@
 """A policy's own hidden states as vectors: what it makes of a text by the time it has read it.
 
 The vector of a document is the mean of the last hidden states over the tokens of its text, scaled to length 1. The text stands
-where an answer stands, behind a prompt that all documents share; that of a query likewise, with the instruction in the prompt:
+where an answer stands, behind a prompt that all documents share; that of a query likewise, with the instruction in the prompt.
+Of a query that names units the text is a small analysis with their signs: codes alone are no answer that a policy would give.
 
     [trunk | document 0 | document 1 | ..]        trunk: knowledge and question, read once for all documents
     [trunk, with the instruction | query]
@@ -37,6 +38,7 @@ from fea.model.reading import read_prompts
 from fea.model.roads import Shared
 from fea.prompts.prompt import PROMPT_VERSION, question_of
 from fea.retrieval.index import Vectors
+from fea.retrieval.wishes import Wish
 
 _VERSION = 1  # of how a vector is made
 _LONGEST = 1024  # tokens of a text that count: twice the longest analysis of FEA-20K
@@ -85,7 +87,7 @@ class States:
     """
 
     def __init__(self, policy: Policy, trained: Stored, name: str = "policy"):
-        self.policy, self.name, self._precision = policy, name, trained.precision
+        self.policy, self.name, self._precision, self._emotions = policy, name, trained.precision, trained.emotions
         of_words(policy, "")
         told = [_VERSION, PROMPT_VERSION, Path(policy.config.base).name, trained.frozen, policy.config.knowledge]
         weights = checkpoints.fingerprint(policy.trainable())
@@ -97,8 +99,9 @@ class States:
         return self._vectors("", texts)
 
     def query(self, text: str, instruction: str) -> Vectors:
-        """(D,) vector of a query."""
-        found: Vectors = self._vectors(instruction, [text])[0]
+        """(D,) vector of a query; one that names units is read as the analysis that it asks for, which it is to be near to."""
+        asked = "" if "<think>" in text else Wish.of(text, self._emotions).analysis(codes="AU" in text)
+        found: Vectors = self._vectors(instruction, [asked or text])[0]
         return found
 
     @torch.no_grad()

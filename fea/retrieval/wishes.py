@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from fea.facs import ACTION_UNITS
+from fea.prompts.answer import render
 from fea.prompts.emotion import named_emotions
 from fea.prompts.mentions import find_mentions
 from fea.retrieval.documents import Document
@@ -45,6 +47,25 @@ class Wish(NamedTuple):
             frozenset(mention.number for mention in mentions) - claimed,
             wanted,
             frozenset(name for name, _ in named) - wanted,
+        )
+
+    def analysis(self, codes: bool) -> str:
+        """An analysis that says what is wished for and nothing else; "" if no unit is.
+
+        >>> Wish.of("AU12, happy", ("happiness",)).analysis(codes=True)
+        '<think>The lip corners go up and back (AU12).</think><answer>happiness</answer>'
+
+        Args:
+            codes: whether it names the codes beside the signs.
+        """
+        known = [ACTION_UNITS[number] for number in sorted(self.units & ACTION_UNITS.keys())]
+        told = [f"{unit.sign[0].upper()}{unit.sign[1:]}{f' (AU{unit.number})' * codes}." for unit in known]
+        if not told:
+            return ""
+        return (
+            render(" ".join(told), next(iter(self.emotions)))
+            if len(self.emotions) == 1
+            else f"<think>{' '.join(told)}</think>"
         )
 
     @property

@@ -68,9 +68,17 @@ def test_packed_documents_have_the_vectors_that_they_have_alone(
 
 def test_the_instruction_stands_in_the_prompt_of_the_query(policy: Policy) -> None:
     encoder = States(policy, trained(policy))
-    given = encoder.query("AU4 and AU7", "Find the angry ones.")
-    np.testing.assert_allclose(given, alone(policy, "Find the angry ones.", "AU4 and AU7"), atol=1e-5)
-    assert np.abs(given - encoder.query("AU4 and AU7", "")).max() > 0.001
+    given = encoder.query("wide eyes", "Find the angry ones.")
+    np.testing.assert_allclose(given, alone(policy, "Find the angry ones.", "wide eyes"), atol=1e-5)
+    assert np.abs(given - encoder.query("wide eyes", "")).max() > 0.001
+
+
+def test_a_query_of_units_is_read_as_the_analysis_that_it_asks_for(policy: Policy) -> None:
+    text = "<think>The brows come down and together (AU4). The jaw hangs open (AU26).</think><answer>anger</answer>"
+    given = States(policy, trained(policy)).query("AU26 and AU4, anger and not fear", "")
+    np.testing.assert_allclose(given, alone(policy, DEFAULT_QUESTION, text), atol=1e-5)
+    whole = States(policy, trained(policy)).query(TEXTS[0], "")
+    np.testing.assert_allclose(whole, alone(policy, DEFAULT_QUESTION, TEXTS[0]), atol=1e-5)
 
 
 def test_other_weights_are_another_encoder() -> None:
