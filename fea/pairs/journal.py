@@ -76,6 +76,7 @@ class Journal:
         settings = json.loads(json.dumps({"command": _COMMAND, **settings, "images": root}))
         begun_with, entries = _read(file)
         if begun_with and begun_with != settings:
+            self.close()
             raise FEAError(
                 f"out: '{file}' was begun with other settings ({_differing(begun_with, settings)}); use the same, or choose "
                 "another name"
@@ -86,6 +87,11 @@ class Journal:
             write_jsonl(_tried(file), [settings])
         keep_lines(_tried(file), 1 + len(self.entries))
         keep_lines(file, sum(entry["kept"] for entry in self.entries))
+
+    def close(self) -> None:
+        """Lets other processes write."""
+        if self._lock:
+            self._lock.close()
 
     def add(self, made: Sequence[Made]) -> None:
         """Appends a batch."""
