@@ -160,6 +160,11 @@ def images_of(file: Path) -> Path:
     return file.with_suffix(".images")
 
 
+def root_of(file: Path) -> Path:
+    """The folder that the images of a file of pairs are relative to."""
+    return Path(os.path.normpath(file.parent.resolve() / _read(file)[0]["images"]))
+
+
 def _origins(made: Made) -> dict[str, str]:
     """By part of a pair, where it is from; "" for one that it does not have."""
     text, other = made.rejected, made.other

@@ -28,7 +28,7 @@ PLAN = """
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders faces again module
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes looking vanished metrics preferences intervals hallucination
+    evaluation   scores marks counts marginal classes looking vanished metrics hallucination preferences intervals
     evaluation   dimensional texts
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared
