@@ -3,6 +3,7 @@
     round 1   SFT from the base              -> GRPO from it -> synthesis at its end
     round r   SFT from the last round's GRPO,
               on all that was accepted so far -> GRPO from it -> synthesis at its end
+    between SFT and GRPO, if asked for: pairs of what SFT says about labeled faces -> preference optimization on them
     after each stage the same held-out faces; a round that no longer helps is the last
 
 Source: Facial-R1, arXiv 2511.10254v1, "Data synthesis": the iterated stages.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ from fea.training.fits import Fits, call, options
 
 PAGE = "report.html"
 # What the files begin with that a loop or a demo writes: the name of a run, and the title of a page.
-_OWN = {"RESULT": r"([\w-]+/)?(sft|grpo)-\d+\n$", PAGE: r"<!doctype html>.*<title>fea (iterate|demo)</title>"}
+_OWN = {"RESULT": r"([\w-]+/)?(sft|empo|grpo)-\d+\n$", PAGE: r"<!doctype html>.*<title>fea (iterate|demo)</title>"}
 _SHOWN = ("au_f1", "emotion_f1", "accuracy", "format", "invented", "score")
 
 
@@ -46,7 +48,30 @@ class Stage:
     again: dict = field(default_factory=dict)  # type: ignore[type-arg]
 
 
-def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: int = 3, least_gain: float = 0.0) -> int:
+@dataclass
+class PairStage(Stage):
+    """The stage of preference pairs.
+
+    Args:
+        configs: its config files, later ones overlay earlier ones.
+        settings: further settings by name, such as trainer.max_steps.
+        again: those that differ from the second round on.
+        faces: JSONL of labeled faces that the SFT run of the round is asked about.
+        pairs: options of `fea data pairs` by name, such as recipe.samples.
+    """
+
+    faces: str = ""
+    pairs: dict = field(default_factory=dict)  # type: ignore[type-arg]
+
+
+def iterate(
+    sft: Stage,
+    grpo: Stage,
+    out: Path = Path("runs/iterate"),
+    rounds: int = 3,
+    least_gain: float = 0.0,
+    empo: PairStage | None = None,
+) -> int:
     """Trains in rounds: SFT, GRPO, synthesis, and again with what was accepted.
 
     Each stage starts from the last one's result and is tested on the same files. What is finished is not done again: a loop
@@ -59,6 +84,7 @@ def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: i
         out: folder of the runs.
         rounds: at most.
         least_gain: a round that raises the test score by no more than this is the last.
+        empo: between both, on preference pairs that the SFT run writes; null leaves it out.
 
     Returns:
         0.
@@ -69,10 +95,12 @@ def iterate(sft: Stage, grpo: Stage, out: Path = Path("runs/iterate"), rounds: i
     """
     if rounds < 1:
         raise FEAError(f"rounds: {rounds}; give at least 1")
+    if empo and not empo.faces:
+        raise FEAError("empo.faces: name a JSONL file of labeled faces, about which pairs are made")
     from fea.model.runs import RESULT
 
     check_places(out / RESULT, out / PAGE)
-    loop, scores = Loop(out, sft, grpo), dict[str, dict[str, float]]()
+    loop, scores = Loop(out, sft, grpo, empo), dict[str, dict[str, float]]()
     for number in range(1, rounds + 1):
         for run in loop.round(number):
             scores[run] = loop.test(run)
@@ -103,19 +131,21 @@ def check_places(*files: Path) -> None:
 
 
 class Loop(Fits):
-    """Rounds of both stages.
+    """Rounds of all stages.
 
     Args:
         out: folder of the runs, `sft-1`, `grpo-1`, `sft-2`, ...
         sft: stage 1.
         grpo: stage 2.
+        empo: between them; None for no such stage.
     """
 
-    def __init__(self, out: Path, sft: Stage, grpo: Stage):
+    def __init__(self, out: Path, sft: Stage, grpo: Stage, empo: PairStage | None = None):
         super().__init__(out)
-        self.stages = {"sft": sft, "grpo": grpo}
+        self.empo = empo
+        self.stages: dict[str, Stage] = {"sft": sft, "grpo": grpo, **({"empo": empo} if empo else {})}
 
-    def round(self, number: int) -> tuple[str, str]:
+    def round(self, number: int) -> list[str]:
         """Runs what is not finished of a round; returns the names of its runs."""
         sft, grpo = f"sft-{number}", f"grpo-{number}"
         accepted = [source for earlier in range(1, number) for source in self.accepted(f"grpo-{earlier}")]
@@ -124,8 +154,29 @@ class Loop(Fits):
                 "no analysis was accepted: is fea.callbacks.Synthesis among the callbacks of stage 2?", file=sys.stderr
             )
         self.fit(sft, self._arguments(sft), {"data.train+": accepted} if accepted else {})
+        preferred = self._prefer(number, self.empo) if self.empo else []
         self.fit(grpo, self._arguments(grpo), {})
-        return sft, grpo
+        return [sft, *preferred, grpo]
+
+    def _prefer(self, number: int, stage: PairStage) -> list[str]:
+        """Makes pairs of what the SFT run of a round says, and learns from them."""
+        from fea.pairs.journal import root_of
+
+        run, pairs = f"empo-{number}", self.out / f"pairs-{number}.jsonl"
+        words = [
+            "data",
+            "pairs",
+            str(self.out / f"sft-{number}"),
+            stage.faces,
+            "--out",
+            str(pairs),
+            *options(stage.pairs),
+        ]
+        self.commands.append(shlex.join(["fea", *words]))
+        call(words)
+        source = {"file": str(pairs), "image_root": str(root_of(pairs))}
+        self.fit(run, self._arguments(run), {"data.train": [source]})
+        return [run]
 
     def accepted(self, run: str) -> list[dict[str, str]]:
         """The files that a run's synthesis wrote, as entries of data.train."""
@@ -162,7 +213,8 @@ class Loop(Fits):
         stage, number = run.split("-")[0], int(run.split("-")[1])
         own = self.stages[stage]
         settings = own.settings if number == 1 else own.settings | own.again
-        before = f"sft-{number}" if stage == "grpo" else f"grpo-{number - 1}"
+        earlier = {"sft": f"grpo-{number - 1}", "empo": f"sft-{number}"}
+        before = earlier.get(stage, f"{'empo' if self.empo else 'sft'}-{number}")
         start = {} if run == "sft-1" else {"model.init_from": self.out / before}
         return [*(word for file in own.configs for word in ("--config", file)), *options(settings | start)]
 

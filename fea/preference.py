@@ -31,7 +31,7 @@ from fea.data.loader import Encode, EncodeEach, Loader
 from fea.data.mixture import Examples
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
-from fea.evaluation.preferences import PairScores
+from fea.evaluation.preferences import InventedScores, PairScores
 from fea.model.config import PolicyConfig
 from fea.model.pairing import PairEncoder
 from fea.model.sampling import Generation
@@ -75,7 +75,7 @@ class EMPOModule(FEAModule):
     def setup(self, stage: str) -> None:
         """Metrics of pairs beside those of all stages."""
         super().setup(stage)
-        self.pair_scores = PairScores(_SIDES)
+        self.pair_scores, self.invented_scores = PairScores(_SIDES), InventedScores()
 
     # --- one update ---
 
@@ -155,7 +155,10 @@ class EMPOModule(FEAModule):
         """Compares the pairs of a batch, and answers all else."""
         faces = [prompt for prompt in batch if not prompt.side]
         self._compare([prompt for prompt in batch if prompt.side], faces)
-        return super().validation_step(faces, index)
+        rollout = super().validation_step(faces, index)
+        if rollout:
+            self.invented_scores.update(rollout.answers, [prompt.example for prompt in rollout.prompts])
+        return rollout
 
     test_step = validation_step
 
@@ -176,8 +179,9 @@ class EMPOModule(FEAModule):
 
     def _log_scores(self, stage: str) -> None:
         super()._log_scores(stage)
-        self.log_dict({f"{stage}/{name}": value for name, value in self.pair_scores.compute().items()})
-        self.pair_scores.reset()
+        for metric in (self.pair_scores, self.invented_scores):
+            self.log_dict({f"{stage}/{name}": value for name, value in metric.compute().items()})
+            metric.reset()
 
 
 def _key(prompt: Prompt) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from processes import run, start
 
 from fea.cli import main
 from fea.errors import FEAError
-from fea.iterate import Loop, Stage, _report, check_places
+from fea.iterate import Loop, PairStage, Stage, _report, check_places, iterate
 from fea.model.checkpoints import stored
 from fea.training.fits import Fits, options
 
@@ -195,3 +195,32 @@ def test_a_place_is_tried_before_the_first_stage(
     for words in (["iterate", "--sft.configs=[a]", "--grpo.configs=[b]"], ["demo", "--quick"]):
         assert main([*words, "--out", str(tmp_path / "file" / "out")]) == 2
         assert "a part of the path is a file and no folder; check the path" in capsys.readouterr().err
+
+
+def test_preference_pairs_come_between_the_stages_if_asked_for(
+    tmp_path: Path, faces_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each round from what its SFT run says; GRPO goes on from their result."""
+    fitted, called = dict[str, tuple[list[str], dict[str, Any]]](), list[list[str]]()
+    monkeypatch.setattr(Loop, "fit", lambda _, name, words, more: fitted.update({name: (words, more)}))
+    monkeypatch.setattr("fea.iterate.call", lambda words: called.append(words))
+    monkeypatch.setattr(Loop, "accepted", lambda *_: [])
+    monkeypatch.setattr("fea.pairs.journal.root_of", lambda file: file.parent)
+    empo = PairStage(["empo.yaml"], faces=str(faces_file), pairs={"recipe.samples": 3})
+    loop = Loop(tmp_path, Stage(["sft.yaml"]), Stage(["grpo.yaml"]), empo)
+    assert [loop.round(number) for number in (1, 2)] == [["sft-1", "empo-1", "grpo-1"], ["sft-2", "empo-2", "grpo-2"]]
+    pairs = tmp_path / "pairs-2.jsonl"
+    assert called[1] == [
+        "data", "pairs", str(tmp_path / "sft-2"), str(faces_file), "--out", str(pairs), "--recipe.samples", "3",
+    ]  # fmt: skip
+    assert fitted["empo-2"][1] == {"data.train": [{"file": str(pairs), "image_root": str(tmp_path)}]}
+    starts = {
+        name: words[words.index("--model.init_from") + 1] for name, (words, _) in fitted.items() if name != "sft-1"
+    }
+    expected = {"empo-1": "sft-1", "grpo-1": "empo-1", "sft-2": "grpo-1", "empo-2": "sft-2", "grpo-2": "empo-2"}
+    assert starts == {name: str(tmp_path / before) for name, before in expected.items()}
+
+
+def test_pairs_need_faces(tmp_path: Path) -> None:
+    with pytest.raises(FEAError, match=r"empo\.faces: name a JSONL file of labeled faces"):
+        iterate(Stage([]), Stage([]), tmp_path, empo=PairStage([]))

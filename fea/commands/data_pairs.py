@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,7 @@ def _write(
     settings = {"model": origin["model"], **settings_of(faces, pace.batch_size, generation, recipe)}
     root = common_root([*(face.image for face in faces), str(images_of(out) / "0.png")], out.parent)
     journal = Journal(out, settings, root, origin)
-    with computing(precision, policy.network.device):
+    with closing(journal), computing(precision, policy.network.device):
         make_pairs(policy, faces, journal, recipe, generation, pace)
     print(*journal.told(), sep="\n")
     if root != out.parent.resolve():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from fea.data.example import Example
+from fea.evaluation.hallucination import SHARES, count_invented
+from fea.prompts.answer import Answer
 
 
 class PairScores(Metric):
@@ -58,3 +62,22 @@ class PairScores(Metric):
         if count[-1]:
             numbers["image_sensitivity"] = right[-1] / count[-1]
         return numbers
+
+
+class InventedScores(Metric):
+    """How much of what answers claim is invented; the numbers are the shares of `hallucination.count_invented`."""
+
+    sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(len(SHARES), 2), dist_reduce_fx="sum")
+
+    def update(self, answers: Sequence[Answer], examples: Sequence[Example]) -> None:
+        """Counts answers, each with its example."""
+        counts = count_invented(examples, [[answer] for answer in answers])
+        self.sums += torch.tensor([counts[name].sum(axis=0).tolist() for name in SHARES]).to(self.sums)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The numbers by name; those of which there is nothing are left out."""
+        return {name: counted / of for name, (counted, of) in zip(SHARES, self.sums, strict=True) if of}

@@ -76,6 +76,7 @@ class Journal:
         settings = json.loads(json.dumps({"command": _COMMAND, **settings, "images": root}))
         begun_with, entries = _read(file)
         if begun_with and begun_with != settings:
+            self.close()
             raise FEAError(
                 f"out: '{file}' was begun with other settings ({_differing(begun_with, settings)}); use the same, or choose "
                 "another name"
@@ -86,6 +87,11 @@ class Journal:
             write_jsonl(_tried(file), [settings])
         keep_lines(_tried(file), 1 + len(self.entries))
         keep_lines(file, sum(entry["kept"] for entry in self.entries))
+
+    def close(self) -> None:
+        """Lets other processes write."""
+        if self._lock:
+            self._lock.close()
 
     def add(self, made: Sequence[Made]) -> None:
         """Appends a batch."""
@@ -152,6 +158,11 @@ class Journal:
 def images_of(file: Path) -> Path:
     """The folder of the pictures that are drawn for the pairs of a file."""
     return file.with_suffix(".images")
+
+
+def root_of(file: Path) -> Path:
+    """The folder that the images of a file of pairs are relative to."""
+    return Path(os.path.normpath(file.parent.resolve() / _read(file)[0]["images"]))
 
 
 def _origins(made: Made) -> dict[str, str]:

@@ -171,9 +171,19 @@ class Desk:
             "id": example.id,
             "dataset": example.dataset,
             "question": example.question,
+            "rejected": _rejected(example),
             "attempt": next(iter(line.facets["attempt"])),
             "revealed": next(iter(line.facets["revealed"])),
         }
+
+
+def _rejected(example: Example) -> dict[str, Any] | None:
+    """What the text of a preference pair is preferred to; None for a line that is no pair."""
+    if example.rejected is None:
+        return None
+    text, image, question = example.rejected
+    analysis = None if text is None else marked(parse(text, example.emotions), example)._asdict()
+    return {"analysis": analysis, "image": image is not None, "question": question or ""}
 
 
 def _moved(at: int, move: Move, fitting: Sequence[int], waiting: Sequence[int]) -> int | None:

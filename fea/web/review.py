@@ -9,6 +9,7 @@ from typing import cast
 
 from flask import Flask, Response, jsonify, request
 
+from fea.errors import FEAError
 from fea.images.opening import load_image
 from fea.review.desk import Desk, Move
 from fea.review.similar import Similar
@@ -36,6 +37,11 @@ def make_app(desk: Desk, address: Address) -> Flask:
     def face(key: str) -> Response:
         with decoding:
             return Response(_picture(desk, key), mimetype="image/png")
+
+    @app.get("/rejected/<key>")
+    def rejected(key: str) -> Response:
+        with decoding:
+            return Response(_picture(desk, key, rejected=True), mimetype="image/png")
 
     @app.get("/start")
     def start() -> Response:
@@ -79,10 +85,13 @@ def make_app(desk: Desk, address: Address) -> Flask:
     return app
 
 
-def _picture(desk: Desk, key: str) -> bytes:
-    """A face of the file as PNG."""
+def _picture(desk: Desk, key: str, rejected: bool = False) -> bytes:
+    """A face of the file as PNG, or the image that it is preferred to."""
     example = desk.example(key)
-    image = load_image(example.image, example.place, enough=_LONGEST_SIDE**2)
+    path = example.rejected.image if rejected and example.rejected else example.image
+    if path is None:
+        raise FEAError(f"{example.place}: no image is rejected there")
+    image = load_image(path, example.place, enough=_LONGEST_SIDE**2)
     image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)

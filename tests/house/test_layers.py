@@ -28,8 +28,8 @@ PLAN = """
     data         prompt loader module leaks
     drawn        pen drawing wording world people coders affect faces again module
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried votes metrics preferences
-    evaluation   intervals texts retrieval hallucination
+    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried votes metrics
+    evaluation   hallucination preferences intervals texts retrieval
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
     protocols    compared lmms_task lmms_eval
     judging      chat judge verdicts rated timely

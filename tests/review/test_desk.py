@@ -74,3 +74,26 @@ def test_decided_lines_can_be_gone_through_again(write: Callable[..., Path]) -> 
     for number in (0, 1, 3):
         page.decide(number, "accept")
     assert number_of(page.decide(1, "reject", reason="other", among={"verdict": "accept"})) == 3
+
+
+def test_a_preference_pair_is_shown_with_both_sides(write: Callable[..., Path], faces_file: Path) -> None:
+    other = {
+        "description": render("Smiling (AU1, AU12).", "happiness"),
+        "image": "images/2.png",
+        "question": "Why AU1?",
+    }
+    file = write({}, {"rejected": other}, {"rejected": {"question": "Why AU1?"}})
+    (file.parent / "images" / "2.png").write_bytes((faces_file.parent / "images" / "5-000001.png").read_bytes())
+    page = Page(file)
+    assert page.look(0)["line"]["rejected"] is None
+    shown = page.look(1)["line"]["rejected"]
+    assert (shown["image"], shown["question"]) == (True, "Why AU1?")
+    assert ["AU1", "wrong", 1] in shown["analysis"]["pieces"]
+    assert page.look(2)["line"]["rejected"] == {"analysis": None, "image": False, "question": "Why AU1?"}
+    chosen, rejected = (page.get(f"/{side}/{page.keys[1]}").data for side in ("face", "rejected"))
+    assert chosen.startswith(b"\x89PNG")
+    assert rejected.startswith(b"\x89PNG")
+    assert chosen != rejected
+    assert page.get(f"/rejected/{page.keys[2]}").status_code == 400
+    page.decide(1, "reject", reason="bad language")
+    assert page.kept() == [(page.keys[1], "reject", "bad language", "")]

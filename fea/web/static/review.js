@@ -100,15 +100,27 @@ function showLine() {
   at("verdict").className = line.verdict ?? "";
   at("verdict").textContent = (words[line.verdict] ?? "") + (line.edited ? ", edited" : "");
   at("question").textContent = line.question;
+  showRejected(line.rejected);
   const facts = [["line", line.place], ["id", line.id], ["data set", line.dataset || "unknown"]];
   facts.push(["attempt", line.attempt], ["labels seen", line.revealed]);
   at("facts").replaceChildren(...facts.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
 }
 
+// Of a preference pair: what the text, the image or the question is preferred to.
+function showRejected(rejected) {
+  at("rejected").hidden = !rejected;
+  at("rejected-question").textContent = rejected?.question ?? "";
+  at("rejected-analysis").replaceChildren(...(rejected?.analysis ? pieces(rejected.analysis) : []));
+  const shown = rejected?.image ? [make("img", "")] : [];
+  shown.forEach((image) => Object.assign(image, { src: `rejected/${line.key}`, alt: "the rejected image" }));
+  at("rejected-picture").replaceChildren(...shown);
+}
+
+const pieces = (analysis) => analysis.pieces.map(([text, kind, au]) =>
+  au ? unit(au, kind, text) : kind === "plain" ? text : make("span", kind, text));
+
 function showAnalysis(analysis) {
-  const pieces = analysis.pieces.map(([text, kind, au]) =>
-    au ? unit(au, kind, text) : kind === "plain" ? text : make("span", kind, text));
-  at("analysis").replaceChildren(...pieces);
+  at("analysis").replaceChildren(...pieces(analysis));
   const missed = analysis.missed.map((number) => unit(number, "missed"));
   at("missed").replaceChildren(...(missed.length ? ["There, not claimed: ", ...missed] : []));
   const score = analysis.score === null ? "unknown" : analysis.score.toFixed(2);
