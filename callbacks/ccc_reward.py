@@ -60,6 +60,7 @@ class CCCReward(RewardCallback):
         if not 0 <= half_life < float("inf"):
             raise FEAError(f"CCCReward.half_life: {half_life}; give a number of faces from 0 up")
         self.of, self.half_life = check_affect("CCCReward.of", of), half_life
+        self.needs = self.of
         self.sums: Moments | None = None  # (2,) of valence and arousal
         self.latest: list[Answer] = []  # those that were added last
 

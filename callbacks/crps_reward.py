@@ -52,7 +52,7 @@ class CRPSReward(RewardCallback):
         region: Region = "all",
     ):
         super().__init__(weight, name, region)
-        self.of = check_affect("CRPSReward.of", of)
+        self.of = self.needs = check_affect("CRPSReward.of", of)
 
     def rewards(self, rollout: Rollout) -> Tensor:
         """(B, G) what each answer adds to its group; NaN where no label says."""

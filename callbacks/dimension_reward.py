@@ -49,6 +49,7 @@ class DimensionReward(RewardCallback):
         if not 0 < tau < math.inf:
             raise FEAError(f"DimensionReward.tau: {tau}; give a number above 0")
         self.of, self.tau = check_affect("DimensionReward.of", of), tau
+        self.needs = self.of
 
     def reward(self, answer: Answer, example: Example, text: str) -> float | None:
         """The score, or None if nothing is known, or asked."""

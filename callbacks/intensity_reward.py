@@ -29,6 +29,8 @@ class IntensityReward(RewardCallback):
         timeout: seconds that a call may take; null for any.
     """
 
+    needs = ("intensity",)
+
     def __init__(
         self, weight: float = 1.0, name: str | None = None, region: Region = "think", timeout: float | None = None
     ):

@@ -282,4 +282,4 @@ class GRPOModule(FEAModule):
     def on_fit_start(self) -> None:
         """Checks the rewards."""
         super().on_fit_start()
-        check_regions(rewards_of(self.trainer), self.config.forms)
+        check_regions(rewards_of(self.trainer), self.config.forms, self.config.numbers)

@@ -22,6 +22,7 @@ from fea.data.module import FEADataModule
 from fea.data.shares import Shares
 from fea.errors import FEAError
 from fea.prompts.answer import Answer, Form
+from fea.prompts.numbers import Numbers
 from fea.rollouts.rollout import Rollout, Scores
 from fea.rollouts.values import asked, number, table
 from fea.system.processes import gathered
@@ -59,6 +60,7 @@ class RewardCallback(Callback):
     patience: Patience | None = None
     late = 0  # faces of the latest rollout for which it took longer
     data: FEADataModule | None = None  # that of the trainer
+    needs: Numbers = ()  # numbers beside words that it is about, of which one has to be asked for
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -257,13 +259,18 @@ def _applies(callback: RewardCallback, rollout: Rollout, examples: Faces) -> boo
     return False
 
 
-def check_regions(callbacks: Sequence[RewardCallback], forms: Collection[Form]) -> None:
+def check_regions(callbacks: Sequence[RewardCallback], forms: Collection[Form], numbers: Numbers = ()) -> None:
     """Holds that what a reward credits is asked for, in one of these forms at least.
 
     Raises:
-        FEAError: one credits thinking where there is none.
+        FEAError: one credits thinking where there is none, or numbers that are not among these.
     """
     for callback in callbacks:
+        if callback.needs and not set(callback.needs) & set(numbers):
+            raise FEAError(
+                f"reward '{callback.name}': it is about {' and '.join(callback.needs)}, and nobody asks for it; set "
+                f"policy.answer: {{numbers: [{', '.join(callback.needs)}]}}, or take it out of trainer.callbacks"
+            )
         if {*forms} == {"only"} and callback.region == "think":
             raise FEAError(
                 f"reward '{callback.name}': it credits the thinking, which policy.answer 'only' does not ask for; take it "

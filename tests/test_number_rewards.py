@@ -17,6 +17,7 @@ from fea.errors import FEAError
 from fea.facs import EMOTION_SETS
 from fea.prompts.answer import Answer, parse
 from fea.prompts.numbers import GRADES, NUMBERS
+from fea.rewards import check_regions
 from fea.rollouts.rollout import Rollout
 
 GROUP, TINY = 4, 1e-6
@@ -241,6 +242,17 @@ def test_an_answer_that_differs_is_paid_where_the_others_are_wrong_alike() -> No
     assert worth.argmax() == 3
     single = rollout([face(0.5, None)], [said(0.2, 0.0)])
     assert CRPSReward().rewards(single).item() == pytest.approx(-0.3)
+
+
+def test_what_nobody_asks_for_is_refused_before_the_work() -> None:
+    kinds = (DimensionReward(), CCCReward(("valence",)), CRPSReward(), IntensityReward())
+    check_regions(kinds, ["after_thinking"], NUMBERS)
+    check_regions([DimensionReward()], ["only"], ("arousal",))
+    for reward in kinds:
+        with pytest.raises(FEAError, match=rf"reward '{reward.name}': it is about .*policy\.answer: \{{numbers: \["):
+            check_regions([reward], ["after_thinking"])
+    with pytest.raises(FEAError, match=r"it is about valence, and nobody asks"):
+        check_regions([CCCReward(("valence",))], ["after_thinking"], ("arousal", "intensity"))
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

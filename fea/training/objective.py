@@ -45,7 +45,8 @@ class Objective:
             itself and credits it to its own region (GDPO, arXiv 2601.05242), for rewards that differ much in spread.
         scale: what rewards less their group's mean are divided by. "group": the group's standard deviation (the paper's);
             "batch": that of the whole rollout, for groups whose rewards hardly differ (Lite PPO, arXiv 2508.08221); "none":
-            nothing, so that no prompt is weighed by its difficulty (Dr. GRPO).
+            nothing, so that no prompt is weighed by its difficulty (Dr. GRPO). For rewards of numbers, such as
+            `DimensionReward` or `CCCReward`, not "group": it would make a spread of 0.001 as large as one of 1.
         baseline: what a completion is compared with: "mean" is its group's (the paper's); "leave_one_out" that of the others in
             the group, which for rewards that are divided by nothing makes the gradient unbiased, G / (G - 1) times as large
             (RLOO, arXiv 2402.14740). Beside another `scale` it would be that constant and nothing else.
