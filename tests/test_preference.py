@@ -187,12 +187,12 @@ def test_a_pair_without_a_part_has_no_such_term_and_no_gradient_of_nothing(pairs
 
 def test_the_controls_leave_terms_out_and_crop(pairs: list[Example]) -> None:
     sides = {
-        name: [prompt.side for prompt in module_of(objective=name, anchor=None).encode_training(pairs[0])]
+        name: [prompt.side for prompt in module_of(objective=name, anchor=1.0).encode_training(pairs[0])]
         for name in ("empo", "dpo", "mdpo")
     }
     assert sides == {"empo": ["chosen", "image", "question"], "dpo": ["chosen"], "mdpo": ["chosen", "image"]}
     assert Preference(objective="mdpo").weights == {"response": 1.0, "image": 1.0, "question": 0.0, "anchor": 1.0}
-    assert Preference().weights == {"response": 1.0, "image": 1.0, "question": 1.0, "anchor": 0.0}
+    assert Preference().weights == {"response": 1.0, "image": 1.0, "question": 1.0, "anchor": 1.0}
     crop, again = (module_of(objective="mdpo").encode_training(pairs[0])[1].pixels for _ in range(2))
     assert torch.equal(crop, again)
     assert not torch.equal(crop, module_of().encode_training(pairs[0])[1].pixels)

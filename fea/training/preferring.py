@@ -32,8 +32,8 @@ class Preference:
         response: weight of the text over the rejected text.
         image: weight of the text behind its image over the same text behind the rejected image.
         question: weight of the text behind its question over the same text behind the rejected question.
-        anchor: weight of the term that keeps the text itself from becoming less likely, which differences allow. null: 1 in
-            "mdpo", of which it is a part; 0 else: whether EMPO's paper has one is not known.
+        anchor: weight of the term that keeps the text itself from becoming less likely, which differences allow: without it a
+            policy unlearns to write, on drawn faces. It is a part of mDPO; whether EMPO's paper has one is not known.
         least: implicit reward that the anchor asks for, beta times nats more likely than under the reference.
         blur: share of the pairs of which both images are lightly blurred, so that no trace of how one of them was made tells
             it.
@@ -44,7 +44,7 @@ class Preference:
     response: float = 1.0
     image: float = 1.0
     question: float = 1.0
-    anchor: float | None = None
+    anchor: float = 1.0
     least: float = 0.0
     blur: float = 0.1
 
@@ -67,8 +67,7 @@ class Preference:
     @property
     def weights(self) -> dict[Term, float]:
         """Of each term; 0 for those that the objective does not have."""
-        anchor = self.anchor if self.anchor is not None else float(self.objective == "mdpo")
-        given = dict(zip(TERMS, (self.response, self.image, self.question, anchor), strict=True))
+        given = dict(zip(TERMS, (self.response, self.image, self.question, self.anchor), strict=True))
         return {name: weight if name in _OF[self.objective] else 0.0 for name, weight in given.items()}
 
     @property

@@ -121,7 +121,7 @@ class Seed:
             **{
                 "model.preference.objective": objective, "model.preference.beta": BETA, "model.optimization.lr": self.asked.lr,
                 "model.optimization.decay": "linear", "model.optimization.warmup": max(1, self.asked.steps // 10),
-                "model.preference.anchor": self.asked.anchor if objective == "empo" else None,
+                "model.preference.anchor": self.asked.anchor if objective == "empo" else 1.0,
                 "data.batch_size": self.asked.batch, "trainer.max_steps": self.asked.steps,
             },
         )  # fmt: skip
@@ -266,7 +266,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120, help="optimizer steps of each objective")
     parser.add_argument("--batch", type=int, default=8, help="pairs of a step")
     parser.add_argument("--lr", type=float, default=5e-5)
-    parser.add_argument("--anchor", type=float, help="weight of EMPO's anchor, for recall; none without it")
+    parser.add_argument("--anchor", type=float, default=1.0, help="weight of EMPO's anchor")
     parser.add_argument("--held_out", type=int, default=400)
     parser.add_argument("--grpo", type=int, default=0, help="rollouts of GRPO before and after; 0: none")
     parser.add_argument("--objectives", nargs="+", default=["dpo", "mdpo", "empo"])
