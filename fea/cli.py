@@ -70,6 +70,10 @@ SECTIONS = {
             "fea.commands.export:export",
             "Takes a trained policy away: a merged folder, a PEFT adapter or GGUF files, read back and compared with its run.",
         ),
+        "prune": Verb(
+            "fea.commands.prune:prune",
+            "Takes layers out of a language model that hardly matter; an ordinary fit heals what is left.",
+        ),
         "review": Verb(
             "fea.commands.review:review",
             "Shows written analyses with their faces and labels on a local page, to be accepted, rejected or mended.",
@@ -85,6 +89,14 @@ SECTIONS = {
         "judge": Verb(
             "fea.commands.judge:judge",
             "Has a language model at a chat address rate written analyses: facts, consistency, clarity.",
+        ),
+        "find": Verb(
+            "fea.commands.find:find",
+            'Finds the analyses or faces of a file that fit a query, such as "AU4 and AU7, not anger".',
+        ),
+        "bench retrieval": Verb(
+            "fea.commands.bench_retrieval:bench",
+            "Measures how well analyses are found by BM25, a model and a re-ranking, with instructions and without.",
         ),
         "data check": Verb(
             "fea.commands.data_check:check_file", "Counts what is in a data file and lists what is wrong with it."

@@ -178,6 +178,8 @@ _CANONICAL: dict[str, str] = {
     word: noun for table in (_SYNONYMS, _TRANSLATIONS) for noun, words in table.items() for word in words.split()
 }
 EMOTION_WORDS: dict[str, str] = {**{noun: noun for noun in _SYNONYMS}, **_CANONICAL}  # what may be said, and its noun
+# "Happily surprised" is two emotions in one: an adverb, and a word that has lost none of its form.
+_ADVERBS = {form: noun for word, noun in EMOTION_WORDS.items() for form in (f"{word}ly", f"{word[:-1]}ily")}
 _CORE = re.compile(r"[^\W_](?:.*[^\W_])?", re.DOTALL)  # from the first letter or digit to the last
 _GAPS = re.compile(r"[\s_-]+")
 
@@ -207,6 +209,17 @@ def emotion_name(text: str, vocabulary: Collection[str] = ()) -> str:
         return word
     noun = _CANONICAL.get(word, word)
     return noun if not vocabulary or noun in vocabulary else word
+
+
+def compound_parts(name: str) -> frozenset[str]:
+    """The two emotions of a compound one (Du, Tao & Martinez, 2014), as nouns; none of any other word.
+
+    >>> sorted(compound_parts("happily surprised")), sorted(compound_parts("surprise"))
+    (['happiness', 'surprise'], [])
+    """
+    first, _, second = name.partition(" ")
+    parts = frozenset(filter(None, (_ADVERBS.get(first), EMOTION_WORDS.get(second))))
+    return parts if len(parts) == 2 else frozenset()
 
 
 # --- prototypes -------------------------------------------------------------------------------------------------------

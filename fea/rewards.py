@@ -110,6 +110,11 @@ class RewardCallback(Callback):
         self.data = cast(Any, trainer).datamodule
 
     @property
+    def limited(self) -> bool:
+        """Whether faces may be late, so that it is logged how many are."""
+        return self.patience is not None
+
+    @property
     def shares(self) -> Shares:
         """How often each label is right about a training face as it is drawn: what an answer earns without looking.
 
@@ -173,7 +178,7 @@ def scored(callbacks: Sequence[RewardCallback], rollout: Rollout, device: torch.
     weights_K = torch.tensor([callback.weight for callback in callbacks], device=device)
     names = [callback.name for callback in callbacks]
     regions = [str(callback.region) for callback in callbacks]
-    late = {callback.name: callback.late for callback in callbacks if callback.patience}
+    late = {callback.name: callback.late for callback in callbacks if callback.limited}
     return Scores(rewards_BGK.to(weights_K.device), weights_K, names, regions, late)
 
 
@@ -196,6 +201,11 @@ def _by_one(callback: RewardCallback, rollout: Rollout) -> Tensor:
             f"{len(rollout.prompts)} faces: their answers count as unknown; reward/{callback.name}_late counts such faces"
         )
     return scores_BG
+
+
+def whole_groups(scores_BG: Tensor) -> Tensor:
+    """The same with NaN for all answers about a face where it stands for one, for a reward that is unknown by the answer."""
+    return scores_BG.masked_fill(scores_BG.isnan().any(dim=1, keepdim=True), torch.nan)
 
 
 def check_applies(callbacks: Sequence[RewardCallback], scores: Scores, rollout: Rollout, examples: Faces) -> None:

@@ -9,6 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a network
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     yield
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+@contextmanager
+def by_itself(factory: pytest.TempPathFactory) -> Iterator[None]:
+    """As `_alone`, on the CPU, for what fixtures of a module or of a session train: they are made before it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["fea"])
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", factory.getbasetemp() / "cache")
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -106,5 +106,6 @@ def told_of(result: Result, image: Image.Image, part: str = "") -> Told:
         reasoning=result.reasoning or result.text.strip(),  # one without its tags is worth reading, too
         votes=result.votes or {},
         emotion_votes=result.emotion_votes or {},
+        numbers=", ".join(f"{name} {value:g}" for name, value in result.affect.items()),
         note="" if result.valid else "the answer is not well-formed",
     )

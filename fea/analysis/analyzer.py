@@ -12,13 +12,12 @@ from fea.analysis.asking import Asking
 from fea.analysis.films import Frame
 from fea.analysis.inputs import Images, Input, inputs_of
 from fea.analysis.layout import Layout, Results
-from fea.analysis.likelihood import likelihoods
 from fea.analysis.loading import Pool, count_units, frame_pools, pools
 from fea.analysis.looking import Look, Shown
 from fea.analysis.tables import Result, result_of
-from fea.analysis.votes import vote
 from fea.analysis.writing import Place
 from fea.data.prompt import Prompt
+from fea.evaluation.votes import vote
 from fea.faces.crops import Faces
 from fea.faces.detectors import Detector, detector
 from fea.facs import PROMPTED_AUS, Emotions, emotion_set
@@ -30,6 +29,7 @@ from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Form
+from fea.rollouts.likelihood import likelihoods
 from fea.rollouts.rollout import Rollout, ask, trunk_of
 from fea.system.progress import progress
 
@@ -104,7 +104,7 @@ class Analyzer:
             every: of a film, every n-th frame.
             recursive: take the pictures of folders within folders, too.
             answer: "after_thinking", "first" or "only", which is quick and says nothing of units; by default that of the run.
-            likelihood: add how likely each allowed emotion is as the answer, as a share among them (`fea.analysis.likelihood`).
+            likelihood: add how likely each allowed emotion is as the answer, as a share among them (`fea.rollouts.likelihood`).
 
         Returns:
             A result for each face, in the order of the images; one for each image that shows no face, or could not be read, and
@@ -128,11 +128,12 @@ class Analyzer:
         return Layout(
             faces=self.shown(asking) != "none", film=any(one.film for one in inputs), samples=asking.samples > 0,
             emotions=asking.emotions or self.emotions, known=self.units(asking), likelihood=asking.likelihood,
+            numbers=self.policy.encoder.numbers_of(self.form(asking)),
         )  # fmt: skip
 
     def form(self, asking: Asking) -> Form:
         """Form of the answers: the one that is asked for, or that of the run."""
-        return asking.answer or self.policy.config.answer
+        return asking.answer or self.policy.config.form
 
     def units(self, asking: Asking) -> frozenset[int]:
         """FACS numbers of the units of which an answer says whether they show.

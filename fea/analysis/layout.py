@@ -12,6 +12,7 @@ from fea.analysis import foreign
 from fea.analysis.foreign import Foreign, Value
 from fea.analysis.tables import COLUMNS, Result
 from fea.facs import PROMPTED_AUS
+from fea.prompts.numbers import AFFECT, Numbers
 
 # What a spreadsheet would take for a formula, and may run; numbers are none.
 _FORMULA = re.compile(r"(?![-+]?\d+(\.\d*)?([eE][-+]?\d+)?$)(\t|[\r\n]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
@@ -34,6 +35,7 @@ class Layout(NamedTuple):
         emotions: that may be answered.
         known: FACS numbers that the model has learned; without any, all units are unknown.
         likelihood: whether each allowed emotion has its likelihood: `likelihood_happiness`, ...
+        numbers: that are asked for beside the words: `valence`, `arousal`, and `intensity_AU1`, ..., 0 for what is not claimed.
     """
 
     format: Format = "fea"
@@ -43,6 +45,7 @@ class Layout(NamedTuple):
     emotions: tuple[str, ...] = ()
     known: frozenset[int] = frozenset(PROMPTED_AUS)
     likelihood: bool = False
+    numbers: Numbers = ()
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -51,7 +54,10 @@ class Layout(NamedTuple):
             return foreign.columns(self.format, self.film)
         votes = [f"vote_{name}" for name in (*self._units, *self.emotions)]
         likely = [f"likelihood_{name}" for name in self.emotions]
-        return (*COLUMNS, *_FACE * self.faces, *_FRAME * self.film, *votes * self.samples, *likely * self.likelihood)
+        numbers = [name for name in AFFECT if name in self.numbers]
+        grades = [f"intensity_{code}" for code in self._units if "intensity" in self.numbers]
+        shown = (*COLUMNS, *_FACE * self.faces, *_FRAME * self.film, *numbers, *grades)
+        return (*shown, *votes * self.samples, *likely * self.likelihood)
 
     def record(self, result: Result) -> dict[str, Any]:
         """All that is told of a face, for JSON."""
@@ -64,6 +70,9 @@ class Layout(NamedTuple):
             found |= {"votes": result.votes if self.known else None, "emotion_votes": result.emotion_votes}
         if self.likelihood:
             found |= {"likelihood": result.likelihood or None}
+        found |= {name: getattr(result, name) for name in AFFECT if name in self.numbers}
+        if "intensity" in self.numbers:
+            found |= {"intensities": dict(result.intensities) if self.known else None}
         return found
 
     def cells(self, result: Result) -> list[Value]:
@@ -74,9 +83,16 @@ class Layout(NamedTuple):
             values = {**result.row, "AUs": " ".join(result.aus), "frame": result.frame, "time": result.time}
             if result.box:
                 values |= dict(zip(_FACE, (result.face_id, *result.box, result.score), strict=True))
+            values |= {"valence": result.valence, "arousal": result.arousal}
+            values |= {} if result.error else self._grades(result)
             values |= self._votes(result)
             values |= {f"likelihood_{name}": share for name, share in (result.likelihood or {}).items()}
         return [values.get(column) for column in self.header]
+
+    def _grades(self, result: Result) -> dict[str, Value]:
+        """What is claimed without a grade is not known, and what is not claimed is 0."""
+        grades = {code: None if code in result.aus else 0.0 for code in self._units}
+        return {f"intensity_{code}": grade for code, grade in (grades | dict(result.intensities)).items()}
 
     def _votes(self, result: Result) -> dict[str, Value]:
         shares = {**(result.votes or {}), **(result.emotion_votes or {})}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from fea.prompts.answer import Answer
+from fea.prompts.numbers import grade_of
 
 NO_FACE = "no face"
 COLUMNS = ("image", "AUs", "emotion", "reasoning", "valid", "text", "error")
@@ -32,8 +34,11 @@ class Result(NamedTuple):
         emotion_votes: by emotion, the share of answers that name it; None without samples.
         frame: of a film, from 0; None for a picture.
         time: of the frame, in seconds from the start of the film.
-        likelihood: by allowed emotion, its share among these (`fea.analysis.likelihood`); None where it was not asked for,
+        likelihood: by allowed emotion, its share among these (`fea.rollouts.likelihood`); None where it was not asked for,
             empty where the answer never came to an emotion.
+        valence: that the answer tells, in [-1, 1]; None if it tells none.
+        arousal: likewise.
+        intensities: by code of a claimed unit, the grade that the answer tells, 1 (A) to 5 (E).
     """
 
     image: str
@@ -51,6 +56,15 @@ class Result(NamedTuple):
     frame: int | None = None
     time: float | None = None
     likelihood: Mapping[str, float] | None = None
+    valence: float | None = None
+    arousal: float | None = None
+    intensities: Mapping[str, float] = MappingProxyType({})
+
+    @property
+    def affect(self) -> dict[str, float]:
+        """Valence and arousal by name, as far as the answer tells them."""
+        told = {"valence": self.valence, "arousal": self.arousal}
+        return {name: value for name, value in told.items() if value is not None}
 
     @property
     def unread(self) -> bool:
@@ -72,6 +86,9 @@ def result_of(image: str, answer: Answer) -> Result:
         reasoning=(answer.think or "").strip(),
         valid=answer.well_formed,
         text=answer.text,
+        valence=answer.valence,
+        arousal=answer.arousal,
+        intensities={f"AU{m.number}": grade_of(m.grade) for m in answer.mentions if m.claimed and m.grade},
     )
 
 

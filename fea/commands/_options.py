@@ -12,7 +12,8 @@ def options_of(function: Callable[..., Any], argv: list[str], program: str) -> d
     """A function's arguments from the command line: its signature is the command's, its docstring the help.
 
     Its first parameter stands by itself if it has no default, and so do further ones before a `*`. All others are options, as
-    are those of a signature without a `*`: "--dry_run", or "--dry-run"; "-o" is "--out".
+    are those of a signature without a `*`: "--dry_run", or "--dry-run"; "-o" is "--out". A needed one that would be a word of
+    Python is written with an underscore behind it: `in_` is "--in".
     """
     import inspect
     from typing import get_type_hints
@@ -44,14 +45,15 @@ def options_of(function: Callable[..., Any], argv: list[str], program: str) -> d
         elif needed:
             alone = not position or (starred and parameter.kind is not parameter.KEYWORD_ONLY)
             option = {} if alone else {"required": True}
-            parser.add_argument(name if alone else f"--{name}", type=kind_of[name], help=help_of[name], **option)
+            shown = name.rstrip("_")
+            parser.add_argument(name if alone else f"--{shown}", type=kind_of[name], help=help_of[name], **option)
         else:
             continue
         special.add(name)
     parser.add_function_arguments(_resolved(function, kind_of), skip=special, fail_untyped=True)
     build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name until jsonargparse 4.48
     options = vars(build(parser.parse_args([_spelled(word, parameters) for word in argv])))
-    return {name: options[name] for name in parameters}
+    return {name: options[name.rstrip("_")] for name in parameters}
 
 
 def _spelled(word: str, names: Container[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fea.errors import FEAError
 from fea.export.formats import Format
 from fea.model.config import Device
-from fea.system.files import naming, try_place
+from fea.system.sets import check_vacant
 
 if TYPE_CHECKING:
     from fea.commands._faces import Faces
@@ -58,7 +58,7 @@ def export(
         if number < 1:
             raise FEAError(f"{name}: {number}; give at least 1")
     place = Path(out)
-    _check_place(place)
+    check_vacant(place, "README.md")
     from fea.commands._faces import faces_of
     from fea.export import exporting
     from fea.export.push import check_name, upload
@@ -79,16 +79,6 @@ def export(
     if push:
         print(f"uploaded to {upload(place, push)}")
     return 0
-
-
-def _check_place(out: Path) -> None:
-    """Refuses a folder that holds something, or in which nothing can be written, before the work."""
-    with naming(out):
-        if out.is_dir() and any(out.iterdir()):
-            raise FEAError(f"out: '{out}' is not empty; name a folder that is not there yet, or empty it")
-        if out.exists() and not out.is_dir():
-            raise FEAError(f"out: '{out}' is a file; name a folder")
-    try_place(out / "README.md")
 
 
 def _carried_out(order: Order, asked: Faces, out: Path) -> Compared:

@@ -63,7 +63,7 @@ def judge(
     Raises:
         FEAError: the predictions cannot be read, `out` holds something else, or the judge cannot be asked.
     """
-    from fea.judging.chat import Address
+    from fea.judging.chat import Address, key_of
 
     if concurrency < 1 or (limit is not None and limit < 1):
         raise FEAError(f"limit: {limit}, concurrency: {concurrency}; give 1 or more")
@@ -73,7 +73,7 @@ def judge(
     if dry_run:
         _show(analyses[0], address)
         return 0
-    outcomes = _asked(out, cache, address, _key(key_variable), analyses, concurrency)
+    outcomes = _asked(out, cache, address, key_of(key_variable), analyses, concurrency)
     return _written(out, predictions, address, analyses, unanswered, outcomes)
 
 
@@ -99,17 +99,6 @@ def _asked(
             return judged(analyses, chat, kept, concurrency, told)
     finally:
         kept.close()
-
-
-def _key(variable: str | None) -> str:
-    import os
-
-    if variable is None:
-        return ""
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise FEAError(f"key_variable: the environment variable '{variable}' is not set; put the key there")
-    return key
 
 
 def _read(file: Path, limit: int | None) -> tuple[list[Analysis], int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from fea.data.example import Example
@@ -25,6 +26,7 @@ def score(
     classes: list[str] | None = None,
     draws: int = 2000,
     seed: int = 0,
+    export: Literal["lmms-eval"] | None = None,
 ) -> int:
     """Scores the answers of any model by a protocol: texts, labels, or tables of OpenFace, Py-Feat and LibreFace.
 
@@ -33,7 +35,7 @@ def score(
     free text; both are shown. What could not be matched is counted and named; a face without an answer counts as wrong.
 
     Args:
-        files: with answers; several are taken together, such as those of three folds.
+        files: with answers; several are taken together, such as those of three folds. With `export`, the folder to write.
         protocol: disfa-8, bp4d-12, raf-au, faba-12, rafdb-7, affectnet-7, affectnet-8, fer2013-7, ck+, fea20k or facial-r1.
         labels: the truth, JSONL in FEA-20K format; not needed for `predictions.jsonl` of `fea test --protocol`.
         out: folder for `metrics.json`, `predictions.jsonl` and `report.html`; by default nothing is written.
@@ -44,28 +46,57 @@ def score(
         classes: what the numbers of an emotion column mean, from 0 on.
         draws: of the bootstrap; 0 for no intervals.
         seed: of the draws.
+        export: "lmms-eval" writes a task folder, with which lmms-eval asks any model about the faces of `labels` as we do.
 
     Returns:
         0.
 
     Raises:
-        FEAError: a file cannot be read, or does not fit the protocol.
+        FEAError: a file cannot be read, or does not fit the protocol; or the folder for an export holds something.
     """
     from fea.datasets.conversion import Source
     from fea.protocols.answered import answered
     from fea.protocols.known import protocol_of
 
     named, places = protocol_of(protocol), [Path(file) for file in files]
+    if export:
+        others = {"out": out, "lenient": lenient, "threshold": threshold, "columns": columns, "classes": classes}
+        return _export(named, places, labels, image_root, others)
     _check(out, draws, seed)
     examples = _examples(named, places, labels, image_root)
-    source = Source(
-        places[0], image_root or (labels or places[0]).parent, threshold, None, columns or {}, tuple(classes or ()),
-        named.emotions or examples[0].emotions, notes=[],
-    )  # fmt: skip
+    root = image_root or (labels or places[0]).parent
+    words = named.emotions or examples[0].emotions
+    source = Source(places[0], root, threshold, None, columns or {}, tuple(classes or ()), words, notes=[])
     found = answered(named, examples, places, source)
     strict, free = (found.scored(way, draws if way is lenient else 0, seed) for way in (False, True))
     _tell(*(free if lenient else strict), {"strict": strict[0]} if lenient else {"lenient": free[0]}, out)
     for note in _notes(named, examples, source.notes):
+        print(note)
+    return 0
+
+
+def _export(
+    protocol: Protocol, folders: list[Path], labels: Path | None, image_root: Path | None, others: Mapping[str, object]
+) -> int:
+    """Writes the folder of a task."""
+    from fea.errors import FEAError
+    from fea.protocols.fitting import fitted
+    from fea.protocols.lmms_eval import CARD, write_task
+    from fea.system.sets import check_vacant
+
+    if beside := [f"'{folder}'" for folder in folders[1:]] + [f"--{name}" for name, value in others.items() if value]:
+        raise FEAError(f"export: {beside[0]} says nothing beside it; give the folder to write, --protocol and --labels")
+    if labels is None:
+        raise FEAError("labels: name the file with the faces to ask about, --labels FILE.jsonl")
+    check_vacant(folders[0], CARD)
+    examples = _examples(protocol, [], labels, image_root)
+    faces = fitted(protocol, examples)
+    written = write_task(folders[0], protocol, faces)
+    print(f"task {written.task}: {written.faces} faces, scores {', '.join(written.metrics)}")
+    for reason, names in faces.left_out.items():
+        print(f"{len(names)} x {reason}, such as {names[0]}")
+    print(f"written: {folders[0]}; its README.md says how lmms-eval runs it")
+    for note in _notes(protocol, examples, []):
         print(note)
     return 0
 

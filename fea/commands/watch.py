@@ -51,8 +51,8 @@ def watch(
             empty.
         rate: frames a second that are asked about. An expression lasts half a second or longer: five catch it at least twice.
         seconds: after which it ends, in the time of the film; by default it ends with the film, or never.
-        smooth: time constant in seconds of the exponential mean that is told of each unit and emotion as its vote, 0 for none.
-            At five frames a second and a half a single odd answer does not show, and a change does with its second frame.
+        smooth: time constant in seconds of the exponential mean told as vote of each unit and emotion, by which those of
+            a row are chosen, 0 for none: a single odd answer does not show. Its reasoning and text are the frame's own.
         show: open a window with the faces, their numbers, emotions and units; q or Escape ends it. Needs opencv-python.
         faces: "all" and "largest" show the model the faces, cut out, "none" shows it whole frames, as one face.
         face_model: file of the model that finds them, YuNet's or MediaPipe's; by default that of training, or Haar cascades,

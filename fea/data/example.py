@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from fea.facs import au_number, mirrored, mirrored_number
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Number
 
 
 class Rejected(NamedTuple):
@@ -86,6 +87,25 @@ class Example(NamedTuple):
     def present(self) -> frozenset[int]:
         """FACS numbers of the present units, sides dropped; empty if unknown (ask `coded` first)."""
         return frozenset(map(au_number, self.aus or ()))
+
+    @property
+    def grades(self) -> dict[int, float]:
+        """Intensities by FACS number, 0 to 5; of two sides the stronger one.
+
+        What was looked for and is not there is 0, where the units that are there are graded.
+        """
+        known: dict[int, float] = {}
+        for code, grade in self.intensities.items():
+            known[au_number(code)] = max(grade, known.get(au_number(code), 0.0))
+        if self.aus is not None and self.present <= known.keys():
+            known = dict.fromkeys(self.coded - self.present, 0.0) | known
+        return known
+
+    @property
+    def affect(self) -> dict[Number, float]:
+        """Valence and arousal by name, as far as they are known."""
+        told: dict[Number, float | None] = {"valence": self.valence, "arousal": self.arousal}
+        return {name: value for name, value in told.items() if value is not None}
 
     def mirror(self) -> Example:
         """The same face seen in a mirror: sided units change sides, the image is flipped when it is read.

@@ -17,6 +17,7 @@ from fea.data.prompt import Prompt, Side
 from fea.data.source import OnBad
 from fea.errors import FEAError
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 
 Encode = Callable[[Example], Prompt]
 EncodeEach = Callable[[Example], list[Prompt]]  # of an image, a prompt for each face
@@ -162,6 +163,7 @@ class _Joined(NamedTuple):
     given: dict[str, Tensor]
     shapes: dict[str, list[torch.Size]]
     forms: list[Form]
+    numbers: list[Numbers]
     sides: list[Side]
 
 
@@ -179,10 +181,9 @@ def _join(items: list[tuple[list[Prompt], list[str]]]) -> tuple[_Joined, list[st
     names = given[0] if given else ()
     flat = {name: torch.cat([each[name].flatten() for each in given]) for name in names}
     shapes = {name: [each[name].shape for each in given] for name in names}
-    forms, sides = [prompt.form for prompt in prompts], [prompt.side for prompt in prompts]
-    return _Joined(examples, tensors, sizes, flat, shapes, forms, sides), [
-        reason for _, reasons in items for reason in reasons
-    ]
+    forms, numbers = [prompt.form for prompt in prompts], [prompt.numbers for prompt in prompts]
+    joined = _Joined(examples, tensors, sizes, flat, shapes, forms, numbers, [prompt.side for prompt in prompts])
+    return joined, [reason for _, reasons in items for reason in reasons]
 
 
 def _split(joined: _Joined) -> list[Prompt]:
@@ -199,6 +200,7 @@ def _split(joined: _Joined) -> list[Prompt]:
             **{name: part[number] for name, part in parts.items()},
             given={name: part[number] for name, part in given.items()} or None,
             form=joined.forms[number],
+            numbers=joined.numbers[number],
             side=joined.sides[number],
         )
         for number, example in enumerate(joined.examples)

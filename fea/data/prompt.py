@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from fea.data.example import Example
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 
 # Of a preference pair: the prompt that its text answers; the same text behind a rejected image, behind a rejected question.
 Side = Literal["", "chosen", "image", "question"]
@@ -54,6 +55,7 @@ class Prompt(NamedTuple):
         given: what the processor of another family makes of the image, by the names that its network knows, one image each;
             then there are no pixels, no grid and no positions beside it.
         form: of the answer that it asks for.
+        numbers: that it asks for beside the words.
         side: which part of a preference pair it is; "" outside of pairs.
         rejected: (T,) like the target, of the text that is to be less likely than that; empty where there is none.
     """
@@ -67,6 +69,7 @@ class Prompt(NamedTuple):
     features: Seen | None = None
     given: Mapping[str, Tensor] | None = None
     form: Form = "after_thinking"
+    numbers: Numbers = ()
     side: Side = ""
     rejected: Tensor = _NO_TEXT
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +17,10 @@ from PIL import Image
 
 from fea.data.example import Example
 from fea.drawn.drawing import DRAWN_AUS, draw_face, possible
-from fea.drawn.faces import sample_expression
+from fea.drawn.faces import Expression, sample_expression, sample_movement
 from fea.drawn.pen import Look
 from fea.drawn.people import sample_look, sample_picture
-from fea.drawn.world import EVEN, Prior
+from fea.drawn.world import SKEWED, Prior
 from fea.images.opening import load_image
 
 _ID = re.compile(r"face-(\d+)-(\d+)")
@@ -59,12 +60,12 @@ class Drawn(NamedTuple):
         return sorted(n for n in set(units) & self.grades.keys() if possible({*self.grades} - {n}))
 
 
-def recalled(example: Example, prior: Prior = EVEN) -> Drawn | None:
+def recalled(example: Example, prior: Prior | None = None) -> Drawn | None:
     """What a face was drawn from; None if it is no drawn face, or one of another world.
 
     Args:
         example: the face.
-        prior: of the world.
+        prior: of its world; None: that of any set that a demo draws.
 
     Raises:
         FEAError: its image cannot be read.
@@ -72,16 +73,28 @@ def recalled(example: Example, prior: Prior = EVEN) -> Drawn | None:
     told = _ID.fullmatch(example.id)
     if told is None or example.flipped:
         return None
-    seed, number = int(told[1]), int(told[2])
-    rng = np.random.default_rng([seed, number])
-    expression = sample_expression(rng, prior)
-    meta = json.loads(example.meta)
-    person = _SUBJECT.fullmatch(str(meta.get("subject", ""))) if isinstance(meta, dict) else None
-    look = sample_picture(seed, int(person[1]), rng) if person else sample_look(rng)
+    seed, number, person = int(told[1]), int(told[2]), _person(example)
     image = load_image(example.image, example.place)
-    drawn = Drawn(expression.grades, look, image.width)
-    same = (
-        image.size == (drawn.size, drawn.size)
-        and draw_face(drawn.grades, look, drawn.size).tobytes() == image.tobytes()
-    )
-    return drawn if same else None
+    for sample in _samples(prior):
+        rng = np.random.default_rng([seed, number])
+        grades = sample(rng).grades
+        look = sample_look(rng) if person is None else sample_picture(seed, person, rng)
+        drawn = Drawn(grades, look, image.width)
+        square = image.size == (drawn.size, drawn.size)
+        if square and draw_face(grades, look, drawn.size).tobytes() == image.tobytes():
+            return drawn
+    return None
+
+
+def _samples(prior: Prior | None) -> list[Callable[[np.random.Generator], Expression]]:
+    """How a face of the world came to its units."""
+    if prior is not None:
+        return [partial(sample_expression, prior=prior)]
+    return [sample_expression, partial(sample_expression, prior=SKEWED), sample_movement]
+
+
+def _person(example: Example) -> int | None:
+    """Whose face it is, by the number within its seed; None where every face is a person of its own."""
+    meta = json.loads(example.meta or "{}")
+    found = _SUBJECT.fullmatch(str(meta.get("subject", ""))) if isinstance(meta, dict) else None
+    return int(found[1]) if found else None

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fea.drawn.affect import affect_of, usual_affect, usual_grades
 from fea.drawn.coders import Coder
 from fea.drawn.drawing import DRAWN_AUS, draw_face, possible
 from fea.drawn.people import sample_look, sample_picture
@@ -24,6 +25,8 @@ from fea.drawn.wording import analysis, annotate, caption
 from fea.drawn.world import EMOTIONS, EVEN, GRADES, Prior, World, world_of
 from fea.errors import FEAError
 from fea.facs import PROTOTYPES
+from fea.prompts.numbered import numbered
+from fea.prompts.numbers import NUMBERS
 from fea.system.lines import write_jsonl
 from fea.system.sets import together
 
@@ -82,6 +85,7 @@ def write_faces(
     prior: str = "even",
     people: int = 0,
     noise: float = 0.0,
+    numbers: bool = False,
 ) -> Path:
     """Draws faces into image files and writes their labels beside them.
 
@@ -100,6 +104,8 @@ def write_faces(
         noise: probability that the rarer of two things that are taken for each other is mislabeled: an Action Unit is
             overlooked, an emotion taken for a like one. As many errors the other way leave all shares as they are. Texts
             are written from the labels.
+        numbers: tell valence and arousal (`fea.drawn.affect`), and in descriptions these and the grades of units: true ones in
+            an "analysis"; an "annotator" gives those of the emotion in full, and draws grades to the middle.
 
     Returns:
         The path of the JSONL file.
@@ -118,10 +124,14 @@ def write_faces(
         raise FEAError(
             "text: captions tell of faces without an emotion, which have no prior and no noise; leave these out"
         )
+    if text == "caption" and numbers:
+        raise FEAError(
+            "numbers: captions tell of faces without an emotion, which have no valence; leave one of the two out"
+        )
     drawn_before = _drawn_before(out)
     with together(out, _LABELS) as part:
         (part / "images").mkdir()
-        records = [_write_face(part, number, seed, text, size, world) for number in range(n)]
+        records = [_write_face(part, number, seed, text, size, world, numbers) for number in range(n)]
         write_jsonl(part / _LABELS, records)
         _refuse_foreign(out, part, [record["image"] for record in records if record["image"] not in drawn_before])
     return out / _LABELS
@@ -148,7 +158,9 @@ def _refuse_foreign(out: Path, part: Path, images: list[str]) -> None:
             raise FEAError(f"'{out / image}' is there already and was not drawn here; choose another folder")
 
 
-def _write_face(out: Path, number: int, seed: int, text: Text, size: int, world: World) -> dict[str, Any]:
+def _write_face(
+    out: Path, number: int, seed: int, text: Text, size: int, world: World, numbers: bool
+) -> dict[str, Any]:
     rng = np.random.default_rng([seed, number])
     expression = sample_movement(rng) if text == "caption" else sample_expression(rng, world.prior)
     person = number % world.people if world.people else None
@@ -166,10 +178,12 @@ def _write_face(out: Path, number: int, seed: int, text: Text, size: int, world:
         "labels": [expression.emotion] if expression.emotion else [],
         "AU_intensities": {f"AU{n}": grade for n, grade in expression.grades.items()},
     }
+    if numbers:
+        record.update(**affect_of(expression.emotion, expression.grades))
     if person is not None:
         record["meta_info"] = {"subject": f"{seed}-{person}"}
     if text != "none":
-        record["description"] = _describe(expression, text, rng)
+        record["description"] = _describe(expression, text, numbers, rng)
     return record
 
 
@@ -186,11 +200,18 @@ def _coder(world: World) -> Coder:
     return Coder(world.noise, dict(zip(EMOTIONS, world.prior.emotions, strict=True)), shares(world.prior))
 
 
-def _describe(expression: Expression, text: Text, rng: np.random.Generator) -> str:
+def _describe(expression: Expression, text: Text, numbers: bool, rng: np.random.Generator) -> str:
     emotion, grades = expression
     if text == "caption":
         return caption(grades)
-    return analysis(annotate(grades, emotion, rng) if text == "annotator" else grades, emotion, rng)
+    seen = annotate(grades, emotion, rng) if text == "annotator" else grades
+    told = analysis(seen, emotion, rng)
+    if not numbers:
+        return told
+    if text == "annotator":
+        grades = usual_grades({n: grades.get(n, 0) for n in sorted(seen)}, rng)
+        return numbered(told, NUMBERS, grades, usual_affect(emotion))
+    return numbered(told, NUMBERS, grades, affect_of(emotion, grades))
 
 
 # --- how far the units determine the emotion --------------------------------------------------------------------------

@@ -36,6 +36,7 @@ class RenderedFaces(FEADataModule):
         balance: draw training faces so that emotions ("emotion"), Action Units ("au") or, in half of the draws each, "both" are
             even; null: as they come.
         balance_power: how even: 1 in full; 0.5 draws a label of 100 times as many faces 10 times as often.
+        numbers: tell valence and arousal, and in descriptions these and grades of units, for `policy.answer.numbers`.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class RenderedFaces(FEADataModule):
         world: WorldSettings = WorldSettings(),  # noqa: B008 (read, never changed)
         balance: Balance | None = None,
         balance_power: float = 1.0,
+        numbers: bool = False,
     ):
         self.world = world_of(world.prior, world.people, world.noise)
-        learned, judged = self.world.name, self.world._replace(noise=0.0).name
-        like: dict[str, Any] = {"prior": world.prior, "people": world.people}
+        learned, judged = (of.name + "-numbers" * numbers for of in (self.world, self.world._replace(noise=0.0)))
+        like: dict[str, Any] = {"prior": world.prior, "people": world.people, "numbers": numbers}
         self.drawn = {
             "train": (
                 Path(folder) / f"{text}-{seed}-{train_faces}{learned}",

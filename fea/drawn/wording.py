@@ -57,7 +57,7 @@ CORPUS: tuple[str, ...] = (
 
 
 def analysis(aus: Collection[int], emotion: str, rng: np.random.Generator) -> str:
-    """A reasoned analysis in varied wording, with think and answer blocks."""
+    """A reasoned analysis in varied wording, with think and answer blocks; `prompts.numbered` puts numbers into it."""
     clauses = [f"{rng.choice(SIGNS[n].clauses)} (AU{n})" for n in SIGNS if n in aus] or [str(rng.choice(_NOTHING))]
     conclusion = str(rng.choice(_CONCLUSIONS)).format(emotion)
     sentences = ". ".join(clause[0].upper() + clause[1:] for clause in [*clauses, conclusion])

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from fea.data.example import Example
 from fea.evaluation.scores import has_thinking
-from fea.facs import nearest_emotions
+from fea.facs import compound_parts, nearest_emotions
 from fea.prompts.answer import Answer
 
 Floats = NDArray[np.float64]
@@ -216,6 +216,8 @@ def emotion_scores(sums: EmotionCounts, emotions: Sequence[str]) -> dict[str, Fl
         accuracy: share of right answers; of several labels any is right.
         emotion_f1: macro F1 over the emotions that occur in the labels.
         emotion_uar: unweighted average recall, the mean over the same emotions of their recall.
+        both_parts, one_part: where compound emotions are allowed, shares of answers with both of the two parts right, and with
+            one at least ("happily surprised" for "sadly surprised").
         format: share of well-formed answers, over all faces.
         alignment: share of readable answers whose emotion is a nearest prototype of the units they claim.
         answers/WORD: share of answers that say WORD, to see a policy collapse onto one, or lose one; "other" is all but the
@@ -229,6 +231,11 @@ def emotion_scores(sums: EmotionCounts, emotions: Sequence[str]) -> dict[str, Fl
         "emotion_f1": macro(f1(hits, claimed, present), present > 0),
         "emotion_uar": macro(recall(hits, present), present > 0),
     }
+    shared = np.array([[len(compound_parts(one) & compound_parts(two)) for two in emotions] for one in emotions])
+    if shared.any():
+        names = {"both_parts": shared == 2, "one_part": shared > 0}
+        parts = sums.confusion[..., :-1]
+        judged |= {n: (parts * told).sum(axis=(-2, -1)) / np.maximum(labeled, 1) for n, told in names.items()}
     form = {"format": sums.formatted / total, "alignment": sums.aligned / np.maximum(sums.readable, 1)}
     words = enumerate([*emotions, "other"])
     form |= {f"answers/{word}": sums.said[..., column] / total for column, word in words}

@@ -22,6 +22,7 @@ from fea.evaluation.counts import (
     emotion_scores,
     pooled,
 )
+from fea.evaluation.numbers import NumberSums, number_scores, number_sums, pooled_numbers
 from fea.prompts.answer import Answer
 
 
@@ -32,11 +33,13 @@ class Tally(NamedTuple):
         aus: of Action Units, a row a face.
         emotions: of emotions and form, a row a face.
         words: the allowed emotions, in the order of the columns.
+        numbers: of valence, arousal and intensities, a row a face.
     """
 
     aus: AUCounts
     emotions: EmotionCounts
     words: tuple[str, ...]
+    numbers: NumberSums
 
 
 class Interval(NamedTuple):
@@ -50,7 +53,8 @@ class Interval(NamedTuple):
 def judge(examples: Sequence[Example], answers: Sequence[Sequence[Answer]]) -> Tally:
     """Counts answers, several a face; whatever is allowed for one face is allowed for all."""
     words = tuple(dict.fromkeys(word for example in examples for word in example.emotions))
-    return Tally(count_aus(examples, answers), count_emotions(examples, answers, words), words)
+    counts = count_aus(examples, answers), count_emotions(examples, answers, words)
+    return Tally(*counts, words, number_sums(examples, answers))
 
 
 def scores(tally: Tally, draws: Floats | None = None) -> dict[str, Floats]:
@@ -61,11 +65,11 @@ def scores(tally: Tally, draws: Floats | None = None) -> dict[str, Floats]:
         draws: (D, F) how often each face is drawn; None for every face once.
 
     Returns:
-        By name an array of D scores, those of `counts.au_scores` and `counts.emotion_scores`.
+        By name an array of D scores, those of `counts.au_scores`, `counts.emotion_scores` and `numbers.number_scores`.
     """
     times = np.ones((1, len(tally.emotions.total))) if draws is None else draws
     emotions = emotion_scores(pooled(tally.emotions, times), tally.words)
-    return au_scores(pooled(tally.aus, times)) | emotions
+    return au_scores(pooled(tally.aus, times)) | emotions | number_scores(pooled_numbers(tally.numbers, times))
 
 
 def differences(after: Tally, before: Tally, draws: int = 2000, seed: int = 0) -> dict[str, Interval]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -22,6 +23,8 @@ from fea.evaluation.counts import (
     emotion_scores,
     pooled,
 )
+from fea.evaluation.dimensional import Moments
+from fea.evaluation.numbers import NumberSums, number_scores, number_sums, pooled_numbers
 from fea.prompts.answer import Answer
 
 
@@ -55,6 +58,34 @@ class AUScores(Metric):
         """How well each unit is named, as `classes.unit_scores`; over all processes."""
         with self.sync_context(self.dist_sync_fn):
             return _tensors(unit_scores(_sums(self, AUCounts)), self)
+
+
+class NumberScores(Metric):
+    """How near numbers beside words are; what it gives is `numbers.number_scores`.
+
+    The state is (fields of `Moments`, 2 + N) sums of valence, arousal and grades. They are whole numbers: values are taken in
+    hundred-thousandths, so that sums are exact on every device, whatever processes they are split among. 64 bits hold those of
+    30 million faces.
+    """
+
+    sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(len(_UNITS), 2 + NUMBERS, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, answers: Sequence[Answer], examples: Sequence[Example]) -> None:
+        """Adds answers, each with its example."""
+        sums = pooled_numbers(number_sums(examples, [[answer] for answer in answers]))
+        columns = [np.concatenate(pair) for pair in zip(*sums, strict=True)]
+        whole = np.rint(np.stack(columns) * np.array(_UNITS)[:, None]).astype(np.int64)
+        self.sums += torch.as_tensor(whole, device=self.sums.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The numbers by name; those that no answer or no example speaks of are left out."""
+        rows = self.sums.cpu().double().numpy() / np.array(_UNITS)[:, None]
+        affect, grades = (Moments(*(row[part] for row in rows)) for part in (slice(2), slice(2, None)))
+        return _tensors(number_scores(NumberSums(affect, grades)), self)
 
 
 class EmotionScores(Metric):
@@ -93,6 +124,11 @@ class EmotionScores(Metric):
         """How well each emotion is answered, as `classes.emotion_class_scores`; over all processes."""
         with self.sync_context(self.dist_sync_fn):
             return _tensors(emotion_class_scores(_sums(self, EmotionCounts), self.emotions), self)
+
+
+# Of a sum of numbers, of their squares, and of counts.
+_OF_FIELD = {"n": 1, "agree": 1, "xx": 10**10, "yy": 10**10, "xy": 10**10}
+_UNITS = [float(_OF_FIELD.get(name, 10**5)) for name in Moments._fields]
 
 
 def _add(metric: Metric, sums: AUCounts | EmotionCounts) -> None:

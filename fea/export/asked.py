@@ -18,7 +18,6 @@ from fea.model.families.general import Manner
 from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation
-from fea.prompts.prompt import system_prompt
 from fea.rollouts.rollout import Rollout, ask
 
 _BATCH = 32  # prompts that are answered at a time, as in `fea analyze`
@@ -83,7 +82,7 @@ def answered(policy: Policy, precision: str, examples: Sequence[Example], max_to
 
 def asked_of(rollouts: Sequence[Rollout], encoder: Encoder) -> list[Asked]:
     """The questions of rollouts with one answer each."""
-    system, manner = system_prompt(encoder.knowledge, encoder.form), encoder.family.manner
+    system, manner = encoder.told(encoder.form), encoder.family.manner
     found = []
     for rollout in rollouts:
         ids, lengths = rollout.completions.ids.cpu(), rollout.completions.mask.sum(dim=1).tolist()

@@ -174,9 +174,11 @@ def _row(stage: Stage) -> list[object]:
 
 def _protocol(facts: Facts) -> Iterator[str]:
     policy, told = facts.told.policy, facts.told
-    system = system_prompt(policy.knowledge, policy.answer)
+    system = system_prompt(policy.knowledge, policy.form, policy.numbers)
     yield "## Protocol\n"
-    yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}, answer: {policy.answer}"
+    yield f"- prompt version {told.prompt}, knowledge: {policy.knowledge}, answer: {policy.form}"
+    if policy.numbers:
+        yield f"- numbers beside the words: {', '.join(policy.numbers)}"
     if len(told.forms) > 1:
         yield f"- trained to answer in several forms, so that it can be asked in each: {', '.join(sorted(told.forms))}"
     yield f"- allowed emotions: {', '.join(told.emotions) or 'any'}"

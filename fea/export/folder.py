@@ -113,14 +113,15 @@ def settings(told: Stored) -> dict[str, Any]:
     return {
         "prompt": told.prompt,
         "knowledge": policy.knowledge,
-        "answer": policy.answer,
+        "answer": policy.form,
+        **({"numbers": list(policy.numbers)} if policy.numbers else {}),
         "forms": sorted(told.forms),
         "emotions": list(told.emotions),
         "datasets": sorted(told.datasets),
         **(pixels if is_known(policy) else {}),  # of which other processors know nothing
         "coded": sorted(told.coded),
         "crop": _crop(policy),
-        "system": system_prompt(policy.knowledge, policy.answer),
+        "system": system_prompt(policy.knowledge, policy.form, policy.numbers),
         "user": user_prompt("", told.emotions),
     }
 

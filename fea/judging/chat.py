@@ -8,6 +8,7 @@ where its owner sent it.
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -225,6 +226,18 @@ class Chat:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+def key_of(variable: str | None) -> str:
+    """The key that an environment variable holds, "" for no variable.
+
+    Raises:
+        FEAError: it is not set.
+    """
+    key = "" if variable is None else os.environ.get(variable, "").strip()
+    if variable is not None and not key:
+        raise FEAError(f"key_variable: the environment variable '{variable}' is not set; put the key there")
+    return key
 
 
 def _here(host: str) -> bool:

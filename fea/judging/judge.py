@@ -87,6 +87,7 @@ class Analysis(NamedTuple):
         labels: emotions, for means over them; they are not sent.
         subject: who is shown, "" if unknown; it is not sent.
         reference: an analysis that people wrote or accepted, "" for none.
+        chosen: criteria that it is to be rated by, if it can be.
     """
 
     id: str
@@ -96,18 +97,19 @@ class Analysis(NamedTuple):
     labels: tuple[str, ...] = ()
     subject: str = ""
     reference: str = ""
+    chosen: tuple[str, ...] = tuple(CRITERIA)
 
     @property
     def criteria(self) -> tuple[str, ...]:
         """Those by which it can be rated: facts where units were coded, agreement where there is a reference."""
         left_out = {"facts"} if not self.coded else set()
         left_out |= {"agreement"} if not self.reference.strip() else set()
-        return tuple(name for name in CRITERIA if name not in left_out)
+        return tuple(name for name in CRITERIA if name in self.chosen and name not in left_out)
 
     def messages(self) -> list[Message]:
         """What is sent about it."""
         asked: dict[str, Any] = {"rate": list(self.criteria), "analysis": self.text}
-        if self.coded:
+        if "facts" in self.criteria:
             asked["coded_present"] = _told(self.present & self.coded)
             asked["coded_absent"] = _told(self.coded - self.present)
         if "agreement" in self.criteria:

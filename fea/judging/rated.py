@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fea.evaluation.counts import Floats
+from fea.evaluation.numbers import mean_known
 from fea.judging.chat import Failure
 from fea.judging.judge import CRITERIA, Analysis, Verdict
 from fea.judging.verdicts import Outcome
-from fea.protocols.measuring import mean_known, middle, resampled
+from fea.protocols.measuring import middle, resampled
 from fea.protocols.scoring import DRAWS
 
 

@@ -100,7 +100,7 @@ def judged(
     new = {key: one for key, one in zip(keys, analyses, strict=True) if key not in cache.verdicts}
     failed: dict[str, Failure] = {}
     some = False
-    for key, outcome in in_parallel(lambda key: _rated(new[key], chat), new, concurrency):
+    for key, outcome in in_parallel(lambda key: verdict_on(new[key], chat), new, concurrency):
         if isinstance(outcome, Verdict):
             cache.add(key, outcome)
             some = True
@@ -117,7 +117,8 @@ def judged(
 _ADVICE = "look at one with --dry-run, and at what this server and this model want"
 
 
-def _rated(analysis: Analysis, chat: Chat) -> Outcome:
+def verdict_on(analysis: Analysis, chat: Chat) -> Outcome:
+    """What a judge says of one analysis."""
     reply = chat.ask(analysis.messages())
     if isinstance(reply, Failure):
         return reply

@@ -115,7 +115,7 @@ def prompt_shape(setting: Setting, network: Network) -> PromptShape:
     """Of the longest prompt that an ordinary question makes."""
     config = setting.policy
     visual = -(-config.max_pixels // network.family.pixels)  # a few more of very narrow images
-    told = [system_prompt(config.knowledge, form) for form in config.forms]
+    told = [system_prompt(config.knowledge, form, config.numbers) for form in config.forms]
     same = sum(1 for _ in takewhile(lambda letters: len({*letters}) == 1, zip(*told, strict=False)))
     shared = count_tokens(config, told[0][:same])  # all of it where there is one form
     longest = max(count_tokens(config, text) for text in told)

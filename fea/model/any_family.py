@@ -1,4 +1,4 @@
-"""A base of a family that is not known by name, made ready for the general road; and what cannot be had there."""
+"""A base of a family that is not known by name, made ready to be asked part by part or as it comes; and what it has not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fea.errors import FEAError
 from fea.model import belonging, trained
+from fea.model.causal import Causal
 from fea.model.config import PolicyConfig
 from fea.model.families.general import General
 from fea.model.families.known import FAMILIES
@@ -20,7 +21,7 @@ from fea.model.processor import load_processor
 from fea.model.stock import Stock
 
 
-def build(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool) -> Stock:
+def build(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool) -> Causal | Stock:
     """Builds the network with frozen and trainable parts marked.
 
     Args:
@@ -29,26 +30,26 @@ def build(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool) -> Sto
         empty: asked for where weights are sharded, which they cannot be here.
 
     Raises:
-        FEAError: the config asks for what the general road has not, or the parts of the base do not fit.
+        FEAError: the config asks for what is not to be had, or the parts of the base do not fit.
     """
     check(config, sharded=empty)
     belonging.check_files(config.base)
     sizes = config_of(config.base)
     processor = load_processor(config.base, sizes)
     general = outline(config.base, sizes, processor)
-    _tell(config.base, general.model_type)
+    _tell(config.base, general.model_type, general.shares)
     model = _without_chance(pretrained(config, general.kept_whole, empty))
     trained.mark(model, general, config, start, _tower(model, general))
     if config.checkpointing:
         _recompute(config.base, model)
-    return Stock(general, model.train(), processor)
+    return (Causal if general.shares else Stock)(general, model.train(), processor)
 
 
 def check(config: PolicyConfig, sharded: bool) -> None:
     """Refuses what needs a family that is known by name; of the others nothing more is read than their `config.json`.
 
     Args:
-        config: of a policy on the general road.
+        config: of a policy with such a base.
         sharded: whether its weights would be.
 
     Raises:
@@ -92,11 +93,15 @@ def tokenizer(base: str) -> Any:
 
 
 @cache  # once in a process, however many policies it builds
-def _tell(base: str, model_type: str) -> None:
+def _tell(base: str, model_type: str, shares: bool) -> None:
+    road = (
+        "is asked part by part"
+        if shares
+        else "goes the general road, which is slow: completions share no prompt (layout: rows)"
+    )
     rank_zero_info(
-        f"policy.base: '{base}' is of the {model_type} family and goes the general road, which is slow: completions share no "
-        f"prompt (layout: rows), which is for {_titles()}; images are sized by its own processor, not by min_pixels and "
-        "max_pixels"
+        f"policy.base: '{base}' is of the {model_type} family and {road}; images are sized by its own processor, not by "
+        "min_pixels and max_pixels"
     )
 
 

@@ -62,7 +62,7 @@ def attend(
 ) -> Any:
     """Attention of one layer in the form that transformers asks for: (1, heads, L, E) in, (1, L, H, E) out."""
     if visibility is None:
-        return stock(module, query, key, value, mask, **options)
+        return stock(module, query, key, value, None, **options)  # rows are causal, with their padding behind
     # Under autocast the rotation leaves queries and keys in fp32 beside values in bf16: all are read as the kernels would.
     parts = (part[0].transpose(0, 1).to(value.dtype) for part in (query, key, value))
     return visibility.attend(module.layer_idx, *parts)[None], None

@@ -11,15 +11,16 @@ from fea.model.families.general import Manner
 _SYSTEM, _ASKED, _SAID = "Look at the face.", "What does it show?", "A smile."
 
 
-def conversation(manner: Manner, system: str, asked: str) -> list[dict[str, Any]]:
-    """The messages of a question about one image.
+def conversation(manner: Manner, system: str, asked: str, image: bool = True) -> list[dict[str, Any]]:
+    """The messages of a question about one image, or about none.
 
     Args:
         manner: how the system is told.
         system: what it says.
         asked: by the user.
+        image: whether there is one.
     """
-    shown = [{"type": "image"}, {"type": "text", "text": asked}]
+    shown = [*([{"type": "image"}] if image else []), {"type": "text", "text": asked}]
     if manner == "folded":
         return [{"role": "user", "content": [{"type": "text", "text": f"{system}\n\n"}, *shown]}]
     content: Any = system if manner == "text" else [{"type": "text", "text": system}]

@@ -18,9 +18,9 @@ from torch import Tensor
 from fea.errors import FEAError
 from fea.model import elsewhere, frozen, fsdp
 from fea.model.archive import read
-from fea.model.config import GONE, Device, LoRA, PolicyConfig, TinySize, VisionLoRA
+from fea.model.config import GONE, Device, LoRA, Numbered, PolicyConfig, TinySize, VisionLoRA
 from fea.model.policy import Policy
-from fea.model.precision import without_bf16
+from fea.model.precision import device_of, without_bf16
 from fea.model.runs import absolute, find, folder_of, found
 from fea.prompts.answer import Form
 from fea.prompts.prompt import PROMPT_VERSION
@@ -84,6 +84,8 @@ class Stored:
                     "use the release of fea that wrote it"
                 )
             fields = {name: value for name, value in told["policy"].items() if name not in GONE}
+            if isinstance(fields.get("answer"), dict):
+                fields["answer"] = Numbered(**fields["answer"])
             policy = PolicyConfig(**{**fields, "tiny": TinySize(**fields["tiny"]), "lora": _lora(fields["lora"])})
             known = {name: told[name] for name in _PLAIN if name in told}
             known["coded"] = frozenset(told.get("coded", ()))
@@ -160,6 +162,25 @@ def stored(run: str) -> Stored:
         return _of_elsewhere(run, torch.device("cpu"), None)
     file = find(run)
     return Stored.of(read(file), file).seen_from(folder_of(file))
+
+
+def described(name: str, device: torch.device, base: str | None = None) -> Stored:
+    """What a run says of itself, or what is known of a model that no run stands behind, with its base where it is now.
+
+    Args:
+        name: folder or checkpoint of a run; or a base, an exported model or an adapter of PEFT.
+        device: that it will compute on.
+        base: folder or hub name of the model that it was trained on, if that is no longer where it was.
+
+    Raises:
+        FEAError: as `load_policy` does.
+    """
+    if elsewhere.names_one(name):
+        return _of_elsewhere(name, device, base)
+    told = stored(name)
+    if card := without_bf16(told.precision, device):
+        raise FEAError(f"device: '{name}' computes in bf16, which {card} does not; choose cpu")
+    return replace(told, policy=replace(told.policy, base=base_of(name, told, base)))
 
 
 def _of_elsewhere(name: str, device: torch.device, base: str | None) -> Stored:
@@ -270,17 +291,10 @@ def load_policy(run: str, device: Device = "auto", base: str | None = None) -> t
         FEAError: the run or its base cannot be read, the base is another one, or there is no such device, or none that can
             compute as the run did.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise FEAError("device: 'cuda' is not available here; choose cpu")
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = device_of(device)
+    told = described(run, place, base)
     if elsewhere.names_one(run):
-        told = _of_elsewhere(run, chosen, base)
-        start = weights(run) if elsewhere.is_adapter(run) else {}
-        return Policy(told.policy, start).eval().to(chosen), told
-    told = stored(run)
-    if card := without_bf16(told.precision, chosen):
-        raise FEAError(f"device: '{run}' computes in bf16, which {card} does not; choose cpu")
-    config = replace(told.policy, base=base_of(run, told, base))
-    policy = Policy(config, weights(run)).eval()
-    frozen.check(told.frozen, frozen.digest(policy), config.base)
-    return policy.to(chosen), replace(told, policy=config)
+        return Policy(told.policy, weights(run) if elsewhere.is_adapter(run) else {}).eval().to(place), told
+    policy = Policy(told.policy, weights(run)).eval()
+    frozen.check(told.frozen, frozen.digest(policy), told.policy.base)
+    return policy.to(place), told

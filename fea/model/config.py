@@ -11,6 +11,7 @@ from fea.errors import FEAError
 from fea.faces.crops import Shown
 from fea.model.families.known import FAMILIES, TINY, of_type
 from fea.prompts.answer import FORMS, Form
+from fea.prompts.numbers import NUMBERS, Number, Numbers, in_order
 from fea.prompts.prompt import Knowledge
 
 LayoutName = Literal["tree", "group", "rows"]
@@ -119,20 +120,42 @@ class LoRA:
 
 
 @dataclass
+class Numbered:
+    """An answer with numbers beside its words.
+
+    Args:
+        form: where the answer stands.
+        numbers: "valence" and "arousal" in the answer, "intensity" as the letter of each unit: "AU12C". Analyses that tell none
+            are taught with those of the labels; what is asked for and cannot be read counts as the middle of its range.
+    """
+
+    form: Form = "after_thinking"
+    numbers: list[Number] = field(default_factory=lambda: list(NUMBERS))
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise FEAError(f"policy.answer.form: there is no form '{self.form}'; use {', '.join(FORMS)}")
+        for name in self.numbers:
+            if name not in NUMBERS:
+                raise FEAError(f"policy.answer.numbers: there is no '{name}'; use {', '.join(NUMBERS)}")
+
+
+@dataclass
 class PolicyConfig:
     """What the model is and what it is shown; stored with every checkpoint.
 
     Args:
-        base: hub name or folder of a Qwen3-VL, Qwen2.5-VL or Qwen2-VL model; of any other that transformers can ask about
-            images, which is then asked as it comes (slower; `fea.model.stock`); or "tiny" for a small one with random weights.
+        base: hub name or folder of a Qwen3-VL, Qwen2.5-VL or Qwen2-VL model; of SmolVLM2, InternVL or LLaVA-OneVision, which
+            are asked part by part (`fea.model.causal`); of any other that transformers can ask about images, which is then
+            asked as it comes (slower; `fea.model.stock`); or "tiny" for a small one with random weights.
         tiny: dimensions of that one.
         lora: adapter to train; null trains the whole language model.
         four_bit: load the base in 4 bits (bitsandbytes nf4, double quantization; QLoRA, arXiv 2305.14314); needs an adapter.
         train_vision: train the vision tower too; only without an adapter.
         dtype: type of the base's weights; "float32" to train them.
         layout: how completions stand in training: "tree" computes what prompts share once, "group" each prompt once for its
-            completions, "rows" a copy of the prompt for every completion. All give the same numbers; of a family that is not
-            known by name there are rows alone.
+            completions, "rows" a copy of the prompt for every completion. All give the same numbers; of a base
+            that is asked as it comes there are rows alone.
         vision_attention: attention of the vision tower; "flash_attention_2" needs a GPU and the package flash-attn.
         checkpointing: recompute activations in the backward pass, to save memory.
         min_pixels: smaller images are enlarged to this many pixels; a visual token is 32 * 32 of them in Qwen3-VL, and 28 * 28
@@ -140,7 +163,8 @@ class PolicyConfig:
         max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens in the latter.
         knowledge: "full" explains the Action Units in the prompt, "brief" does not.
         answer: where the prompt asks for the answer: "after_thinking"; "first", before the thinking; or "only", without any
-            thinking, and so without Action Units. Analyses are taught in that form, however files have them.
+            thinking, and so without Action Units. Analyses are taught in that form, however files have them. With numbers
+            beside the words: {form: after_thinking, numbers: [valence, arousal, intensity]}.
         answers: forms that training prompts ask for, and how often each, as in {after_thinking: 1, only: 1}, so that one model
             can be asked quickly or with thinking (`fea analyze --answer only`); null: all ask for `answer`, which is among them
             and remains the one of validation and test. Prompts of different forms share less of what they begin with.
@@ -161,7 +185,7 @@ class PolicyConfig:
     min_pixels: int = 224 * 224
     max_pixels: int = 448 * 448
     knowledge: Knowledge = "full"
-    answer: Form = "after_thinking"
+    answer: Form | Numbered = "after_thinking"
     answers: dict[Form, float] | None = None
     faces: Shown = "none"
     face_model: str | None = None
@@ -190,6 +214,8 @@ class PolicyConfig:
                 f"policy.min_pixels: {self.min_pixels} with max_pixels {self.max_pixels}; one visual token needs "
                 f"{_TOKEN_PIXELS} pixels, and the smaller bound comes first"
             )
+        if isinstance(self.answer, Numbered) and not self.answer.numbers:
+            self.answer = self.answer.form
         _check_answers(self.answers)
         if self.face_model is not None and self.faces == "none":
             raise FEAError(
@@ -199,7 +225,17 @@ class PolicyConfig:
     @property
     def forms(self) -> Mapping[Form, float]:
         """Forms that training prompts ask for, with how often each."""
-        return self.answers or {self.answer: 1.0}
+        return self.answers or {self.form: 1.0}
+
+    @property
+    def form(self) -> Form:
+        """Where prompts ask for the answer."""
+        return self.answer.form if isinstance(self.answer, Numbered) else self.answer
+
+    @property
+    def numbers(self) -> Numbers:
+        """What they ask for beside words."""
+        return in_order(self.answer.numbers) if isinstance(self.answer, Numbered) else ()
 
     @property
     def trains_tower(self) -> bool:

@@ -20,7 +20,7 @@ from fea.errors import FEAError
 from fea.faces.crops import MARGIN
 from fea.facs import emotion_set
 from fea.model import any_family, belonging
-from fea.model.config import LoRA, PolicyConfig, VisionLoRA
+from fea.model.config import LoRA, Numbered, PolicyConfig, VisionLoRA
 from fea.model.families.known import FAMILIES, of_type, publisher
 from fea.model.lora import is_seeing
 from fea.model.precision import without_bf16
@@ -104,6 +104,8 @@ def described(name: str, device: torch.device, base: str | None = None) -> Elsew
     elif base:
         raise FEAError(f"base: '{name}' is a whole model and needs none; leave --base out")
     shown: dict[str, Any] = {key: told[key] for key in _ASKED if key in told}
+    if told.get("numbers"):
+        shown["answer"] = Numbered(told.get("answer", "after_thinking"), list(told["numbers"]))
     if crop := told.get("crop"):
         shown |= {"faces": crop["faces"], "face_model": crop.get("face_model")}
     config = PolicyConfig(base=base or name, lora=lora, **shown)

@@ -195,7 +195,8 @@ def _tree(trunk: int, prompts: list[int], lengths: list[int], group: int) -> Tre
 def trunk_of(prompts: Sequence[Prompt], image_token: int) -> int:
     """How many tokens all prompts begin with; 0 for a single prompt, which shares nothing.
 
-    It ends where the first image begins: placeholders are the same ids whatever the image.
+    It ends where the first image begins: placeholders are the same ids whatever the image. Where there is none, it leaves the
+    last token of each prompt, which predicts the first one of its completions.
     """
     first, *others = prompts
     same = _before_image(first, image_token) if others else 0
@@ -207,7 +208,8 @@ def trunk_of(prompts: Sequence[Prompt], image_token: int) -> int:
 
 
 def _before_image(prompt: Prompt, image_token: int) -> int:
-    return int((prompt.ids == image_token).nonzero()[0, 0])
+    places = (prompt.ids == image_token).nonzero()
+    return int(places[0, 0]) if len(places) else len(prompt.ids) - 1
 
 
 def next_positions(prompt: Prompt, length: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""`Network`: a vision-language network as all known families look from outside; `Speaker`: what any other has of that.
+"""`Network`: a vision-language network that is asked part by part, as all look from outside; `Speaker`: what any has of that.
 
 Decoding, log-probabilities and the dry run need this much of a policy and nothing else. It is no `nn.Module`: the parameters
 belong to `Policy`, under names that are stored in every checkpoint, and what FSDP wraps is the policy.
@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from fea.data.prompt import Prompt, Seen
 from fea.model.attention import Visibility
 from fea.model.deepstack import Deep
-from fea.model.encoding import TAGS
+from fea.model.encoding import TAGS, Encoder
 from fea.model.families.family import Anatomy, Family
 from fea.model.layout import Layout
 from fea.model.sampling import Completions
+from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
+from fea.prompts.prompt import Knowledge
 
 
 class Speaker:
@@ -134,6 +137,10 @@ class Network(Speaker):
         return len(getattr(self.vision_tower.config, name)) if name else 0
 
     # --- what it does ---
+
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Encoder:
+        """Makes prompts for it."""
+        return Encoder(self.family, self.tokenizer, self.image_processor, knowledge, form, numbers)
 
     def features(self, prompts: Sequence[Prompt]) -> list[Seen]:
         """Features of each prompt's image; no image goes through the tower twice.

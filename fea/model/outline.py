@@ -16,6 +16,11 @@ from fea.model.families.general import General
 # Settings of a config that name tokens which stand for something else than text; not those that begin, end or fill up one.
 _BREAKING = re.compile(r"(?!bos_|eos_|pad_|sep_|cls_|mask_|unk_|decoder_)\w+_token_(id|index)")
 
+# Families whose images are read at the image tokens alone, with the features that `get_image_features` of their networks gives;
+# and language models that are causal, with one position a token. `tests/model/test_general_road.py` holds them to it.
+_SHARING = {"smolvlm", "internvl", "llava_onevision"}
+_CAUSAL = {"llama", "qwen2", "qwen3"}
+
 
 def outline(base: str, config: Any, processor: Any) -> General:
     """Reads it off the parts of a base, before its weights are read.
@@ -55,6 +60,7 @@ def outline(base: str, config: Any, processor: Any) -> General:
         seeing=tuple(_beside(network, "", (language, head))),
         lora_targets=_linear(network, language, head),
         manner=manner,
+        shares=_shares(config),
     )
 
 
@@ -63,6 +69,13 @@ def _no_text(config: Any, end: int, rows: int) -> Iterator[tuple[str, int]]:
     for name, value in config.to_dict().items():
         if _BREAKING.fullmatch(name) and isinstance(value, int) and 0 <= value < rows and value != end:
             yield name, value
+
+
+def _shares(config: Any) -> bool:
+    """Whether completions can share their prompt, as far as it is known: of others nobody has looked."""
+    text = config.get_text_config()
+    whole = set(getattr(text, "layer_types", None) or []) <= {"full_attention"}  # no windows, no recurrent states
+    return config.model_type in _SHARING and text.model_type in _CAUSAL and whole
 
 
 def _parts(base: str, config: Any) -> tuple[Any, str, str]:

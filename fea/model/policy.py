@@ -53,11 +53,11 @@ class Policy(nn.Module):
         self.road: Road = found if isinstance(found, Stock) else Shared(found)
         if isinstance(found, Stock):
             self.config = replace(config, layout="rows")  # the only one that any network can be asked in
-        # Off the general road all of it is there; on it, what a `Speaker` has.
+        # All of it is there where a network is asked part by part; on the general road, what a `Speaker` has.
         self.network = cast(Network, found)
         self.model = self.network.model  # where parameters have their names
         self._reference: dict[str, Tensor] = {}
-        self.encoder = self.road.encoder(config.knowledge, config.answer)
+        self.encoder = self.road.encoder(config.knowledge, config.form, config.numbers)
         self.encoder.crop = Crop(config.face_model) if config.faces != "none" else None
 
     def trainable(self) -> dict[str, nn.Parameter]:

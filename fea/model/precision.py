@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from fea.errors import FEAError
+from fea.model.config import Device
 
 _FP16 = "attention scores of real weights overflow in fp16"
 # By the trainer's name of a precision, what is wrong with it here.
@@ -40,6 +41,17 @@ def check(precision: object, device: torch.device | None = None) -> None:
             f"trainer.precision: bf16-mixed, but {card} does not compute in bf16; set it to 32-true, and model.policy.dtype to "
             "float32"
         )
+
+
+def device_of(word: Device) -> torch.device:
+    """The device that a setting stands for.
+
+    Raises:
+        FEAError: it is not there.
+    """
+    if word == "cuda" and not torch.cuda.is_available():
+        raise FEAError("device: 'cuda' is not available here; choose cpu")
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if word == "auto" else word)
 
 
 def without_bf16(precision: str, device: torch.device) -> str:

@@ -17,7 +17,8 @@ from fea.model.encoding import Encoder
 from fea.model.families.family import Family
 from fea.model.families.general import General
 from fea.prompts.answer import Form
-from fea.prompts.prompt import Knowledge, system_prompt, user_prompt
+from fea.prompts.numbers import Numbers
+from fea.prompts.prompt import Knowledge, user_prompt
 
 # A word joiner, which shows nothing: put into a special token that a text spells, it leaves the characters that one sees. The
 # processor reads the whole prompt at once, and would not stop at the mark that `Encoder` cuts at.
@@ -35,11 +36,14 @@ class Processed(Encoder):
         processor: of the base.
         knowledge: in the prompt.
         form: of the answer.
+        numbers: that are asked for beside the words.
     """
 
-    def __init__(self, general: General, processor: Any, knowledge: Knowledge, form: Form):
+    def __init__(self, general: General, processor: Any, knowledge: Knowledge, form: Form, numbers: Numbers = ()):
         # Of a family it is asked for two tokens alone.
-        super().__init__(cast(Family, general), processor.tokenizer, processor.image_processor, knowledge, form)
+        super().__init__(
+            cast(Family, general), processor.tokenizer, processor.image_processor, knowledge, form, numbers
+        )
         self.general, self.processor = general, processor
 
     enough = None
@@ -55,6 +59,16 @@ class Processed(Encoder):
         )
         return asked._replace(target=prompt.target)
 
+    def without_image(self, prompt: Prompt, form: Form) -> Prompt:
+        """As that of `Encoder`."""
+        return super().without_image(prompt, form)._replace(given={})
+
+    def unseen(self, example: Example, form: Form) -> Tensor:
+        """As that of `Encoder`; the processor, which is for images, is not asked."""
+        text = self.text(example.question, example.emotions, form, shown=False)
+        ids: Tensor = self.tokenizer(text, return_tensors="pt", add_special_tokens=self._begins(text))["input_ids"][0]
+        return ids
+
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with an image of usual size."""
         return len(self._read(example, example.question, Image.new("RGB", _PORTRAIT))[0])
@@ -65,19 +79,19 @@ class Processed(Encoder):
         none = torch.empty(0)
         positions = torch.arange(len(ids)).expand(3, -1)  # as if all were text: its network makes its own
         nothing = torch.zeros(3, dtype=torch.long)
-        return Prompt(example, ids, positions, none, nothing, none.long(), given=given, form=form)
+        return Prompt(
+            example, ids, positions, none, nothing, none.long(), given=given, form=form, numbers=self.numbers_of(form)
+        )
 
     def _read(self, example: Example, question: str, image: Image.Image) -> tuple[Tensor, dict[str, Tensor]]:
         """Ids of the prompt, and what the network is given beside them."""
         text = self.text(question, example.emotions, self.form_of(example))
-        begin = self.tokenizer.bos_token
         try:
             found = self.processor(
                 text=[text],
                 images=[image],
                 return_tensors="pt",
-                # A template that writes the token which begins a text leaves nothing to add.
-                add_special_tokens=not (begin and text.startswith(begin)),
+                add_special_tokens=self._begins(text),
             )
         except (ValueError, TypeError, ZeroDivisionError) as error:
             why = " ".join(str(error).split())
@@ -89,10 +103,15 @@ class Processed(Encoder):
         given.pop("attention_mask", None)
         return given.pop("input_ids")[0], given
 
-    def text(self, question: str, emotions: tuple[str, ...], form: Form) -> str:
-        """The prompt as the chat template of the base writes it, with one place for the image."""
+    def _begins(self, text: str) -> bool:
+        """Whether the token that begins a text is still to be added: a template may have written it."""
+        begin = self.tokenizer.bos_token
+        return not (begin and text.startswith(begin))
+
+    def text(self, question: str, emotions: tuple[str, ...], form: Form, shown: bool = True) -> str:
+        """The prompt as the chat template of the base writes it, with one place for the image if any is shown."""
         asked = self.asked(question, emotions)
-        messages = conversation(self.general.manner, system_prompt(self.knowledge, form), asked)
+        messages = conversation(self.general.manner, self.told(form), asked, shown)
         return written(self.tokenizer, messages, answer=True)
 
     def asked(self, question: str, emotions: tuple[str, ...]) -> str:

@@ -5,10 +5,13 @@ What it has for films and sounds is left out. It would need torchvision, which n
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from fea.model import belonging
 from fea.model.pretrained import from_base, template
+from fea.system.files import write_atomically
 
 
 def load_processor(base: str, config: Any) -> Any:
@@ -41,6 +44,13 @@ def load_processor(base: str, config: Any) -> Any:
     written = processor.chat_template or processor.tokenizer.chat_template or template(base)
     processor.tokenizer.chat_template = written["default"] if isinstance(written, dict) else written
     return processor
+
+
+def save_processor(processor: Any, folder: Path) -> None:
+    """Writes what puts texts and images together; its parts, the tokenizer and the image processor, have files of their own."""
+    parts = processor.get_attributes()
+    told = {name: value for name, value in processor.to_dict().items() if name not in parts}
+    write_atomically(folder / "processor_config.json", json.dumps(told, indent=2).encode())
 
 
 def _kind(base: str, named: str | None, config: Any) -> Any:

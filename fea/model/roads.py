@@ -25,6 +25,7 @@ from fea.model.reading import Pass, Read, read_prompts
 from fea.model.recorded import Record
 from fea.model.sampling import Completions, Generation, Heard
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 from fea.prompts.prompt import Knowledge
 
 
@@ -38,7 +39,7 @@ class Writing(Protocol):
 class Road(Protocol):
     """What a `Policy` asks for. Its methods of the same names say what arguments mean and what is returned."""
 
-    def encoder(self, knowledge: Knowledge, form: Form) -> Encoder:
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Encoder:
         """Makes prompts for this network."""
 
     def look(self, prompts: Sequence[Prompt], again: bool) -> list[Prompt]:
@@ -88,19 +89,18 @@ class Road(Protocol):
 
 
 class Shared:
-    """The road of a known family: completions share their prompt, in the pass and while tokens are written.
+    """The road of a network that can be asked part by part: completions share their prompt, in the pass and in writing.
 
     Args:
-        network: of such a family.
+        network: of a known family, or of another that allows it.
     """
 
     def __init__(self, network: Network):
         self.network = network
 
-    def encoder(self, knowledge: Knowledge, form: Form) -> Encoder:
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Encoder:
         """As in `Road`."""
-        network = self.network
-        return Encoder(network.family, network.tokenizer, network.image_processor, knowledge, form)
+        return self.network.encoder(knowledge, form, numbers)
 
     def look(self, prompts: Sequence[Prompt], again: bool) -> list[Prompt]:
         """As in `Road`."""

@@ -83,6 +83,11 @@ def find(run: str) -> Path:
         raise FEAError(
             f"'{run}' holds no checkpoint of its own run ({identity(path)}): '{there[0]}' is one of another; name a .ckpt file"
         )
+    if (path / "config.json").is_file():
+        raise FEAError(
+            f"'{run}' is a whole model and no run: a fit starts from it with --model.policy.base {run}, and --model {run} "
+            "measures it"
+        )
     raise FEAError(
         f"'{run}' holds no checkpoint; name the folder of a finished run (with checkpoints/ in it) or a .ckpt file"
     )

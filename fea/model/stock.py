@@ -15,7 +15,6 @@ prompts, V vocabulary.
 from __future__ import annotations
 
 import inspect
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,10 +30,11 @@ from fea.logprobs import log_distribution, logit_logps, logits
 from fea.model.families.general import General
 from fea.model.network import Speaker
 from fea.model.processed import Processed
+from fea.model.processor import save_processor
 from fea.model.sampling import Completions, Generation, Heard, choose, widest
 from fea.prompts.answer import Form
+from fea.prompts.numbers import Numbers
 from fea.prompts.prompt import Knowledge
-from fea.system.files import write_atomically
 
 # Completions that are written at a time, of one prompt at least: each keeps keys and values of its whole prompt. With 1,350
 # tokens in all, 32 of a model of 2B parameters take up to 8 GiB.
@@ -71,16 +71,14 @@ class Stock(Speaker):
         found: Tensor = logits(hidden.flatten(0, -2), self.head.weight).unflatten(0, hidden.shape[:-1])
         return found
 
-    def encoder(self, knowledge: Knowledge, form: Form) -> Processed:
+    def encoder(self, knowledge: Knowledge, form: Form, numbers: Numbers = ()) -> Processed:
         """As in `Road`."""
-        return Processed(self.family, self.processor, knowledge, form)
+        return Processed(self.family, self.processor, knowledge, form, numbers)
 
     def save(self, folder: Path) -> None:
         """Writes the model in the format of its family, with what puts texts and images together."""
         super().save(folder)
-        parts = self.processor.get_attributes()
-        told = {name: value for name, value in self.processor.to_dict().items() if name not in parts}
-        write_atomically(folder / "processor_config.json", json.dumps(told, indent=2).encode())
+        save_processor(self.processor, folder)
 
     def look(self, prompts: Sequence[Prompt], again: bool = True) -> list[Prompt]:
         """As in `Road`; images are looked at in each pass."""

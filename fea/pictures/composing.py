@@ -57,6 +57,7 @@ class Told(NamedTuple):
         reasoning: the thinking.
         votes: by code, the share of answers that claim it; empty without votes.
         emotion_votes: by emotion, likewise.
+        numbers: "valence 0.7, arousal 0.3", as the answer tells them; "" for none.
         note: what one has to know beside it, such as that the answer is not well-formed; "" for nothing.
     """
 
@@ -67,6 +68,7 @@ class Told(NamedTuple):
     reasoning: str
     votes: Mapping[str, float] = {}
     emotion_votes: Mapping[str, float] = {}
+    numbers: str = ""
     note: str = ""
 
 
@@ -181,6 +183,8 @@ def _places(text: str) -> Iterator[tuple[int, int, Mention]]:
 def _emotions(column: _Column, told: Told) -> None:
     column.heading("Emotion")
     column.line(told.emotion or "none is named", 20, _INK if told.emotion else _SOFT, bold=True)
+    if told.numbers:
+        column.line(told.numbers, _SIZE, _SOFT)
     shares = sorted(told.emotion_votes.items(), key=lambda entry: (-entry[1], entry[0]))
     for name, share in shares:
         strong = name == told.emotion

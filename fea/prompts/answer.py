@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from fea.prompts.emotion import answered_emotion, stated_emotion
 from fea.prompts.mentions import Mention, find_mentions
+from fea.prompts.numbers import AFFECT, Number, Numbers, read_affect
 
 # Where the answer stands: behind the thinking, as files have it and all is trained by default; before it; or alone.
 Form = Literal["after_thinking", "first", "only"]
@@ -39,6 +40,9 @@ class Answer(NamedTuple):
         think_span: first character and end of that think block with its tags, or None.
         answer_span: the same for the answer block.
         form: that was asked for; of a text that was to be an answer only nobody expects units.
+        numbers: that were asked for.
+        valence: that the answer tells, in [-1, 1]; None if it tells none that can be read.
+        arousal: likewise.
     """
 
     text: str
@@ -51,6 +55,9 @@ class Answer(NamedTuple):
     think_span: tuple[int, int] | None
     answer_span: tuple[int, int] | None
     form: Form = "after_thinking"
+    numbers: Numbers = ()
+    valence: float | None = None
+    arousal: float | None = None
 
 
 def render(think: str, answer: str, form: Form = "after_thinking") -> str:
@@ -82,7 +89,13 @@ def reordered(text: str, form: Form, asked: Form = "after_thinking") -> str:
     return render(answer.think or "", answer.answer or "", form) if answer.well_formed else text
 
 
-def parse(text: str, emotions: Collection[str] = (), lenient: bool = False, form: Form = "after_thinking") -> Answer:
+def parse(
+    text: str,
+    emotions: Collection[str] = (),
+    lenient: bool = False,
+    form: Form = "after_thinking",
+    numbers: Numbers = (),
+) -> Answer:
     """Reads a text. Never raises, whatever the text.
 
     Tags are read in any case, with blanks inside, as `<thinking>`, without the opening one that a chat template has already
@@ -93,13 +106,14 @@ def parse(text: str, emotions: Collection[str] = (), lenient: bool = False, form
         emotions: the allowed emotions; their words stand for themselves, synonyms of others are resolved to them.
         lenient: read a text without blocks as a whole, for models that were never told of them.
         form: that was asked for: which order is well-formed, and which block is the last and may be cut off.
+        numbers: that were asked for; without one of them, or with one that cannot be read, a text is not well-formed.
 
     Returns:
         The answer; a part that cannot be read is None or empty, which rewards and metrics count as wrong.
     """
     tags, thinks, answers = _found(text, form)
     think, answer = _first(text, thinks), _first(text, answers)
-    emotion = _emotion(text, answers, emotions, lenient)
+    affect, emotion = _read(text, answers, emotions, lenient)
     if lenient and not thinks:
         thinks = [_Block((0, len(text)), (0, len(text)))]
     mentions = find_mentions(_only(text, thinks))
@@ -107,19 +121,22 @@ def parse(text: str, emotions: Collection[str] = (), lenient: bool = False, form
         text=text,
         aus=frozenset(mention.number for mention in mentions if mention.claimed),
         emotion=emotion,
-        well_formed=_well_formed(text, tags, form),
+        well_formed=_well_formed(text, tags, form) and _has(numbers, affect, mentions),
         think=text[slice(*think.content)] if think else None,
         answer=text[slice(*answer.content)] if answer else None,
         mentions=tuple(mentions),
         think_span=think.span if think else None,
         answer_span=answer.span if answer else None,
         form=form,
+        numbers=numbers,
+        valence=affect.get("valence"),
+        arousal=affect.get("arousal"),
     )
 
 
 def read_emotion(text: str, emotions: Collection[str] = ()) -> str | None:
     """The emotion of `parse(text, emotions, lenient=True)` alone, without the units: in a tenth of the time."""
-    return _emotion(text, _found(text, "after_thinking")[2], emotions, lenient=True)
+    return _read(text, _found(text, "after_thinking")[2], emotions, lenient=True)[1]
 
 
 def _found(text: str, form: Form) -> tuple[list[_Tag], list[_Block], list[_Block]]:
@@ -129,11 +146,24 @@ def _found(text: str, form: Form) -> tuple[list[_Tag], list[_Block], list[_Block
     return tags, thinks, list(_outside(_blocks(tags, "answer", len(text), form), thinks))
 
 
-def _emotion(text: str, answers: list[_Block], emotions: Collection[str], lenient: bool) -> str | None:
-    if lenient and not answers:
-        return stated_emotion(text, emotions)
-    said = [text[slice(*block.content)] for block in answers if _says(text, block)]
-    return answered_emotion(said, emotions)
+def _read(
+    text: str, answers: list[_Block], emotions: Collection[str], lenient: bool
+) -> tuple[dict[Number, float], str | None]:
+    """The numbers and the emotion of the answer blocks."""
+    free = lenient and not answers
+    said = [text] if free else [text[slice(*block.content)] for block in answers if _says(text, block)]
+    affect, words = read_affect(_END.join(said))
+    said = words.split(_END)
+    return affect, stated_emotion(words, emotions) if free else answered_emotion(said if any(said) else (), emotions)
+
+
+def _has(numbers: Numbers, affect: Mapping[Number, float], mentions: Sequence[Mention]) -> bool:
+    """Whether all numbers that were asked for can be read."""
+    graded = "intensity" not in numbers or all(mention.grade for mention in mentions if mention.claimed)
+    return graded and all(name in affect for name in AFFECT if name in numbers)
+
+
+_END = "\x1e"  # between answers, which are read together
 
 
 class _Tag(NamedTuple):

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fea.evaluation.counts import NUMBERS, AUCounts, Floats, au_scores, pooled
-from fea.protocols.measuring import Rows, by_fold, mean_known
+from fea.evaluation.numbers import mean_known
+from fea.protocols.measuring import Rows, by_fold
 
 _AU = ("au_f1", "au_uar", "au_micro_f1", "au_precision", "au_recall", "invented")  # that follow from claims alone
 

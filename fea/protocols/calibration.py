@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fea.evaluation.scores import emotion_match
-from fea.prompts.answer import Answer
 from fea.protocols.cases import Case
 
 _BINS = 5  # of equal width: samples are few, and ten bins would be empty every other one
@@ -35,16 +34,6 @@ class Bin(NamedTuple):
     faces: int
     vote: float
     right: float
-
-
-def agreement(answer: Answer, others: Sequence[Answer]) -> float:
-    """The vote of an answer: the share of others that name the same emotion; 0 if it names none.
-
-    Args:
-        answer: the one that is judged.
-        others: sampled about the same face, one at least.
-    """
-    return sum(answer.emotion is not None and other.emotion == answer.emotion for other in others) / len(others)
 
 
 def bins_of(cases: Sequence[Case]) -> list[Bin]:

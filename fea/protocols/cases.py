@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from fea.data.example import Example
 from fea.datasets.json_files import objects_of
 from fea.errors import FEAError
+from fea.evaluation.numbers import told_affect, told_grades
 from fea.facs import au_number
 from fea.prompts.answer import Answer, Form, parse
 from fea.records.person import person
@@ -29,7 +30,6 @@ GROUPS = (
     *("gender", "sex", "age", "age_group", "race", "ethnicity", "skin_tone", "skin", "country", "culture"),
     *("pose", "occlusion", "glasses", "lighting", "quality", "camera", "task"),
 )
-_GRADES = "ABCDE"  # trace to maximum: 1 to 5
 
 
 class Case(NamedTuple):
@@ -72,24 +72,12 @@ def case_of(example: Example, answer: Answer, fold: int | None = None) -> Case:
     meta = meta_of(example)
     groups = {key: str(meta[key]) for key in GROUPS if meta.get(key) not in (None, "")}
     groups |= {"dataset": example.dataset} if example.dataset else {}
+    affect = told_affect(answer)
     says = frozenset(("emotion",) if answer.form == "only" else ("AUs", "emotion"))
     return Case(
-        example, answer, says, grades_of(answer, example), subject=person(meta.get("subject")) or None,
-        fold=fold, groups=groups,
+        example, answer, says, told_grades(answer, example.coded), affect.get("valence"), affect.get("arousal"),
+        person(meta.get("subject")) or None, fold, groups=groups,
     )  # fmt: skip
-
-
-def grades_of(answer: Answer, example: Example) -> dict[int, float]:
-    """Intensities that a text tells: "AU12C" is 3. What is coded and not claimed is 0.
-
-    Returns:
-        By FACS number; empty if a unit is claimed and none is graded. A unit that is claimed without a grade is left out.
-    """
-    claimed = [mention for mention in answer.mentions if mention.claimed]
-    told = {m.number: float(_GRADES.index(m.grade.upper()) + 1) for m in claimed if m.grade}
-    if not told:
-        return {}
-    return told | dict.fromkeys(example.coded - answer.aus, 0.0)
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------
@@ -156,14 +144,25 @@ def _read(file: Path, emotions: tuple[str, ...], lenient: bool) -> Iterator[Case
     for number, line in objects_of(file):
         place = f"{file}:{number}"
         try:
-            yield _case(line, place, emotions, lenient)
+            yield case_of_line(line, place, emotions, lenient)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FEAError(
                 f"{place}: no line of predictions ({error!r}); give a file that fea test or fea score wrote"
             ) from None
 
 
-def _case(line: Mapping[str, Any], place: str, emotions: tuple[str, ...], lenient: bool) -> Case:
+def case_of_line(line: Mapping[str, Any], place: str, emotions: tuple[str, ...], lenient: bool = False) -> Case:
+    """The case that `line_of` made a line of.
+
+    Args:
+        line: the object.
+        place: file and line, for messages.
+        emotions: the allowed ones.
+        lenient: whether the answer was read leniently.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is no such line.
+    """
     meta = {key: line[key] for key in ("subject", "fold") if key in line} | line.get("groups", {})
     example = Example(
         id=line["id"],

@@ -17,10 +17,11 @@ import numpy as np
 from fea.errors import FEAError
 from fea.evaluation.counts import Floats, f1, pooled
 from fea.evaluation.intervals import Interval
+from fea.evaluation.numbers import mean_known
 from fea.facs import au_number
 from fea.protocols.cases import Case
 from fea.protocols.known import protocol_of
-from fea.protocols.measuring import Rows, by_fold, mean_known, middle, numbers, resampled, resampled_by, rows_of
+from fea.protocols.measuring import Rows, by_fold, middle, numbers, resampled, resampled_by, rows_of
 from fea.protocols.scored import Scored
 from fea.protocols.scoring import compared_texts
 

@@ -19,10 +19,11 @@ from fea.datasets.reading import Table
 from fea.errors import FEAError
 from fea.facs import au_number
 from fea.prompts.answer import FORMS, Form
+from fea.prompts.numbers import Numbers
 from fea.records.action_units import read_units
 
 _IDS = ("id", "question_id", "sample_id", "example_id", "uid")
-_IMAGES = ("image", "image_path", "image_file", "filename", "file", "path", "input")
+_IMAGES = ("image", "image_path", "image_file", "filename", "file", "path", "input_media", "input")
 _TEXTS = (
     *("text", "answer", "output", "response", "prediction", "predict", "completion", "generated_text", "model_output"),
     *("filtered_resps", "resps"),
@@ -49,6 +50,7 @@ class Said(NamedTuple):
         arousal: likewise.
         votes: share of sampled answers that agree, or None.
         form: that the text was to have.
+        numbers: that it was to tell.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Said(NamedTuple):
     arousal: float | None = None
     votes: float | None = None
     form: Form = "after_thinking"
+    numbers: Numbers = ()
 
 
 class Unread(NamedTuple):

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fea.data.example import Example
-from fea.evaluation import dimensional
 from fea.evaluation.counts import (
     NUMBERS,
     SCORED,
@@ -33,6 +32,7 @@ from fea.evaluation.counts import (
     pooled,
 )
 from fea.evaluation.dimensional import Moments, moments
+from fea.evaluation.numbers import NumberSums, mean_known, number_scores
 from fea.protocols.cases import Case
 
 _AT_ONCE = 20_000  # faces whose counts are held before they are added to their rows: 64 MB
@@ -142,7 +142,7 @@ def _grades(cases: Sequence[Case], units: tuple[int, ...]) -> Moments:
     for face, case in enumerate(cases):
         for column, unit in enumerate(units):
             told[face, column] = case.grades.get(unit, np.nan)
-            truth[face, column] = case.example.intensities.get(f"AU{unit}", np.nan)
+            truth[face, column] = case.example.grades.get(unit, np.nan)
     return moments(told, truth)
 
 
@@ -171,8 +171,7 @@ def scores_of(rows: Rows, times: Floats) -> dict[str, Floats]:
         (D,) by name; what nothing is known of is left out, and NaN in single draws.
         au_f1, au_uar: means over the units of the protocol, and what else `counts.au_scores` gives.
         accuracy, emotion_f1, emotion_uar: as `counts.emotion_scores` gives them; format and alignment, too, of texts.
-        icc, pcc, mae: means over units whose true intensity changes; only where answers tell intensities.
-        ccc_valence, ccc_arousal: only where answers tell them.
+        icc, ccc_valence and others: as `numbers.number_scores` gives them, where answers tell them.
         rouge_l, rouge_l_rege: means over the faces with a reference; rege_au, rege_emotion: in points.
     """
     counted = np.zeros(NUMBERS, dtype=bool)
@@ -183,25 +182,13 @@ def scores_of(rows: Rows, times: Floats) -> dict[str, Floats]:
     dropped = {"alignment"} if rows.written and not rows.words else set() if rows.written else {"format", "alignment"}
     found |= {n: value for n, value in emotions.items() if not n.startswith("answers/") and n not in dropped}
     grades, affect = (Moments(*(times @ part for part in sums)) for sums in (rows.grades, rows.affect))
-    if rows.grades.n.any():
-        formulas = (("icc", dimensional.icc), ("pcc", dimensional.pcc), ("mae", dimensional.mae))
-        found |= {name: mean_known(formula(grades)) for name, formula in formulas}
-    for column, name in enumerate(("valence", "arousal")):
-        if rows.affect.n[:, column].any():
-            found[f"ccc_{name}"] = dimensional.ccc(Moments(*(part[:, column] for part in affect)))
+    found |= number_scores(NumberSums(affect, grades))
     for name, sums in rows.texts.items():
         total = times @ sums
         found[name] = np.where(total[:, 1] > 0, total[:, 0] / np.maximum(total[:, 1], 1), np.nan)
     if "rouge_l_rege" in found:
         found |= {name: 100 * (found[of] + found["rouge_l_rege"]) for name, of in _REGE.items() if of in found}
     return found
-
-
-def mean_known(values: Floats) -> Floats:
-    """The mean over the last axis of what is no NaN; NaN where nothing is."""
-    known = ~np.isnan(values)
-    total = np.where(known, values, 0.0).sum(axis=-1)
-    return np.where(known.any(axis=-1), total / np.maximum(known.sum(axis=-1), 1), np.nan)
 
 
 def numbers(rows: Rows, times: Floats | None = None) -> dict[str, Floats]:

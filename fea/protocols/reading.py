@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fea.data.example import Example
 from fea.facs import emotion_name
 from fea.prompts.answer import Answer, Form, parse
+from fea.prompts.numbers import MIDDLE, Numbers
 from fea.protocols.cases import Case, case_of, said
 from fea.protocols.fitting import Fitted
 from fea.protocols.foreign import Said
@@ -18,7 +19,12 @@ NO_COLUMN = "there is no column for the unit (counts as not claimed)"
 
 
 def answer_of(
-    protocol: Protocol, text: str, emotions: Sequence[str], lenient: bool, form: Form = "after_thinking"
+    protocol: Protocol,
+    text: str,
+    emotions: Sequence[str],
+    lenient: bool,
+    form: Form = "after_thinking",
+    numbers: Numbers = (),
 ) -> Answer:
     """What a text says by the rules of a protocol.
 
@@ -28,10 +34,11 @@ def answer_of(
         emotions: the allowed ones.
         lenient: read a text without blocks as free text; the published rules do so as it is.
         form: that was asked for.
+        numbers: likewise.
     """
     if protocol.reading == "facial-r1":
-        return published_answer(text, emotions)._replace(form=form)
-    answer = parse(text, emotions, lenient, form)
+        return published_answer(text, emotions)._replace(form=form, numbers=numbers)
+    answer = parse(text, emotions, lenient, form, numbers)
     if lenient and not (answer.think or "").strip():  # it need not have the form to be right
         return answer._replace(think=text.strip() or None)
     return answer
@@ -61,7 +68,8 @@ def cases_of(
     for truth in fitted.truths:
         one = answers.get(truth.example.place) or Said("", "", "", "" if not labeled else None)
         if one.text is not None:
-            case = case_of(truth.example, answer_of(protocol, one.text, fitted.emotions, lenient, one.form), truth.fold)
+            answer = answer_of(protocol, one.text, fitted.emotions, lenient, one.form, one.numbers)
+            case = case_of(truth.example, answer, truth.fold)
             if (
                 one.place
                 and not case.answer.aus
@@ -80,7 +88,20 @@ def cases_of(
             )
         )
     missing = [f"AU{unit}" for unit in fitted.units if units and unit not in (spoken or ())]
-    return cases, {SILENT: silent, NO_COLUMN: missing}
+    return _with_middles(cases), {SILENT: silent, NO_COLUMN: missing}
+
+
+def _with_middles(cases: list[Case]) -> list[Case]:
+    """Where some texts tell valence or arousal, those that do not count as the middle of the range: it was asked of all."""
+    said = [case for case in cases if case.answer.text]
+    valence, arousal = (any(getattr(case, name) is not None for case in said) for name in ("valence", "arousal"))
+    return [
+        case._replace(
+            valence=MIDDLE["valence"] if valence and case.valence is None else case.valence,
+            arousal=MIDDLE["arousal"] if arousal and case.arousal is None else case.arousal,
+        )
+        for case in cases
+    ]
 
 
 def _labeled(example: Example, one: Said, emotions: Sequence[str], fold: int | None) -> Case:

@@ -45,6 +45,8 @@ class Scored:
         subgroups: by key of meta_info and value, "faces", "scores" and "intervals".
         unmatched: by reason, how many ("count") and which ("examples") are not judged, or count as wrong for it.
         model: what is known of whoever answered.
+        thinking: how far it carries the answers, as `fea.evaluation.carried` has it: consistency, consistency_gain (in nats),
+            evidence and evidence_gain; empty where no policy was at hand to be asked, or none of it was asked for.
         calibration: "error" and "bins" of the votes of sampled answers, as `calibration` has them; empty without votes.
     """
 
@@ -65,6 +67,7 @@ class Scored:
     unmatched: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    thinking: Numbers = field(default_factory=dict)
 
 
 def write(folder: Path, scored: Scored, cases: Sequence[Case]) -> None:

@@ -8,25 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fea.evaluation import dimensional, texts
+from fea.evaluation import texts
 from fea.evaluation.counts import Floats, f1, pooled, recall
 from fea.evaluation.dimensional import Moments
+from fea.evaluation.numbers import GRADED, mean_known
 from fea.protocols.blind import baselines
 from fea.protocols.calibration import calibration_of
 from fea.protocols.cases import Case
 from fea.protocols.fitting import Fitted
 from fea.protocols.known import Protocol
-from fea.protocols.measuring import (
-    Rows,
-    by_fold,
-    intervals,
-    mean_known,
-    numbers,
-    plain_numbers,
-    resampled_by,
-    rows_of,
-    scores_of,
-)
+from fea.protocols.measuring import Rows, by_fold, intervals, numbers, plain_numbers, resampled_by, rows_of, scores_of
 from fea.protocols.scored import Scored
 
 DRAWS = 2000  # they leave the ends uncertain by 1.5 % of the interval's width
@@ -105,8 +96,7 @@ def _units(rows: Rows) -> dict[str, dict[str, float]]:
         found[f"AU{unit}"] = _class(counts) | {"coded": int(sum(sums.coded[0, unit] for sums in folds))}
         own = Moments(*(part[column] for part in grades))
         if own.n:
-            measures = {"icc": dimensional.icc, "pcc": dimensional.pcc, "mae": dimensional.mae}
-            values = {name: float(measure(own)) for name, measure in measures.items()}
+            values = {name: float(measure(own)) for name, measure in GRADED.items()}
             found[f"AU{unit}"] |= {name: value for name, value in values.items() if not np.isnan(value)}
     return found
 

@@ -22,7 +22,7 @@ from fea.system.files import write_atomically
 
 REPORT = "report.html"
 _FACES = 12  # of each kind: four rows of three
-_GRADED = ("icc", "pcc", "mae")  # of units whose intensity was told
+_GRADED = ("icc", "pcc", "mse", "mae")  # of units whose intensity was told
 _BASELINES = {
     "majority": "the most frequent answer, for every face",
     "blind": "the most that an answer can earn that does not look at the face",

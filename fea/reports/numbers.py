@@ -20,17 +20,28 @@ _TOLD = {
     "uncoded": ("uncoded", "claims that nobody can judge, per face"),
     "format": ("well-formed", "share of answers in the form that was asked"),
     "alignment": ("alignment", "share whose emotion fits the claimed units, by prototypes"),
-    "icc": ("intensity ICC(3,1)", ""),
-    "pcc": ("intensity correlation", ""),
+    "both_parts": ("both parts right", "of compound emotions"),
+    "one_part": ("one part right", "of compound emotions, at least"),
+    "icc": ("intensity ICC(3,1)", "mean over units; consistency of grades"),
+    "pcc": ("intensity correlation", "mean over units"),
+    "mse": ("intensity squared error", "mean, in squared grades; less is better"),
     "mae": ("intensity error", "mean, in grades; less is better"),
-    "ccc_valence": ("valence CCC", ""),
-    "ccc_arousal": ("arousal CCC", ""),
+    "ccc_valence": ("valence CCC", "concordance; 1 is full agreement"),
+    "pcc_valence": ("valence correlation", ""),
+    "rmse_valence": ("valence error", "root mean square, of a range of 2; less is better"),
+    "sagr_valence": ("valence sign", "share of faces with the right sign"),
+    "ccc_arousal": ("arousal CCC", "concordance; 1 is full agreement"),
+    "pcc_arousal": ("arousal correlation", ""),
+    "rmse_arousal": ("arousal error", "root mean square, of a range of 2; less is better"),
+    "sagr_arousal": ("arousal sign", "share of faces with the right sign"),
     "rouge_l": ("ROUGE-L", "words shared with the reference"),
     "rouge_l_rege": ("ROUGE-L, as in REGE", ""),
     "rege_au": ("REGE, AUs", "in points"),
     "rege_emotion": ("REGE, emotion", "in points"),
 }
-LESS = frozenset({"invented", "uncoded", "mae"})  # of which less is better; the only ones that may be above 1
+LESS = frozenset(
+    {"invented", "uncoded", "mae", "mse", "rmse_valence", "rmse_arousal"}
+)  # of which less is better; the only ones that may be above 1
 HEADLINE = ("score", "au_f1", "emotion_f1", "accuracy")
 FEWEST = 20  # faces below which a group gets counts and no score: one face more or less moves a share by 5 points
 

@@ -141,9 +141,17 @@ class Desk:
         Raises:
             FEAError: the file holds no such line.
         """
+        return self.inspection.example(self.number(key))
+
+    def number(self, key: str) -> int:
+        """Number of a line among those of the inspection.
+
+        Raises:
+            FEAError: the file holds no such line.
+        """
         if key not in self.inspection.places:
             raise FEAError(f"the file holds no line '{key}'; reload the page")
-        return self.inspection.example(self.inspection.places[key])
+        return self.inspection.places[key]
 
     def _shown(self, number: int, decision: Decision | None) -> dict[str, Any]:
         example, line = self.inspection.example(number), self.inspection.lines[number]

@@ -212,7 +212,10 @@ def parse_all(texts: Sequence[str], prompts: Sequence[Prompt]) -> list[Answer]:
     """Reads texts that answer prompts; several texts of a prompt stand next to each other."""
     group = len(texts) // len(prompts)
     asked = [prompts[number // group] for number in range(len(texts))]
-    return [parse(text, prompt.example.emotions, form=prompt.form) for text, prompt in zip(texts, asked, strict=True)]
+    return [
+        parse(text, prompt.example.emotions, form=prompt.form, numbers=prompt.numbers)
+        for text, prompt in zip(texts, asked, strict=True)
+    ]
 
 
 def rows_of(groups: Sequence[int], group: int, device: torch.device) -> Tensor:

@@ -23,6 +23,7 @@ from fea.evaluation.counts import (
     emotion_scores,
     pooled,
 )
+from fea.evaluation.numbers import NumberSums, added_numbers, by_name, number_scores, number_sums, pooled_numbers
 from fea.losses import PolicyLoss
 from fea.rollouts.buffer import Pack
 from fea.rollouts.packing import Total
@@ -84,6 +85,8 @@ def answer_numbers(shares: Sequence[Share], emotions: Sequence[str]) -> dict[str
     """The reported metrics, measured on the sampled training answers, and how often each class is there and is told."""
     aus, words = added([share.aus for share in shares]), added([share.words for share in shares])
     scores = {name: float(value) for name, value in (au_scores(aus) | emotion_scores(words, emotions)).items()}
+    if all_numbers := [share.numbers for share in shares if share.numbers]:
+        scores |= by_name(number_scores(added_numbers(all_numbers)))
     of_classes = unit_shares(aus) | emotion_shares(words, emotions)
     return {f"rollout/{name}": value for name, value in (scores | of_classes).items()}
 
@@ -135,6 +138,7 @@ class Share(NamedTuple):
         largest: advantage.
         aus: counts of claimed Action Units.
         words: counts of answered emotions.
+        numbers: sums of valence, arousal and intensities; None where nobody asked for them.
         times: seconds, and tokens a second, by name.
         memory: in GiB, at the most.
     """
@@ -149,6 +153,7 @@ class Share(NamedTuple):
     largest: float
     aus: AUCounts
     words: EmotionCounts
+    numbers: NumberSums | None
     times: dict[str, float]
     memory: float
 
@@ -157,6 +162,7 @@ def share(rollout: Rollout, scores: Scores, advantages_NT: Tensor, emotions: Seq
     """That of this process; the arguments are those of `report`."""
     completions, answers = rollout.completions, rollout.by_prompt
     examples = [prompt.example for prompt in rollout.prompts]
+    asked = any(answer.numbers for answer in rollout.answers)
     groups = [{answer.text for answer in said} for said in answers]
     written = advantages_NT[completions.mask.bool()]
     return Share(
@@ -170,6 +176,7 @@ def share(rollout: Rollout, scores: Scores, advantages_NT: Tensor, emotions: Seq
         largest=float(written.max()),
         aus=pooled(count_aus(examples, answers)),
         words=pooled(count_emotions(examples, answers, emotions)),
+        numbers=pooled_numbers(number_sums(examples, answers)) if asked else None,
         times=clock.lap(len(written)),
         memory=peak_memory(),
     )

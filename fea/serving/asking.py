@@ -13,8 +13,8 @@ from PIL import Image
 from fea.analysis.layout import Layout
 from fea.analysis.looking import Look, Shown
 from fea.analysis.tables import Result, result_of
-from fea.analysis.votes import vote
 from fea.data.example import Example
+from fea.evaluation.votes import vote
 from fea.faces.crops import Faces, cropped
 from fea.faces.detectors import detector
 from fea.facs import emotion_set
@@ -27,7 +27,9 @@ from fea.prompts.mentions import find_mentions
 from fea.serving.fields import Fields, check_characters
 from fea.serving.service import Order, Said
 
-ANALYZE = ("image", "faces", "question", "emotions", "answer", "samples", "seed", "max_tokens", "stream", "shown")
+ANALYZE = (
+    "image", "faces", "question", "emotions", "answer", "samples", "seed", "max_tokens", "stream", "shown", "likelihood"
+)  # fmt: skip
 FACES: tuple[Faces, ...] = ("none", "largest", "all")
 MOST_SAMPLES = 64  # answers to a face: shares are then off by 0.06, and more would keep all others waiting
 _MOST_EMOTIONS = 64
@@ -45,6 +47,7 @@ class Question(NamedTuple):
         generation: their length and temperature.
         seed: of sampled answers; None for greedy ones.
         form: of the answer; None for that of the run.
+        likelihood: whether each allowed emotion gets its likelihood as the answer.
     """
 
     faces: Faces
@@ -54,6 +57,7 @@ class Question(NamedTuple):
     generation: Generation
     seed: int | None
     form: Form | None = None
+    likelihood: bool = False
 
 
 class Face(NamedTuple):
@@ -117,7 +121,8 @@ class Asker:
         seed = fields.whole("seed", 0, 0, 2**31 - 1)
         generation = Generation(fields.whole("max_tokens", self.max_tokens, 1, self.max_tokens))
         text, emotions = fields.text("question"), self.emotions(fields)
-        return Question(faces, text, emotions, max(1, samples), generation, seed if samples else None, form)
+        chance = seed if samples else None
+        return Question(faces, text, emotions, max(1, samples), generation, chance, form, fields.flag("likelihood"))
 
     def emotions(self, fields: Fields) -> tuple[str, ...]:
         """The allowed emotions: a preset, a list, or those that the model was trained with.
@@ -167,7 +172,8 @@ class Asker:
                 seed, chance = question.seed, None
                 if seed is not None:
                     chance = noise([prompt.example.id], question.group, length, seed, 0)
-                found.append(Face(Order(prompt, question.group, question.generation, chance), shown, picture))
+                order = Order(prompt, question.group, question.generation, chance, question.likelihood)
+                found.append(Face(order, shown, picture))
             return found
 
 
@@ -181,11 +187,16 @@ def told(face: Face, said: Said, with_picture: bool) -> dict[str, Any]:
     """
     voted, sampled = vote(said.answers), face.order.noise is not None
     result = result_of("", voted.answer)._replace(
-        face_id=face.shown.face_id, box=face.shown.box, score=face.shown.score
+        face_id=face.shown.face_id, box=face.shown.box, score=face.shown.score, likelihood=said.likelihood
     )
     if sampled:
         result = result._replace(votes=voted.units, emotion_votes=voted.emotions)
-    layout = Layout(faces=face.shown.box is not None, samples=sampled)
+    layout = Layout(
+        faces=face.shown.box is not None,
+        samples=sampled,
+        likelihood=face.order.likelihood,
+        numbers=face.order.prompt.numbers,
+    )
     if voted.answer.form == "only":  # nobody asked for units
         layout = layout._replace(known=frozenset())
     record = layout.record(result)

@@ -98,6 +98,7 @@ def _asked(most_tokens: int) -> dict[str, Any]:
         "stream": {
             **_FLAG, "description": 'events {"shown": address}, {"text": more of the answer} and at last {"result": ...}',
         },
+        "likelihood": {**_FLAG, "description": "tell how likely each allowed emotion is as the answer"},
         "shown": {**_FLAG, "description": "send back what the model was shown, as a data: address"},
     }  # fmt: skip
     return _object(fields, ["image"])
@@ -156,6 +157,11 @@ def _result() -> dict[str, Any]:
             "description": "by Action Unit, the share of samples that claim it",
         },
         "emotion_votes": {**_SHARES, "description": "by emotion, the share of samples that name it"},
+        "likelihood": {
+            **_SHARES,
+            "type": ["object", "null"],
+            "description": "by allowed emotion, its share among them; null if the answer broke off before it came to one",
+        },
         "mentions": {
             "type": "array",
             "items": _object(mention, list(mention)),

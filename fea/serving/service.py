@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from fea.data.prompt import Prompt
+from fea.evaluation.votes import vote
 from fea.model.cache import Trunk
 from fea.model.policy import Policy
 from fea.model.precision import computing
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer, Form
+from fea.rollouts.likelihood import likelihoods
 from fea.rollouts.rollout import Rollout, ask, trunk_of
 
 # What is said for good: up to the last blank, or the last sign of a script without blanks. A character may come in several
@@ -37,17 +39,20 @@ class Order(NamedTuple):
         group: answers to it.
         generation: their length and temperature.
         noise: (group, max_tokens) numbers that choose the tokens; None for greedy answers.
+        likelihood: whether each allowed emotion gets its likelihood as the answer.
     """
 
     prompt: Prompt
     group: int
     generation: Generation
     noise: Tensor | None
+    likelihood: bool = False
 
     def like(self, other: Order) -> bool:
         """Whether both can be answered in one batch."""
         greedy = self.noise is None, other.noise is None
         same = self.group == other.group and self.generation == other.generation and greedy[0] == greedy[1]
+        same = same and self.likelihood == other.likelihood
         return same and self.prompt.form == other.prompt.form  # else they would hardly begin alike
 
 
@@ -58,11 +63,13 @@ class Said(NamedTuple):
         answers: of the group.
         tokens: of each answer, its end included.
         cut: whether an answer met the length limit before its end.
+        likelihood: of each allowed emotion behind the answer that speaks for all; None where it was not asked for.
     """
 
     answers: list[Answer]
     tokens: list[int]
     cut: list[bool]
+    likelihood: dict[str, float] | None = None
 
 
 class Piece(NamedTuple):
@@ -220,12 +227,19 @@ class Service:
                 trunk,
                 hear if listening else None,
             )
+            likely: Sequence[dict[str, float] | None] = [None] * len(batch)
+            if first.likelihood:
+                likely = self._likelihoods(rollout)
         for number, ticket in enumerate(batch):
-            said = _said(rollout, number)
+            said = _said(rollout, number)._replace(likelihood=likely[number])
             if ticket.listens:
                 for answer, told in enumerate(said.answers):
                     ticket.tell(answer, told.text, whole=True)
             ticket.finish(said)
+
+    def _likelihoods(self, rollout: Rollout) -> list[dict[str, float]]:
+        speaking = [vote(answers).answer for answers in rollout.by_prompt]
+        return likelihoods(self.policy, rollout.prompts, speaking, self.batch_size)
 
     def _hear(self, batch: Sequence[Ticket], ids_NT: Tensor, mask_NT: Tensor) -> None:
         for number, ticket in enumerate(batch):

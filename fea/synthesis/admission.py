@@ -6,7 +6,7 @@ Faces are judged in their order, so the result is the same for any number of pro
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rapidfuzz import fuzz, process
@@ -23,7 +23,8 @@ class Limits(NamedTuple):
     Attributes:
         emotion: analyses of an emotion, at most; None for any number.
         unit: analyses that show an Action Unit, at most. One that shows a unit, or has a label, below its limit may still join.
-        alike: similarity of two texts of a class, 0 to 1, above which the later one is left out; 1 leaves out none.
+        alike: similarity of two texts of a class, 0 to 1, above which the later one is left out; 1 leaves out none. Texts are
+            compared as they stand, and with their words sorted, since the same sentences in another order say nothing new.
     """
 
     emotion: int | None = None
@@ -78,9 +79,13 @@ class Admission:
         """Why an analysis does not join, or None if it may."""
         if self.full(example):
             return "quota"
+        return "alike" if any(self._like(entry, scorer) for scorer in (fuzz.ratio, fuzz.token_sort_ratio)) else None
+
+    def _like(self, entry: Admitted, scorer: Callable[..., float]) -> bool:
+        """Whether a text of the same class is like this one."""
         cutoff = 100 * self.limits.alike
-        found = process.extractOne(entry.text, self._texts[entry.labels], scorer=fuzz.ratio, score_cutoff=cutoff)
-        return "alike" if found and found[1] > cutoff else None
+        found = process.extractOne(entry.text, self._texts[entry.labels], scorer=scorer, score_cutoff=cutoff)
+        return found is not None and found[1] > cutoff
 
 
 def _full(names: Iterable[Any], counts: Mapping[Any, int], limit: int | None) -> bool:

@@ -54,7 +54,8 @@ class Recipe:
         checks: what an analysis has to pass.
         quota_emotion: analyses of an emotion, at most; null for any number.
         quota_au: analyses that show an Action Unit, at most, as long as they show no rarer one; null for any number.
-        alike: similarity to an accepted text of the same class, 0 to 1, above which an analysis is left out; 1 keeps all.
+        alike: similarity to an accepted text of the same class, its sentences in any order, 0 to 1, above which an analysis is
+            left out; 1 keeps all.
         vote: faces without labels are tried too, and judged by what at least this share of their completions says; null
             leaves them out.
         seed: of the sampling.

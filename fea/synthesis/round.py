@@ -46,7 +46,7 @@ def expect_thinking(config: PolicyConfig) -> None:
     Raises:
         FEAError: it was trained to answer without thinking.
     """
-    if config.answer == "only":
+    if config.form == "only":
         raise FEAError(
             "policy.answer: 'only' asks for no thinking, so there are no analyses to be kept; use another run"
         )

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from fea.system.files import PART, keep_names, naming
+from fea.errors import FEAError
+from fea.system.files import PART, keep_names, naming, try_place
 
 _MOVING = f".moving{PART}"  # ends the name of a folder that is complete, and from which files are being moved
 
@@ -50,6 +51,25 @@ def together(folder: Path, index: str) -> Iterator[Path]:
             shutil.rmtree(moving)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def check_vacant(out: Path, first: str) -> None:
+    """Refuses a folder that holds something, or in which nothing can be written, before the work.
+
+    Args:
+        out: the folder, which need not be there.
+        first: name of a file that is to be written into it.
+
+    Raises:
+        FEAError: it holds something, or is a file.
+        OSError: nothing can be written there.
+    """
+    with naming(out):
+        if out.is_dir() and any(out.iterdir()):
+            raise FEAError(f"out: '{out}' is not empty; name a folder that is not there yet, or empty it")
+        if out.exists() and not out.is_dir():
+            raise FEAError(f"out: '{out}' is a file; name a folder")
+    try_place(out / first)
 
 
 def recover(folder: Path, index: str, others: Sequence[str]) -> None:

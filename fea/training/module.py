@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
@@ -67,9 +67,9 @@ class FEAModule(Evaluated):
         precision.check(self.trainer.precision, self.trainer.strategy.root_device)
         super().setup(stage)
         if stage == "fit":
-            if self.config.answer not in self.config.forms:
+            if self.config.form not in self.config.forms:
                 raise FEAError(
-                    f"policy.answers: '{self.config.answer}' is not among them, for which validation asks (policy.answer); add "
+                    f"policy.answers: '{self.config.form}' is not among them, for which validation asks (policy.answer); add "
                     "it, or set policy.answer to one of them"
                 )
             loop.keep_steps_whole(self.trainer)
@@ -102,6 +102,22 @@ class FEAModule(Evaluated):
             rank_zero_info(
                 f"note: policy.faces is {self.config.faces}, and was {self.before.policy.faces} in '{self.init_from}': it has "
                 "learned from other pictures than it is shown now"
+            )
+        self._tell_forms()
+
+    def _tell_forms(self) -> None:
+        """Says which forms of answers are new to the run whose weights this one starts from."""
+        known = self.before.forms if self.before else frozenset[Form]()
+        new = [form for form in self.config.forms if known and form not in known]
+        if not new:
+            return
+        told = f"policy.answer: '{self.init_from}' has learned to answer {' and '.join(sorted(known))}, not {' or '.join(new)}"
+        if self.needs_analyses:
+            rank_zero_info(f"note: {told}; this stage teaches it")
+        else:
+            rank_zero_warn(
+                f"{told}: no analysis will teach it now, and few answers may be readable; teach it first, in stage 1 with "
+                "policy.answers, or ask for what was taught"
             )
 
     def _shard(self, mesh: DeviceMesh) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +15,10 @@ from fea.data.mixture import Examples
 from fea.data.module import FEADataModule
 from fea.errors import FEAError
 from fea.evaluation import texts
+from fea.evaluation.votes import agreement
 from fea.model.sampling import Generation, noise
 from fea.prompts.answer import Answer
 from fea.protocols import scored
-from fea.protocols.calibration import agreement
 from fea.protocols.fitting import fitted
 from fea.protocols.foreign import Said
 from fea.protocols.known import Protocol
@@ -26,6 +27,7 @@ from fea.protocols.reading import cases_of
 from fea.protocols.scoring import score
 from fea.reports.evaluation import REPORT, write_evaluation
 from fea.reports.scores import told
+from fea.rollouts.consistency import CarriedScores
 from fea.rollouts.rollout import Rollout, ask
 from fea.system.files import try_place
 from fea.training.module import FEAModule
@@ -73,6 +75,7 @@ class ProtocolScores(Callback):
         self.folder = Path(trainer.log_dir or ".")  # on all processes, which tell each other
         if trainer.is_global_zero:
             try_place(self.folder / scored.METRICS)
+        self.carried = CarriedScores(data.all_emotions)
 
     def _check_fold(self, data: FEADataModule) -> None:
         """Refuses to test on people that the weights were trained on."""
@@ -88,13 +91,17 @@ class ProtocolScores(Callback):
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any, **__: Any
     ) -> None:
-        """Keeps the texts, and samples others."""
+        """Keeps the texts, samples others, and asks whether the thinking carries the answers."""
         module, rollout = cast(FEAModule, pl_module), cast(Rollout | None, outputs)
+        # In rows each emotion would take a pass over all of a prompt, and with sharded weights processes would wait.
+        if rollout and module.device_mesh is None and module.policy.config.layout != "rows":
+            with module.sampling():
+                self.carried.add(module.policy, rollout)
         sampled = self._sampled(module, rollout)
         for number, prompt in enumerate(rollout.prompts if rollout else ()):
             answer, place = cast(Rollout, rollout).answers[number], prompt.example.place
             votes = agreement(answer, sampled[number]) if self.samples else None
-            self.said[place] = Said("", "", place, answer.text, votes=votes, form=answer.form)
+            self.said[place] = Said("", "", place, answer.text, votes=votes, form=answer.form, numbers=answer.numbers)
 
     def _sampled(self, module: FEAModule, rollout: Rollout | None) -> list[list[Answer]]:
         """Sampled answers to each prompt; processes that share the weights meet, those with nothing to answer, too."""
@@ -112,6 +119,7 @@ class ProtocolScores(Callback):
             parts: list[dict[str, Said]] = [{} for _ in range(trainer.world_size)]
             dist.all_gather_object(parts, self.said)
             self.said = {place: said for part in parts for place, said in part.items()}
+        thinking = self.carried.compute()
         if not trainer.is_global_zero:
             return
         answers = self.said
@@ -123,6 +131,7 @@ class ProtocolScores(Callback):
             draws = {"draws": 0} if lenient else {}
             found.append((score(cases, self.protocol, self.faces, unmatched, lenient, self.model, **draws), cases))
         (strict, cases), (free, _) = found
+        strict = replace(strict, thinking=thinking)
         scored.write(self.folder, strict, cases)
         write_evaluation(self.folder / REPORT, strict, cases)
         print(*told(strict, {"lenient": free}), sep="\n")

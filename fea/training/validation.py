@@ -12,7 +12,7 @@ from fea.data.example import Example
 from fea.data.module import FEADataModule
 from fea.data.prompt import Prompt
 from fea.evaluation.counts import overall
-from fea.evaluation.metrics import AUScores, EmotionScores
+from fea.evaluation.metrics import AUScores, EmotionScores, NumberScores
 from fea.model.cache import Trunk
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
@@ -34,6 +34,7 @@ class Evaluated(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Metrics for the emotions of the data."""
         self.au_scores, self.emotion_scores = AUScores(), EmotionScores(self.data.all_emotions)
+        self.number_scores = NumberScores()
 
     @property
     def data(self) -> FEADataModule:
@@ -77,6 +78,8 @@ class Evaluated(L.LightningModule):
             examples = [prompt.example for prompt in rollout.prompts]
             self.au_scores.update(rollout.answers, examples)
             self.emotion_scores.update(rollout.answers, examples)
+            if any(answer.numbers for answer in rollout.answers):
+                self.number_scores.update(rollout.answers, examples)
         return rollout
 
     test_step = validation_step
@@ -101,10 +104,11 @@ class Evaluated(L.LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, stage: str) -> None:
-        scores = {**self.au_scores.compute(), **self.emotion_scores.compute()}
+        scores = {**self.au_scores.compute(), **self.emotion_scores.compute(), **self.number_scores.compute()}
         shares = {**self.au_scores.shares(), **self.emotion_scores.shares()}
         self.au_scores.reset()
         self.emotion_scores.reset()
+        self.number_scores.reset()
         self.log_dict({f"{stage}/{name}": value for name, value in {**scores, **shares}.items()})
         score = overall({name: float(value) for name, value in scores.items()})
         if score is not None:

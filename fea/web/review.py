@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from threading import Lock
 from typing import cast
 
@@ -11,6 +12,7 @@ from flask import Flask, Response, jsonify, request
 from fea.errors import FEAError
 from fea.images.opening import load_image
 from fea.review.desk import Desk, Move
+from fea.review.similar import Similar
 from fea.web.server import Address, guarded
 
 _LONGEST_SIDE = 1024  # pixels of a face on the page
@@ -24,6 +26,7 @@ def make_app(desk: Desk, address: Address) -> Flask:
         address: that the page is reached at.
     """
     app, alone = guarded(Flask(__name__), address), Lock()
+    searching = Lock()
     decoding = Lock()  # a photograph of 100 megapixels takes 300 MB: one at a time, however many are asked for
 
     @app.get("/")
@@ -48,6 +51,20 @@ def make_app(desk: Desk, address: Address) -> Flask:
     def line() -> Response:
         with alone:
             return jsonify(desk.look(request.args["key"], cast(Move, request.args["move"]), request.args))
+
+    @cache
+    def similar() -> Similar:
+        return Similar(desk.inspection)
+
+    @app.get("/similar")
+    def alike() -> Response:
+        number = desk.number(request.args["key"])
+        with searching:  # nobody who decides waits for it
+            found = similar().of(number)
+        decided = desk.log.decisions
+        return jsonify(
+            [{**one, "verdict": decided[one["key"]].verdict if one["key"] in decided else None} for one in found]
+        )
 
     @app.post("/decide")
     def decide() -> Response:

@@ -18,10 +18,10 @@ from fea.analysis.foreign import LIBREFACE, OPENFACE, PYFEAT
 from fea.analysis.inputs import inputs_of
 from fea.analysis.layout import Layout, Results, to_csv
 from fea.analysis.tables import NO_FACE, Result
-from fea.analysis.votes import vote
 from fea.cli import main
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
+from fea.evaluation.votes import vote
 from fea.prompts.answer import parse, render
 
 pytest_plugins = ("photographing",)

@@ -14,13 +14,13 @@ from conftest import SMALL
 from photographed import EMOTIONS, analyzer_of, person
 
 from fea.analysis.analyzer import Analyzer
-from fea.analysis.likelihood import before_answer, completion, likelihoods
 from fea.cli import main
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.model.policy import Policy
 from fea.prompts.answer import FORMS, Form, parse, render
 from fea.prompts.prompt import system_prompt
+from fea.rollouts.likelihood import before_answer, completion, likelihoods
 
 pytest_plugins = ("photographing",)
 

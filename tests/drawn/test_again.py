@@ -37,6 +37,7 @@ def test_people_and_other_worlds_are_recalled_by_what_they_are(tmp_path: Path) -
     assert all(recalled(example) for example in of_people)
     assert all(recalled(example, SKEWED) for example in skewed)
     assert not all(recalled(example, EVEN) for example in skewed)
+    assert all(recalled(example) for example in skewed)
 
 
 def test_what_is_no_drawn_face_is_not_taken_for_one(examples: list[Example], tmp_path: Path) -> None:

@@ -11,10 +11,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 import torch
-from conftest import SMALL, fit, small_config
+from conftest import SMALL, by_itself, fit, small_config
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
@@ -66,10 +65,7 @@ def spell(folder: Path, older: bool) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with three bases, and a run with an adapter on each: spelled as of old, as of now, and kept in 16 bits."""
     place = tmp_path_factory.mktemp("export")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fea"])
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with by_itself(tmp_path_factory):
         for name in ("old", "now", "low"):
             policy = Policy(small_config(tiny=TinySize(**{**vars(SMALL), "spread": 0.1})), {})
             (policy.bfloat16() if name == "low" else policy).save(place / name)

@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, fit, small_config
+from conftest import SMALL, by_itself, fit, small_config
 from safetensors.torch import load_file
 
 from fea.cli import main
@@ -42,9 +41,7 @@ def taught(place: Path, family: str) -> Path:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with an adapter, its base beside it."""
     place = tmp_path_factory.mktemp("gguf")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fea"])
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
+    with by_itself(tmp_path_factory):
         yield taught(place, "qwen2_5_vl")
 
 

@@ -15,7 +15,7 @@ PLAN = """
     errors advantages losses logprobs
     system       signals children files lines sets processes randomness machine allocator waiting progress workers
     facs
-    prompts      spotting rules claims mentions emotion answer prompt
+    prompts      spotting rules claims mentions emotion numbers answer numbered prompt
     datasets     dataset signs
     images       signatures opening alike
     records      missing person action_units keys image_path rejected record formats jsonl
@@ -26,30 +26,33 @@ PLAN = """
     faces        blendshapes rules landmarker detectors crops measurements logistic readout silver learning
     data         example source table identity mixture shares image_check overlap apart strata folds expecting
     data         prompt loader module leaks
-    drawn        pen drawing wording world people coders faces again module
+    drawn        pen drawing wording world people coders affect faces again module
     pictures     fonts layout schematic composing rendering saved
-    evaluation   scores marks counts marginal classes looking vanished metrics hallucination preferences intervals
-    evaluation   dimensional texts
+    evaluation   scores marks counts marginal classes dimensional numbers looking vanished carried votes metrics
+    evaluation   hallucination preferences intervals texts retrieval
     protocols    cases calibration known fitting published measuring blind scored scoring foreign matching reading answered
-    protocols    compared
-    judging      chat judge verdicts rated
+    protocols    compared lmms_task lmms_eval
+    judging      chat judge verdicts rated timely
     reports      tables numbers scores curves rendering page faces evaluation comparison
     model        families.general families.family families.qwen families.qwen2_5_vl families.qwen2_vl
     model        families.qwen3_vl families.known
     model        config tiny encoding pairing layout
     model        attention norm adapter lora vision deepstack sampling network belonging pretrained trained
-    model        chat processor outline processed stock any_family load
+    model        chat processor outline processed stock causal any_family load
     model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
-    review       decisions logs inspection desk reviewed split
+    retrieval    documents wishes near words index ranking queries
+    review       decisions logs inspection similar desk reviewed split
     memory       setting weights dry_run plan advice
-    rollouts     rollout values buffer loader refill packing rarity replay statistics drift
+    rollouts     rollout likelihood consistency values buffer loader refill packing rarity replay statistics drift
+    retrieval    states sentences listwise answers bench
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
     export       history scores card push exporting
+    pruning      settings edits calibration views gradients dropping criteria rounds starting writing measuring pruning
     rewards
     training     renamed loop optimization objective preferring comparing terms microbatches nonfinite interruption
     training     progress validation module
     training     folder logs stopping resume fits tested
-    analysis     tables foreign layout parquet writing votes likelihood asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing asking films inputs looking loading analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
     pairs        recipe edits choosing counterfactual made journal making deletion
@@ -60,8 +63,7 @@ PLAN = """
     demo         tower board stages
     commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds data_pairs demo
-    commands     export
-    commands     judge score report compare serve watch
+    commands     export judge score report compare serve watch prune _searched find bench_retrieval
     __init__ cli __main__
 """
 
@@ -174,6 +176,8 @@ LIGHT = [
     "protocols.published",
     "evaluation.dimensional",
     "evaluation.texts",
+    "evaluation.retrieval",
+    "retrieval.near",
     "protocols.measuring",
     "protocols.blind",
     "protocols.scored",
@@ -184,10 +188,15 @@ LIGHT = [
     "protocols.answered",
     "protocols.calibration",
     "protocols.compared",
+    "protocols.lmms_task",
+    "protocols.lmms_eval",
     "judging.chat",
     "judging.judge",
     "judging.verdicts",
     "judging.rated",
+    "judging.timely",
+    "evaluation.carried",
+    "evaluation.votes",
     "reports",
     "system.files",
     "system.lines",
@@ -202,6 +211,8 @@ LIGHT = [
     "synthesis.recipe",
     "pairs.recipe",
     "export.formats",
+    "pruning.settings",
+    "pruning.edits",
     "training.renamed",
     "training.fits",
     "iterate",
@@ -219,8 +230,12 @@ LIGHT = [
     "commands.data_pairs",
     "commands.plan",
     "commands.export",
+    "commands.prune",
     "commands.score",
     "commands.judge",
+    "commands._searched",
+    "commands.find",
+    "commands.bench_retrieval",
     "commands.compare",
     "commands.report",
     "commands.fit",

@@ -20,7 +20,7 @@ from fea.data.source import Source
 from fea.demo.tower import TowerModule
 from fea.drawn.module import RenderedFaces
 from fea.grpo import GRPOModule
-from fea.model.config import LoRA, PolicyConfig, TinySize, VisionLoRA
+from fea.model.config import LoRA, Numbered, PolicyConfig, TinySize, VisionLoRA
 from fea.model.sampling import Generation
 from fea.pairs.recipe import PairRecipe
 from fea.preference import EMPOModule
@@ -34,9 +34,16 @@ ROOT = Path(__file__).parents[2]
 
 CALLBACKS: dict[type, int] = {
     fea.callbacks.AUReward: 7,
+    fea.callbacks.Consistency: 0,
+    fea.callbacks.ConsistencyReward: 4,
     fea.callbacks.EmotionReward: 6,
     fea.callbacks.FormatReward: 4,
+    fea.callbacks.JudgeReward: 11,
     fea.callbacks.MacroF1Reward: 5,
+    fea.callbacks.DimensionReward: 6,
+    fea.callbacks.IntensityReward: 4,
+    fea.callbacks.CCCReward: 5,
+    fea.callbacks.CRPSReward: 4,
     fea.callbacks.OverlongPenalty: 4,
     fea.callbacks.RewardGap: 0,
     fea.callbacks.SampleTable: 2,
@@ -56,11 +63,12 @@ KNOBS: dict[type, int] = {
     PairRecipe: 8,
     TowerModule: 4,
     FEADataModule: 16,
-    RenderedFaces: 15,
+    RenderedFaces: 16,
     Source: 6,
     PolicyConfig: 16,
     LoRA: 5,
     VisionLoRA: 2,
+    Numbered: 2,
     TinySize: 8,
     Generation: 2,
     Optimization: 6,

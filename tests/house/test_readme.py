@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import pytest
-from conftest import CONFIGS, fit
+from conftest import CONFIGS, by_itself, fit
 
 import fea
 from fea.cli import COMMANDS, OWN_PARSERS, main
 from fea.commands._options import options_of
+from fea.model.checkpoints import load_policy
 
 ROOT = CONFIGS.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,12 +50,11 @@ def of(*names: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a run of two optimizer steps and a few drawn faces."""
+    """A folder with a run of two optimizer steps, and its model as a stock folder."""
     folder = tmp_path_factory.mktemp("readme")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fea"])
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
+    with by_itself(tmp_path_factory):
         fit("sft", folder / "run", trainer__max_steps=2)
+    load_policy(str(folder / "run"), "cpu")[0].save(folder / "model")
     return folder
 
 
@@ -68,6 +67,7 @@ def place(small: Path, tmp_path: Path, faces_file: Path, monkeypatch: pytest.Mon
     shutil.copytree(CONFIGS, tmp_path / "configs")
     shutil.copytree(small / "run", tmp_path / "run")
     shutil.copytree(small / "run", tmp_path / "runs" / "grpo")
+    shutil.copytree(small / "model", tmp_path / "runs" / "pruned")
     shutil.copytree(faces_file.parent, tmp_path / "faces")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -100,7 +100,7 @@ def test_every_other_command_of_the_readme_is_parsed(line: str, place: Path) -> 
     name, options = words_of(line)
     seen = options_of(COMMANDS[name].load(), options, f"fea {name}")
     given = [word.lstrip("-").partition("=")[0].split(".")[0] for word in options if word.startswith("--")]
-    assert set(given) - {"config"} <= set(seen)
+    assert set(given) - {"config"} <= {option.rstrip("_") for option in seen}  # `in_`, since `in` is a word of Python
 
 
 @pytest.mark.parametrize("line", of("plan"))

@@ -8,10 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import pytest
 import torch
-from conftest import SAVE_EACH_STEP, fit, fit_arguments
+from conftest import SAVE_EACH_STEP, by_itself, fit, fit_arguments
 from processes import ended, start_together
 from safetensors.torch import load_file
 from strangers import write_stranger
@@ -38,10 +37,7 @@ QUICK = ("--faces", "2", "--scored", "2", "--max_tokens", "6", "--device", "cpu"
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a base and a first stage on it, for which the adapter lies where no known family has its layers."""
     place = tmp_path_factory.mktemp("general")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fea"])
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with by_itself(tmp_path_factory):
         fit("sft", place / "run", model__policy__base=write_stranger("smolvlm", place / "base"), **TAUGHT)
         yield place
 

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from fea.data.example import Example
+from fea.evaluation.votes import agreement
 from fea.prompts.answer import parse, render
-from fea.protocols.calibration import agreement, bins_of, calibration_error
+from fea.protocols.calibration import bins_of, calibration_error
 from fea.protocols.cases import Case, case_of
 
 

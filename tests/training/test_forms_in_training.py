@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,6 +99,17 @@ def test_rollouts_of_several_forms_earn_what_applies_and_come_again_after_a_stop
     assert [(asked(rollout.prompts), rollout.completions.texts) for rollout, _ in Kept.seen] == first[1:]
     for one, other in zip(whole.model.policy.parameters(), resumed.model.policy.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_forms_that_the_start_has_not_learned_are_told(run: Any, tmp_path: Path) -> None:
+    told = "has learned to answer after_thinking and only, not first"
+    settings = {"model__init_from": run.trainer.log_dir, "model__policy__answer": "first", "trainer__max_steps": 1}
+    with pytest.warns(UserWarning, match=f"{told}: no analysis will teach it now") as warned:
+        fit("grpo", tmp_path / "grpo", **settings)
+    assert sum("has learned to answer" in str(one.message) for one in warned) == 1
+    with warnings.catch_warnings(record=True) as silent:
+        fit("grpo", tmp_path / "known", **{**settings, "model__policy__answer": "after_thinking"})
+    assert not any("has learned to answer" in str(one.message) for one in silent)
 
 
 def test_the_form_of_validation_is_among_those_of_training(tmp_path: Path) -> None:

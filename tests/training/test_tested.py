@@ -6,9 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-import datasets
 import pytest
-from conftest import fit, fit_arguments
+from conftest import by_itself, fit, fit_arguments
 from processes import ended, start_together
 
 from fea.cli import main
@@ -20,9 +19,7 @@ from fea.protocols.scored import read
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps with six faces to be tested on."""
     folder = tmp_path_factory.mktemp("tested")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fea"])
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "cache")
+    with by_itself(tmp_path_factory):
         fit("sft", folder / "run", trainer__max_steps=2, data__test_faces=6)
     return folder / "run"
 
@@ -45,6 +42,9 @@ def test_scores_and_answers_lie_in_the_folder_of_the_run(trained: Path, capsys: 
     out = trained.parent / "again"
     assert main(["score", str(trained / "predictions.jsonl"), "--protocol", "facial-r1", "-o", str(out)]) == 0
     assert read(out)[0].scores == pytest.approx(scored.scores)
+    assert set(scored.thinking) >= {"consistency", "evidence"}
+    assert all(0 <= scored.thinking[name] <= 1 for name in ("consistency", "evidence"))
+    assert ("<h2>Thinking</h2>" in (trained / "report.html").read_text(), read(out)[0].thinking) == (True, {})
     for folder in (trained, out):
         page = (folder / "report.html").read_text()
         assert "facial-r1" in page
@@ -72,6 +72,7 @@ def test_a_model_is_measured_in_another_form(form: str, trained: Path, tmp_path:
     assert main([*words, "--trainer.logger.init_args.save_dir", str(tmp_path)]) == 0
     scored, cases = read(run)
     assert {(case.answer.form, "AUs" in case.says) for case in cases} == {(form, form == "first")}
+    assert bool(scored.thinking) == (form == "first")
     assert ("au_f1" in scored.scores, "accuracy" in scored.scores) == (form == "first", True)
     out = tmp_path / "again"
     assert main(["score", str(run / "predictions.jsonl"), "--protocol", "facial-r1", "-o", str(out)]) == 0

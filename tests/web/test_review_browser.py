@@ -144,6 +144,19 @@ def test_two_reviewers_by_keys(browser: Browser, folder: Path, addresses: Callab
     expect(page.locator("#verdict")).to_have_text("accepted, edited")
     expect(page.locator("#analysis")).to_have_text(text)
 
+    # What is worded alike leads to its line.
+    page.keyboard.press("f")
+    expect(page.locator("#similar button").first).to_contain_text("line ")
+    assert page.locator("#similar img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 112
+    place = re.findall(r"line (\d+):", page.locator("#similar button").first.text_content() or "")[0]
+    assert place != "3"
+    page.locator("#similar button").first.click()
+    face(page, f"face-5-{int(place) - 1}")
+    expect(page.locator("#similar")).to_be_hidden()
+    page.evaluate(f"location.hash = '{keys[2]}'")
+    page.reload()
+    face(page, "face-5-2")
+
     # Ben decides apart, and both see how far they agree. On 3 lines: agreed 2/3, by chance 2/3 1/3 + 1/3 2/3 = 4/9.
     other, asked_too = open_page(browser, addresses("faces", "ben"))
     for number, key in enumerate("ars"):

@@ -131,6 +131,17 @@ def test_samples_are_counted_and_repeated_by_their_seed(client: FlaskClient, fac
     assert "votes" not in post(client, "/analyze", {"image": encoded(faces[0])})[1]["results"][0]
 
 
+def test_likelihoods_are_those_of_fea_analyze(client: FlaskClient, policy: Policy, faces: list[Path]) -> None:
+    analyzer = Analyzer(policy, Stored(policy.config, EMOTIONS, frozenset(), "SFTModule"))
+    expected = analyzer.analyze(str(faces[0]), max_tokens=TOKENS, answer="only", likelihood=True)[0].likelihood
+    asked = {"image": encoded(faces[0]), "answer": "only", "likelihood": True}
+    found = post(client, "/analyze", asked)[1]["results"][0]["likelihood"]
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert sum(found.values()) == pytest.approx(1)
+    assert "likelihood" not in post(client, "/analyze", {**asked, "likelihood": False})[1]["results"][0]
+    assert post(client, "/analyze", {**asked, "likelihood": 1})[0] == 400
+
+
 def test_faces_are_found_if_asked(client: FlaskClient) -> None:
     room = photograph((person(9, 160), (30, 200)), (person(1, 240), (350, 80)))
     code, answer = post(client, "/analyze", {"image": as_base64(room), "faces": "all", "shown": True})

@@ -1,8 +1,11 @@
 """Families of models, one a file.
 
-A base of any other family goes the general road: `general.py` is the record of what can be read off it, and nothing has to be
-written for it. It is slow, since only here is it known how completions share a prompt. What a family gains by a file of its own
-is that, adapters on its tower, sharded weights, memory plans and GGUF files.
+A base of any other family needs no file here: `general.py` is the record of what can be read off it. There are two roads for
+it. Where images are read at the image tokens alone and the language model is causal, it is asked part by part
+(`fea.model.causal`) and completions share their prompt; such a family is named in `fea.model.outline`, once the tests of
+`tests/model/test_causal.py` hold for it. All others go the general road (`fea.model.stock`), which is slow: there nobody knows
+what completions could share. What a family gains by a file of its own are adapters on its tower, sharded weights, images of a
+size that is asked for, and GGUF files.
 
 To add one:
 

@@ -26,6 +26,8 @@ class General:
         seeing: dotted paths of all other parts, which images go through before the language model.
         lora_targets: regular expression of all linear layers of the language model.
         manner: how its chat template is told a question.
+        shares: whether completions can share their prompt: images are read at the image tokens and nowhere else, and the
+            language model is causal, with one position a token.
     """
 
     model_type: str
@@ -38,6 +40,7 @@ class General:
     seeing: tuple[str, ...]
     lora_targets: str
     manner: Manner
+    shares: bool
 
     @property
     def kept_whole(self) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ async function show(told) {
   const face = next && (await (ahead?.of === next.key ? ahead : picture(next.key)).shown);
   line = next;
   enter("look");
-  tip.hidden = true;
+  tip.hidden = at("similar").hidden = true;
   at("line").hidden = !line;
   at("end").hidden = Boolean(line);
   if (line) {
@@ -157,6 +157,30 @@ function showProgress({ counts, found, place, summary }) {
   at("summary").replaceChildren(...summary.map((sentence) => make("li", "", sentence)));
 }
 
+// --- lines that are worded like this one ---
+
+async function similar() {
+  const about = key;
+  const told = await answer("/similar", new URLSearchParams({ key }));
+  if (!told || key !== about) return;
+  const title = told.length ? "Worded alike" : "No line is worded like this one";
+  at("similar").replaceChildren(make("h2", "", title), ...told.map(likeness));
+  at("similar").hidden = false;
+}
+
+// One of them, which leads to its line.
+function likeness(other) {
+  const face = new Image();
+  face.alt = "";
+  face.src = `/face/${other.key}`;
+  const state = other.verdict ? [make("span", other.verdict, other.verdict)] : [];
+  const head = make("span", "name", `line ${other.place}: ${other.labels.join(" or ") || "emotion unknown"} `, ...state);
+  const node = make("button", "", face, head, make("span", "text", other.text));
+  node.type = "button";
+  node.addEventListener("click", () => mode === "look" && go("/line", { key: other.key, move: "here" }));
+  return node;
+}
+
 // --- rejecting and editing ---
 
 // Each way to work has its own row of keys.
@@ -220,6 +244,7 @@ const KEYS = [
   ["e", "edit", () => line && edit()],
   ["s", "skip", () => line && decide("skip")],
   ["u", "undo", () => go("/undo", {}, {})],
+  ["f", "find similar", () => line && similar()],
   ["ArrowLeft", "previous", () => move("previous")],
   ["ArrowRight", "next", () => move("next")],
 ];

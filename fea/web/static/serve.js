@@ -164,7 +164,9 @@ function show(result) {
   if (!result.valid) notes.push("The answer is not well-formed.");
   if (result.truncated) notes.push("It met its length limit.");
   at("notes").textContent = notes.join(" ");
-  at("emotion").textContent = result.emotion || "none is named";
+  const told = ["valence", "arousal"].filter((name) => typeof result[name] === "number");
+  const affect = told.map((name) => `${name} ${result[name]}`);
+  at("emotion").textContent = [result.emotion || "none is named", ...affect].join(", ");
   const emotions = Object.entries(result.emotion_votes ?? {}).sort(([, a], [, b]) => b - a);
   at("emotions").replaceChildren(...emotions.map(([name, share]) =>
     make("li", "", make("span", "name", name), ...bar(share, name === result.emotion ? "#4a6fa5" : "#a9b8cc"))));

@@ -36,7 +36,7 @@ def vote(answers: Sequence[Answer]) -> Vote:
     {'happiness': 0.67}
     """
     units = Counter(number for answer in answers for number in answer.aus)
-    emotions = Counter(answer.emotion for answer in answers if answer.emotion)
+    emotions = _named(answers)
     most = {number for number, count in units.items() if 2 * count > len(answers)}
     named = max(emotions.values(), default=0)
     leading = [answer for answer in answers if not emotions or emotions[answer.emotion or ""] == named]
@@ -46,3 +46,18 @@ def vote(answers: Sequence[Answer]) -> Vote:
         {f"AU{number}": units[number] / len(answers) for number in sorted(units)},
         {word: emotions[word] / len(answers) for word in sorted(emotions)},
     )
+
+
+def agreement(answer: Answer, others: Sequence[Answer]) -> float:
+    """The vote of an answer: the share of others that name the same emotion; 0 if it names none.
+
+    Args:
+        answer: the one that is judged.
+        others: sampled about the same face, one at least.
+    """
+    return _named(others)[answer.emotion or ""] / len(others)
+
+
+def _named(answers: Sequence[Answer]) -> Counter[str]:
+    """By emotion, how many answers name it; 0 for any other."""
+    return Counter(answer.emotion for answer in answers if answer.emotion)
