@@ -33,15 +33,11 @@ def make_app(desk: Desk, address: Address) -> Flask:
     def page() -> Response:
         return app.send_static_file("review.html")
 
-    @app.get("/face/<key>")
-    def face(key: str) -> Response:
+    @app.get("/face/<key>", defaults={"rejected": False})
+    @app.get("/rejected/<key>", defaults={"rejected": True})
+    def face(key: str, rejected: bool) -> Response:
         with decoding:
-            return Response(_picture(desk, key), mimetype="image/png")
-
-    @app.get("/rejected/<key>")
-    def rejected(key: str) -> Response:
-        with decoding:
-            return Response(_picture(desk, key, rejected=True), mimetype="image/png")
+            return Response(_picture(desk, key, rejected), mimetype="image/png")
 
     @app.get("/start")
     def start() -> Response:
@@ -85,7 +81,7 @@ def make_app(desk: Desk, address: Address) -> Flask:
     return app
 
 
-def _picture(desk: Desk, key: str, rejected: bool = False) -> bytes:
+def _picture(desk: Desk, key: str, rejected: bool) -> bytes:
     """A face of the file as PNG, or the image that it is preferred to."""
     example = desk.example(key)
     path = example.rejected.image if rejected and example.rejected else example.image
