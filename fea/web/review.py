@@ -25,8 +25,7 @@ def make_app(desk: Desk, address: Address) -> Flask:
         desk: of the reviewer.
         address: that the page is reached at.
     """
-    app, alone = guarded(Flask(__name__), address), Lock()
-    searching = Lock()
+    app, alone, searching = guarded(Flask(__name__), address), Lock(), Lock()
     decoding = Lock()  # a photograph of 100 megapixels takes 300 MB: one at a time, however many are asked for
 
     @app.get("/")
