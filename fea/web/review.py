@@ -25,23 +25,18 @@ def make_app(desk: Desk, address: Address) -> Flask:
         desk: of the reviewer.
         address: that the page is reached at.
     """
-    app, alone = guarded(Flask(__name__), address), Lock()
-    searching = Lock()
+    app, alone, searching = guarded(Flask(__name__), address), Lock(), Lock()
     decoding = Lock()  # a photograph of 100 megapixels takes 300 MB: one at a time, however many are asked for
 
     @app.get("/")
     def page() -> Response:
         return app.send_static_file("review.html")
 
-    @app.get("/face/<key>")
-    def face(key: str) -> Response:
+    @app.get("/face/<key>", defaults={"rejected": False})
+    @app.get("/rejected/<key>", defaults={"rejected": True})
+    def face(key: str, rejected: bool) -> Response:
         with decoding:
-            return Response(_picture(desk, key), mimetype="image/png")
-
-    @app.get("/rejected/<key>")
-    def rejected(key: str) -> Response:
-        with decoding:
-            return Response(_picture(desk, key, rejected=True), mimetype="image/png")
+            return Response(_picture(desk, key, rejected), mimetype="image/png")
 
     @app.get("/start")
     def start() -> Response:
@@ -85,7 +80,7 @@ def make_app(desk: Desk, address: Address) -> Flask:
     return app
 
 
-def _picture(desk: Desk, key: str, rejected: bool = False) -> bytes:
+def _picture(desk: Desk, key: str, rejected: bool) -> bytes:
     """A face of the file as PNG, or the image that it is preferred to."""
     example = desk.example(key)
     path = example.rejected.image if rejected and example.rejected else example.image
