@@ -115,7 +115,8 @@ def test_two_processes_train_as_one_does(place: Path, tmp_path: Path) -> None:
     def distance(other: dict[str, Tensor]) -> float:
         return sum(float((together[name] - weight).square().sum()) for name, weight in other.items()) ** 0.5
 
-    assert distance(alone) < 1e-4 * distance(before)
+    # The first step of Adam goes by the sign of a gradient, which rounding decides where it is next to nothing.
+    assert distance(alone) < 1e-3 * distance(before)
 
 
 # --- taken away ---
