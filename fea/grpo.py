@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from fea.advantages import normalize_then_sum, sum_then_normalize, token_advantages
@@ -282,4 +282,6 @@ class GRPOModule(FEAModule):
     def on_fit_start(self) -> None:
         """Checks the rewards."""
         super().on_fit_start()
-        check_regions(rewards_of(self.trainer), self.config.forms, self.config.numbers)
+        rewards = rewards_of(self.trainer)
+        check_regions(rewards, self.config.forms, self.config.numbers)
+        rank_zero_info(f"rewards: {', '.join(f'{reward.name} (weight {reward.weight:g})' for reward in rewards)}")

@@ -103,10 +103,11 @@ def from_base(load: Any, base: str, **options: Any) -> Any:
     try:
         return load(base, **options)
     except (OSError, ValueError, SafetensorError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise FEAError(
-            f"policy.base: cannot load '{base}' from a folder or the hub ({why}); name another, for a trained run with --base"
-        ) from error
+        if not Path(base).exists() and base.count("/") != 1:
+            told = f"there is no folder '{base}' here, and names of the hub are OWNER/MODEL"
+        else:
+            told = f"cannot load '{base}' from a folder or the hub ({str(error).strip().splitlines()[0]})"
+        raise FEAError(f"policy.base: {told}; name another, for a run that is trained already with --base") from error
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from fea.data.prompt import Prompt
 from fea.evaluation.counts import overall
 from fea.evaluation.metrics import AUScores, EmotionScores, NumberScores
 from fea.model.cache import Trunk
+from fea.model.config import PolicyConfig
 from fea.model.policy import Policy
 from fea.model.sampling import Generation
 from fea.prompts.answer import Answer
@@ -26,9 +27,11 @@ class Evaluated(L.LightningModule):
     Attributes:
         policy: what answers.
         generation: how long an answer may be.
+        config: what the policy is asked for.
     """
 
     policy: Policy
+    config: PolicyConfig
     generation: Generation
 
     def setup(self, stage: str) -> None:
@@ -78,7 +81,7 @@ class Evaluated(L.LightningModule):
             examples = [prompt.example for prompt in rollout.prompts]
             self.au_scores.update(rollout.answers, examples)
             self.emotion_scores.update(rollout.answers, examples)
-            if any(answer.numbers for answer in rollout.answers):
+            if self.config.numbers:
                 self.number_scores.update(rollout.answers, examples)
         return rollout
 
@@ -104,7 +107,8 @@ class Evaluated(L.LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, stage: str) -> None:
-        scores = {**self.au_scores.compute(), **self.emotion_scores.compute(), **self.number_scores.compute()}
+        scores = {**self.au_scores.compute(), **self.emotion_scores.compute()}
+        scores |= self.number_scores.compute() if self.config.numbers else {}
         shares = {**self.au_scores.shares(), **self.emotion_scores.shares()}
         self.au_scores.reset()
         self.emotion_scores.reset()

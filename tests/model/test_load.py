@@ -414,7 +414,7 @@ def another_family(folder: Path) -> None:
             another_family,
             "is a bert model, for which transformers has no processor of texts with images; name another model",
         ),
-        (shutil.rmtree, "cannot load"),
+        (shutil.rmtree, "there is no folder"),
     ],
 )
 def test_a_base_that_is_none_is_one_sentence(
