@@ -13,6 +13,7 @@ from fea.model.checkpoints import Stored
 from fea.model.policy import Policy
 
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+CUT = "..."  # ends an answer that reached the length limit, where a test puts words into a mouth
 
 
 def analyzer_of(coded: frozenset[int] = frozenset(), **changes: object) -> Analyzer:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from photographed import analyzer_of, person, photograph
+import torch
+from photographed import CUT, analyzer_of, person, photograph
 from PIL import Image
 
 from fea.analysis.analyzer import Analyzer
 from fea.data.prompt import Prompt
+from fea.model.sampling import Completions
 from fea.prompts.answer import parse
 from fea.rollouts.rollout import Rollout
 
@@ -40,9 +42,10 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[[Say], list[list[str]]]:
         def ask(policy: Any, prompts: Sequence[Prompt], group: int, *rest: Any) -> Rollout:
             asked.append([prompt.example.id for prompt in prompts])
             said = [(say(prompt, number), prompt) for prompt in prompts for number in range(group)]
-            none: Any = None
             answers = [parse(text, prompt.example.emotions, form=prompt.form) for text, prompt in said]
-            return Rollout(prompts, group, none, answers)
+            none, texts = torch.empty(0), [text for text, _ in said]
+            truncated = torch.tensor([text.endswith(CUT) for text in texts], dtype=torch.bool)
+            return Rollout(prompts, group, Completions(none, none, none, truncated, texts), answers)
 
         monkeypatch.setattr("fea.analysis.analyzer.ask", ask)
         return asked

@@ -268,8 +268,11 @@ class Analyzer:
             with self._lock, computing(self._precision, self.policy.network.device):
                 answers = [voted.answer for voted in votes]
                 likely = likelihoods(self.policy, rollout.prompts, answers, asking.batch_size)
+        cut = [
+            answer for answer, cut in zip(rollout.answers, rollout.completions.truncated.tolist(), strict=True) if cut
+        ]
         for voted, shares in zip(votes, likely, strict=True):
-            result = result_of("", voted.answer)._replace(likelihood=shares)
+            result = result_of("", voted.answer)._replace(likelihood=shares, cut=voted.answer in cut)
             yield result._replace(votes=voted.units, emotion_votes=voted.emotions) if asking.samples else result
 
     def _asked(self, prompts: list[Prompt], asking: Asking, trunk: Trunk) -> Rollout:

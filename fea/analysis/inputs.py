@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -57,7 +58,8 @@ def inputs_of(images: Images, recursive: bool = False) -> list[Input]:
         recursive: take the pictures of folders within folders, too.
 
     Raises:
-        FEAError: there is none, a list cannot be read, a pattern finds nothing, or an array is no picture.
+        FEAError: there is none, no file that is named exists, a list cannot be read, a pattern finds nothing, or an array is
+            no picture.
     """
     named: Sequence[One] = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else images
     left_out: Counter[str] = Counter()
@@ -66,6 +68,9 @@ def inputs_of(images: Images, recursive: bool = False) -> list[Input]:
     if not found:
         places = ", ".join(str(image) for image in named)
         raise FEAError(f"no image in {places}" + (f"; left out: {told}" if told else ""))
+    if not any(one.picture is not None or os.path.lexists(one.name) for one in found):  # one of several gets a row
+        more = f", and none of {len(found) - 1} more does" if len(found) > 1 else ""
+        raise FEAError(f"'{found[0].name}' does not exist{more}; check the path")
     if told:
         print(f"note: left out of the folders: {told}", file=sys.stderr)
     return found

@@ -39,6 +39,7 @@ class Result(NamedTuple):
         valence: that the answer tells, in [-1, 1]; None if it tells none.
         arousal: likewise.
         intensities: by code of a claimed unit, the grade that the answer tells, 1 (A) to 5 (E).
+        cut: whether the answer reached the length limit before its end.
     """
 
     image: str
@@ -59,6 +60,7 @@ class Result(NamedTuple):
     valence: float | None = None
     arousal: float | None = None
     intensities: Mapping[str, float] = MappingProxyType({})
+    cut: bool = False
 
     @property
     def affect(self) -> dict[str, float]:
@@ -75,6 +77,37 @@ class Result(NamedTuple):
     def row(self) -> dict[str, Any]:
         """The same as a row of a table, by column."""
         return dict(zip(COLUMNS, self, strict=False)) | {"AUs": list(self.aus)}
+
+
+class Tally(NamedTuple):
+    """What of results is worth a word at the end.
+
+    Attributes:
+        unread: images that could not be read.
+        malformed: answers that are not well-formed.
+        cut: those of them that reached the length limit.
+    """
+
+    unread: int = 0
+    malformed: int = 0
+    cut: int = 0
+
+    def plus(self, results: Iterable[Result]) -> Tally:
+        """The same with more results."""
+        found = [(one.unread, not (one.valid or one.error), one.cut and not one.valid) for one in results]
+        return Tally(*map(sum, zip(self, *found, strict=True)))
+
+    def told(self, max_tokens: int) -> list[str]:
+        """In words, what there is any of.
+
+        Args:
+            max_tokens: length limit of the answers.
+        """
+        said = [f"{self.unread} of the images could not be read"] if self.unread else []
+        if self.malformed:
+            limit = f", {self.cut} of them cut off at --max_tokens {max_tokens}" if self.cut else ""
+            said.append(f"answers that are not well-formed: {self.malformed}{limit}")
+        return said
 
 
 def result_of(image: str, answer: Answer) -> Result:

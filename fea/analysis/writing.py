@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from fea.analysis.layout import Format, Layout, to_csv
 from fea.analysis.parquet import write_parquet
-from fea.analysis.tables import COLUMNS, Result
+from fea.analysis.tables import COLUMNS, Result, Tally
 from fea.errors import FEAError
 from fea.system.files import PART, try_place
 from fea.system.lines import append, append_bytes, jsonl, whole_lines
@@ -127,12 +127,12 @@ class AnswerFile:
         written: where the answers are by now.
         count: of the answers that are there.
         place: where the work goes on.
-        unread: images that could not be read.
+        tally: of what could not be read.
     """
 
     def __init__(self, file: Path, layout: Layout | None = None, settings: Mapping[str, Any] | None = None):
         self.file, self.layout, self.settings = file, layout or Layout(), settings
-        self.count, self.place, self.unread, self._done = 0, Place(), 0, False
+        self.count, self.place, self.tally, self._done = 0, Place(), Tally(), False
         old = file.exists() and file.stat().st_size > 0
         self.written = file.with_name(f"{file.name}{PART}") if old or file.suffix == ".parquet" else file
 
@@ -163,7 +163,8 @@ class AnswerFile:
                     "begin anew"
                 )
             os.truncate(self.written, last["bytes"])
-        self.count, self.unread, self.place = last["count"], last["unread"], Place(*last["place"])
+        self.count, self.place = last["count"], Place(*last["place"])
+        self.tally = Tally(*(last.get(name, 0) for name in Tally._fields))  # an earlier release counted less
         return True
 
     def write(self, results: Sequence[Result], place: Place | None = None) -> None:
@@ -187,7 +188,7 @@ class AnswerFile:
             error.filename = str(self.file)  # which its user has named
             raise
         self.count += len(results)
-        self.unread += sum(result.unread for result in results)
+        self.tally = self.tally.plus(results)
         if place is not None:
             self.place = place
             self._log(done=False)
@@ -207,7 +208,7 @@ class AnswerFile:
     def _log(self, done: bool) -> None:
         if self.settings is not None:
             told = {"place": self.place, "bytes": self.written.stat().st_size, "count": self.count}
-            append(_log_of(self.file), [{**told, "unread": self.unread, "done": done}])
+            append(_log_of(self.file), [{**told, **self.tally._asdict(), "done": done}])
 
     def finish(self) -> None:
         """Puts the answers into the place of the older ones."""

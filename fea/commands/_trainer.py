@@ -184,14 +184,14 @@ class CLI(LightningCLI):
     def before_test(self) -> None:
         """Finds the checkpoint, and says which weights are measured."""
         settings = self.config_init[self.subcommand]
-        word = settings.ckpt_path
-        found = None if word == _weights.START else _weights.named(word, self._folder)
+        found = None if settings.ckpt_path == _weights.START else _weights.named(settings.ckpt_path, self._folder)
         settings["ckpt_path"] = found and str(found)
         rank_zero_info(_weights.told(found, self.model))
         logs.begin(self.trainer, None, f"metrics.{self.subcommand}.csv")  # a fit may be under way, with metrics.csv
         if name := settings.get("protocol"):
             judge = ProtocolScores(protocol_of(name), _weights.facts(found, self.model), settings["samples"])
             cast(Any, self.trainer).callbacks.append(judge)
+            settings["verbose"] = False  # the trainer's table of a hundred rows would push away that of the protocol
         elif settings.get("samples"):
             raise FEAError("samples: votes are told by a protocol's report; name one, such as --protocol facial-r1")
 

@@ -72,8 +72,8 @@ def analyze(
         0, or 2 if an image could not be read; it has a row too, which says why.
 
     Raises:
-        FEAError: there is no image or no such run, `out` has another ending or holds something else, a number is below 1, or a
-            package or a file for faces or films is missing.
+        FEAError: there is no image, or no such file or run, `out` has another ending or holds something else, a number is
+            below 1, or a package or a file for faces or films is missing.
     """
     from fea.analysis.asking import Asking
     from fea.analysis.inputs import inputs_of
@@ -112,11 +112,11 @@ def _answer(
         print(f"note: {note}", file=sys.stderr)
     layout = analyzer.layout(inputs, asking)._replace(format=format)
     if out is None:
-        return _printed(passing(analyzer.in_parts(inputs, asking)), layout)
+        return _printed(passing(analyzer.in_parts(inputs, asking)), layout, asking)
     file = AnswerFile(out, layout, _settings(model, base, inputs, asking, layout))
     if resume and file.resume():
         print(f"note: going on behind {file.count} answers in '{file.written}'", file=sys.stderr)
-    return _written(passing(analyzer.in_parts(inputs, asking, file.place)), file)
+    return _written(passing(analyzer.in_parts(inputs, asking, file.place)), file, asking)
 
 
 def _check(inputs: Sequence[Input], asking: Asking, out: str | None, format: Format, resume: bool) -> None:
@@ -150,18 +150,21 @@ def _settings(model: str, base: str | None, inputs: Sequence[Input], asking: Ask
     }  # fmt: skip
 
 
-def _printed(parts: Iterator[Part], layout: Layout) -> int:
+def _printed(parts: Iterator[Part], layout: Layout, asking: Asking) -> int:
     """Prints answers as they come; returns 2 if an image could not be read, else 0."""
     from fea.analysis.layout import to_csv
+    from fea.analysis.tables import Tally
 
-    unread = 0
+    tally = Tally()
     for number, part in enumerate(parts):
         print(to_csv(part.results, not number, layout), end="", flush=True)
-        unread += sum(result.unread for result in part.results)
-    return 2 if unread else 0
+        tally = tally.plus(part.results)
+    if told := tally.told(asking.max_tokens):
+        print(f"note: {'; '.join(told)}", file=sys.stderr)
+    return 2 if tally.unread else 0
 
 
-def _written(parts: Iterator[Part], file: AnswerFile) -> int:
+def _written(parts: Iterator[Part], file: AnswerFile, asking: Asking) -> int:
     """Writes answers as they come; returns 2 if an image could not be read, else 0."""
     try:
         for part in parts:
@@ -171,4 +174,6 @@ def _written(parts: Iterator[Part], file: AnswerFile) -> int:
         if file.count:
             print(f"note: the {file.count} answers so far are in '{file.written}'; --resume goes on", file=sys.stderr)
         raise
-    return 2 if file.unread else 0
+    rows = f"{file.file}: {file.count} {'row' if file.count == 1 else 'rows'}"
+    print("; ".join([rows, *file.tally.told(asking.max_tokens)]), file=sys.stderr)
+    return 2 if file.tally.unread else 0

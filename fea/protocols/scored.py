@@ -48,6 +48,7 @@ class Scored:
         thinking: how far it carries the answers, as `fea.evaluation.carried` has it: consistency, consistency_gain (in nats),
             evidence and evidence_gain; empty where no policy was at hand to be asked, or none of it was asked for.
         calibration: "error" and "bins" of the votes of sampled answers, as `calibration` has them; empty without votes.
+        notes: what is to be known beside the numbers, a sentence each.
     """
 
     protocol: str
@@ -68,6 +69,7 @@ class Scored:
     model: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     thinking: Numbers = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def write(folder: Path, scored: Scored, cases: Sequence[Case]) -> None:

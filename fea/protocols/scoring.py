@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from fea.protocols.scored import Scored
 DRAWS = 2000  # they leave the ends uncertain by 1.5 % of the interval's width
 _VALUES = 12  # of a subgroup: a key with more tells faces apart, and not groups
 _EXAMPLES = 5  # that are named of each reason
+_PEOPLE = 10  # of fewer the bootstrap misses more than 5 % of the spread of a mean: it is short by sqrt((n - 1) / n)
 _FEWEST = 2  # faces of a subgroup that is told of
 
 
@@ -69,7 +70,21 @@ def score(
         unmatched=_told({**fitted.left_out, **unmatched, **_missing_folds(protocol, rows)}),
         model=dict(model or {}),
         calibration=calibration_of(cases),
+        notes=[*_notes(cases, protocol, by if draws else None)],
     )
+
+
+def _notes(cases: Sequence[Case], protocol: Protocol, drawn: str | None) -> Iterator[str]:
+    """What one should know before the numbers are laid beside others; another data set by name was refused by `fitted`."""
+    about, nameless = " or ".join(protocol.datasets), sum(not case.example.dataset for case in cases)
+    if about and nameless:
+        yield (
+            f"{nameless} of {len(cases)} faces do not say of which data set they are ('dataset'): if not of {about}, the "
+            "numbers are not comparable with published ones"
+        )
+    people = len({case.subject for case in cases})
+    if drawn == "subjects" and people < _PEOPLE:
+        yield f"intervals are drawn over {people} people; of fewer than {_PEOPLE} they are too narrow"
 
 
 def compared_texts(cases: Sequence[Case], protocol: Protocol) -> dict[str, Floats]:

@@ -32,6 +32,7 @@ def told(scored: Scored, other: Mapping[str, Scored] | None = None) -> Iterator[
     ]
     if units or words:
         yield tables.aligned(("class", "F1", "precision", "recall", "faces"), [*units, *words])
+    yield from (f"note: {note}" for note in scored.notes)
     for reason, found in scored.unmatched.items():
         more = ", ..." if found["count"] > len(found["examples"]) else ""
         yield f"{found['count']} x {reason}: {', '.join(found['examples'])}{more}"

@@ -75,7 +75,19 @@ class ProtocolScores(Callback):
         self.folder = Path(trainer.log_dir or ".")  # on all processes, which tell each other
         if trainer.is_global_zero:
             try_place(self.folder / scored.METRICS)
+            self._tell_replaced()
         self.carried = CarriedScores(data.all_emotions)
+
+    def _tell_replaced(self) -> None:
+        """Says which scores will give way to these."""
+        file = self.folder / scored.METRICS
+        if not file.exists():
+            return
+        try:
+            name = f"the report of {scored.read_scored(file).protocol}"
+        except FEAError:  # of an earlier release
+            name = "what was scored before"
+        print(f"note: replaces {name} in '{self.folder}'; --trainer.logger.init_args.save_dir DIR keeps both")
 
     def _check_fold(self, data: FEADataModule) -> None:
         """Refuses to test on people that the weights were trained on."""

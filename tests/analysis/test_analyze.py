@@ -174,7 +174,7 @@ def test_a_model_that_has_seen_more_than_drawings_makes_no_note(
         lambda *_: (policy, replace(trained, datasets=frozenset({"DISFA", "faces"}))),
     )
     assert analyze([str(images / "a.png")], model=str(run), max_tokens=2) == 0
-    assert "note" not in capsys.readouterr().err
+    assert "this model" not in capsys.readouterr().err
 
 
 def test_question_and_emotions_reach_the_prompt(run: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +219,17 @@ def test_bad_options_are_one_sentence(
 ) -> None:
     assert main(["analyze", str(images), "--model", str(run), *more]) == 2
     assert told in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_names_of_nothing_are_refused_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fea.analysis.analyzer.load", lambda *_: pytest.fail("the model was loaded"))
+    gone = tmp_path / "gone"
+    assert main(["analyze", str(gone), "--model", "owner/model"]) == 2
+    assert capsys.readouterr().err == f"fea: error: '{gone}' does not exist; check the path\n"
+    assert main(["analyze", f"{gone}.png", f"{gone}.jpg", "--model", "owner/model"]) == 2
+    assert f"'{gone}.png' does not exist, and none of 1 more does" in capsys.readouterr().err
 
 
 def test_a_folder_without_images_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

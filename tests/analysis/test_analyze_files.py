@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from photographed import EMOTIONS, person
+from photographed import CUT, EMOTIONS, person
 
 from fea.analysis import loading
 from fea.analysis.analyzer import Analyzer
@@ -77,6 +77,23 @@ def test_a_list_names_files_from_its_own_folder(tree: Path, tmp_path: Path) -> N
 
 
 # --- going on ---
+
+
+def test_the_last_line_says_what_became_of_the_answers(
+    loaded: Analyzer, pictures: Path, tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says(lambda prompt, number: ("<think>A" + CUT) if prompt.example.id.endswith("5.png") else "What?")
+    out = tmp_path / "a.csv"
+    assert run(pictures, out) == 2
+    malformed = "answers that are not well-formed: 8, 1 of them cut off at --max_tokens 4"
+    told = f"1 of the images could not be read; {malformed}"
+    assert capsys.readouterr().err.splitlines()[-1] == f"{out}: 9 rows; {told}"
+    assert main(["analyze", str(pictures / "5.png"), "--model", "owner/model", "--max_tokens", "4"]) == 0
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert printed == "note: answers that are not well-formed: 1, 1 of them cut off at --max_tokens 4"
+    says(words)
+    assert run(pictures / "5.png", out) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == f"{out}: 1 row"
 
 
 @pytest.fixture

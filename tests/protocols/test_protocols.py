@@ -212,3 +212,25 @@ def test_lines_of_predictions_hold_everything(tmp_path: Path, capsys: pytest.Cap
     line = json.loads((tmp_path / "one/predictions.jsonl").read_text().splitlines()[0])
     assert list(line)[:8] == ["id", "image", "text", "AUs", "emotion", "labels", "true_AUs", "AUs_coded"]
     assert line["subject"] == "SN001"
+
+
+@pytest.mark.parametrize(("name", "people", "count"), [("RAF-DB", 10, 0), ("", 3, 2)])
+def test_what_stands_against_comparing_is_noted(
+    name: str, people: int, count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"id": str(n), "dataset": name, "image": f"{n}.jpg", "labels": ["fear"], "meta_info": {"subject": n % people}}
+        for n in range(20)
+    ]
+    labels = write(tmp_path / "l.jsonl", *rows)
+    answers = write(tmp_path / "a.jsonl", *({"id": row["id"], "emotion": "fear"} for row in rows))
+    ran = run(capsys, answers, "--protocol", "rafdb-7", "--labels", labels, "--draws", 20, out=tmp_path / "out")
+    notes = [
+        "20 of 20 faces do not say of which data set they are ('dataset'): if not of raf-db, the numbers are not comparable "
+        "with published ones",
+        "intervals are drawn over 3 people; of fewer than 10 they are too narrow",
+    ][:count]
+    assert ran.metrics["notes"] == notes
+    page = (tmp_path / "out/report.html").read_text()
+    assert all(f"note: {note}\n" in ran.told and f"{note[:30]}" in page for note in notes)
+    assert ran.told.count("note: ") == count

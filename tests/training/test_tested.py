@@ -12,7 +12,7 @@ from processes import ended, start_together
 
 from fea.cli import main
 from fea.drawn.faces import write_faces
-from fea.protocols.scored import read
+from fea.protocols.scored import Scored, read, write
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,7 @@ def test_scores_and_answers_lie_in_the_folder_of_the_run(trained: Path, capsys: 
     assert main(["test", "--run", str(trained), "--protocol", "facial-r1"]) == 0
     shown = capsys.readouterr().out
     assert f"scores: {trained}/metrics.json" in shown
+    assert ("replaces" in shown, "Test metric" in shown) == (False, False)  # nor the long table of the trainer
     scored, cases = read(trained)
     assert (scored.protocol, scored.faces, len(cases)) == ("facial-r1", 6, 6)
     assert scored.model["step"] == 2
@@ -53,7 +54,10 @@ def test_scores_and_answers_lie_in_the_folder_of_the_run(trained: Path, capsys: 
 
 def test_sampled_answers_vote(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
+    write(run, Scored("fea20k", "", 0, 0, "faces", False, {}, {}), [])
     assert main(["test", "--run", str(run), "--protocol", "facial-r1", "--samples", "4"]) == 0
+    told = f"note: replaces the report of fea20k in '{run}'; --trainer.logger.init_args.save_dir DIR keeps both"
+    assert told in capsys.readouterr().out
     scored, cases = read(run)
     assert all(case.votes is not None and 4 * case.votes in range(5) for case in cases)
     assert sum(one["faces"] for one in scored.calibration["bins"]) == 6
