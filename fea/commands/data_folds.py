@@ -48,7 +48,6 @@ def write_folds(
     Raises:
         FEAError: the file cannot be read, the place is taken, somebody is in no published fold, or there are too few people.
     """
-    from fea.data.source import told_root
     from fea.data.table import open_jsonl
     from fea.errors import FEAError
     from fea.facs import emotion_set
@@ -70,10 +69,8 @@ def write_folds(
     if folds is None:
         people, notes = _people(examples, distance)
         folds, told = _dealt(examples, people, count, seed), f"people dealt to {count} folds"
-    root = _write(out, file, rules, examples, folds)
-    print(*_told(out, examples, folds, told), *notes, sep="\n")
-    if root != out.parent.resolve():
-        print(told_root(root, {"train": out, "test": out}))
+    where = _write(out, file, rules, examples, folds)
+    print(*_told(out, examples, folds, told), *notes, *where, sep="\n")
     return 0
 
 
@@ -145,10 +142,11 @@ def _labels(example: Example) -> set[str]:
     return {*example.labels, *(f"AU{number}" for number in example.present)}
 
 
-def _write(out: Path, file: Path, rules: Rules, examples: list[Example], folds: NDArray[np.int64]) -> Path:
-    """Writes the lines with their folds, without those that mark themselves as invalid; what the images are relative to."""
+def _write(out: Path, file: Path, rules: Rules, examples: list[Example], folds: NDArray[np.int64]) -> list[str]:
+    """Writes the lines with their folds, without those that mark themselves as invalid; tells where the images are."""
     import os
 
+    from fea.data.source import told_root
     from fea.records.jsonl import read_lines
     from fea.system.files import common_root, whole
     from fea.system.lines import jsonl
@@ -161,7 +159,7 @@ def _write(out: Path, file: Path, rules: Rules, examples: list[Example], folds: 
             meta = {**(raw.get("meta_info") or {}), "fold": fold}
             image = raw["image"] if near else os.path.relpath(Path(example.image).resolve(), root)
             stream.write(jsonl([{**raw, "image": image, "meta_info": meta}]))
-    return root
+    return [told_root(root, {"train": out, "test": out})] if root != out.parent.resolve() else []
 
 
 def _told(out: Path, examples: list[Example], folds: NDArray[np.int64], how: str) -> list[str]:
