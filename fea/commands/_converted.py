@@ -27,6 +27,7 @@ def told(found: Format, source: Source, records: Records, out: Path, guessed: bo
     """
     import os
 
+    from fea.data.source import told_root
     from fea.facs import EMOTION_SETS
     from fea.reports import tables
 
@@ -36,6 +37,8 @@ def told(found: Format, source: Source, records: Records, out: Path, guessed: bo
     yield f"{out}: {tally.faces} faces of {tally.rows} rows" + "; a dry run, nothing was written" * dry_run
     yield from filter(None, [tables.plain("  {:<20} {}", tally.labels.most_common())])
     yield f"Action Units coded: {tally.coded}; analyses: {tally.described}"
+    if tally.people:
+        yield f"people: {len(tally.people)}"
     if tally.splits:
         yield "split: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.splits.items()))
     if tally.dropped:
@@ -46,7 +49,7 @@ def told(found: Format, source: Source, records: Records, out: Path, guessed: bo
             yield f"  ... and {len(tally.dropped) - _SHOWN} more reasons"
     yield from (f"note: {note}" for note in source.notes)
     if records.root != os.path.abspath(out.parent):
-        yield f"the images are relative to '{records.root}': name it as image_root of the file"
+        yield told_root(records.root, {"train": out})
     root = f" --image_root '{records.root}'" if records.root != os.path.abspath(out.parent) else ""
     preset = "" if set(tally.labels) <= set(EMOTION_SETS["basic7"]) else " --emotions basic8"
     if not dry_run:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fea.records.record import Record, Rules
 
 _SHOWN = 10  # problems of a kind that are listed
+_NEARLY = 0.9  # share of missing images from which on their folder is wrong: a few may have a namesake elsewhere
 
 
 class _Tally:
@@ -35,7 +36,7 @@ class _Tally:
         self.split_of: dict[str, str] = {}  # by image, where lines name their split
         self.twice: list[str] = []
         self.problems: list[str] = []
-        self.missing: list[str] = []
+        self.missing: dict[str, str] = {}  # by image, the first line that names it
         self.unreadable: list[str] = []
         self.warnings: list[str] = []
 
@@ -55,7 +56,7 @@ class _Tally:
         self.occurring[record.dataset].update(numbers, map(au_number, record.AUs_coded or ()))
         self.conflicts += any(a in numbers and b in numbers for a, b in CONFLICTS)
         if not (self.root / record.image).is_file():
-            self.missing.append(f"{place}: image '{self.root / record.image}' does not exist")
+            self.missing.setdefault(record.image, f"{place}: image '{self.root / record.image}' does not exist")
         else:
             self.labels_of.setdefault(record.image, {}).setdefault(tuple(record.labels), record.line)
         self._place_in_split(record, place)
@@ -78,6 +79,15 @@ class _Tally:
         """The splits that lines name; "" stands for those that name none."""
         unnamed = len(self.split_of) < len(self.labels_of) or not self.labels_of
         return [*dict.fromkeys(self.split_of.values()), *[""] * unnamed]
+
+    @property
+    def elsewhere(self) -> str:
+        """What is said if the images lie in another folder; "" if they do not."""
+        every = len(self.missing) + len(self.labels_of)
+        if not self.missing or len(self.missing) < _NEARLY * every:
+            return ""
+        first = self.root / next(iter(self.missing))
+        return f"{len(self.missing)} of {every} images are not there, such as '{first}'; name their folder with --image_root"
 
     @property
     def learned(self) -> bool:
@@ -232,9 +242,11 @@ def _report(file: Path, t: _Tally) -> str:
         lines.append(
             "no label and no analysis is understood in any line: these faces can be predicted, and nothing else"
         )
+    if t.elsewhere:
+        lines.append(t.elsewhere)
     for title, found in (
         ("bad lines", t.problems),
-        ("missing images", t.missing),
+        ("missing images", [] if t.elsewhere else [*t.missing.values()]),
         ("unreadable images", t.unreadable),
         ("repeated ids", t.twice),
     ):

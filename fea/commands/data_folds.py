@@ -69,8 +69,8 @@ def write_folds(
     if folds is None:
         people, notes = _people(examples, distance)
         folds, told = _dealt(examples, people, count, seed), f"people dealt to {count} folds"
-    _write(out, file, rules, examples, folds)
-    print(*_told(out, examples, folds, told), *notes, sep="\n")
+    where = _write(out, file, rules, examples, folds)
+    print(*_told(out, examples, folds, told), *notes, *where, sep="\n")
     return 0
 
 
@@ -142,10 +142,11 @@ def _labels(example: Example) -> set[str]:
     return {*example.labels, *(f"AU{number}" for number in example.present)}
 
 
-def _write(out: Path, file: Path, rules: Rules, examples: list[Example], folds: NDArray[np.int64]) -> None:
-    """Writes the lines with their folds; those that mark themselves as invalid are left out."""
+def _write(out: Path, file: Path, rules: Rules, examples: list[Example], folds: NDArray[np.int64]) -> list[str]:
+    """Writes the lines with their folds, without those that mark themselves as invalid; tells where the images are."""
     import os
 
+    from fea.data.source import told_root
     from fea.records.jsonl import read_lines
     from fea.system.files import common_root, whole
     from fea.system.lines import jsonl
@@ -158,8 +159,7 @@ def _write(out: Path, file: Path, rules: Rules, examples: list[Example], folds: 
             meta = {**(raw.get("meta_info") or {}), "fold": fold}
             image = raw["image"] if near else os.path.relpath(Path(example.image).resolve(), root)
             stream.write(jsonl([{**raw, "image": image, "meta_info": meta}]))
-    if root != out.parent.resolve():
-        print(f"the images are relative to '{root}': name it as image_root of '{out}'")
+    return [told_root(root, {"train": out, "test": out})] if root != out.parent.resolve() else []
 
 
 def _told(out: Path, examples: list[Example], folds: NDArray[np.int64], how: str) -> list[str]:

@@ -106,6 +106,7 @@ def _write(
     pace: Pace,
 ) -> None:
     """Writes the pairs, computed in the precision of the run; says what was made and where the images are."""
+    from fea.data.source import told_root
     from fea.model.precision import computing
     from fea.pairs.journal import Journal, images_of
     from fea.pairs.making import make_pairs
@@ -121,4 +122,4 @@ def _write(
         make_pairs(policy, faces, journal, recipe, generation, pace)
     print(*journal.told(), sep="\n")
     if root != out.parent.resolve():
-        print(f"the images are relative to '{root}': name it as image_root of '{out}'")
+        print(told_root(root, {"train": out}))

@@ -49,6 +49,7 @@ def split_file(
         FEAError: an input cannot be read, two reviewers edited a line differently, `out` holds such files, or there is
             nobody to put into the test set.
     """
+    from fea.data.source import told_root
     from fea.facs import emotion_set
     from fea.records.record import Rules
     from fea.review.reviewed import read_reviewed
@@ -62,7 +63,8 @@ def split_file(
     root = write_sides(out, read.lines, split.sides)
     print(*told(file, read, split), sep="\n")
     if root != out.resolve():
-        print(f"the images are relative to '{root}': name it as image_root of the files")
+        names = ("train", "val", "test") if val_share else ("train", "test")
+        print(told_root(root, {name: out / f"{name}.jsonl" for name in names}))
     return 0
 
 

@@ -121,6 +121,7 @@ def _write(
     policy: Policy, precision: str, faces: list[Example], out: str, recipe: Recipe, generation: Generation, pace: Pace
 ) -> None:
     """Writes the analyses, computed in the precision of the run, and the datacard; says where the images are."""
+    from fea.data.source import told_root
     from fea.model.precision import computing
     from fea.synthesis.datacard import write_datacard
     from fea.synthesis.journal import Journal
@@ -135,4 +136,4 @@ def _write(
         run(policy, faces, journal, recipe, generation, pace)
     print(write_datacard(file.parent))
     if journal.image_root != file.parent.resolve():
-        print(f"the images are relative to '{journal.image_root}': name it as image_root of '{out}'")
+        print(told_root(journal.image_root, {"train": file}))

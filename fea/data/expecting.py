@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from fea.data.image_check import look_once
 from fea.data.overlap import Thumbnails
-from fea.data.source import OnBad
+from fea.data.source import OnBad, option
 from fea.data.table import Table
 from fea.errors import FEAError
 
@@ -41,10 +41,11 @@ def expect_labels(name: str, tables: Sequence[Table]) -> None:
         )
 
 
-def look_at_images(table: Table, most_pixels: int, on_bad: OnBad) -> Thumbnails:
+def look_at_images(name: str, table: Table, most_pixels: int, on_bad: OnBad) -> Thumbnails:
     """Opens every image once; thumbnails of those that can be read, by path.
 
     Args:
+        name: of the set, for the message.
         table: with their paths.
         most_pixels: that an image may have.
         on_bad: whether one that cannot be read is refused, or told.
@@ -55,6 +56,8 @@ def look_at_images(table: Table, most_pixels: int, on_bad: OnBad) -> Thumbnails:
     found = look_once(table, most_pixels)
     if found.problems:
         told = f"{len(found.problems)} images of '{table.path}' cannot be read; the first: {found.problems[0]}"
+        if told.endswith("'image_root'"):  # the image is not there
+            told += f", as in {option(name, table.path, 'FOLDER')}"
         if on_bad == "raise":
             raise FEAError(f"{told}, or set 'on_bad: skip'")
         rank_zero_info(told)

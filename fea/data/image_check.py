@@ -76,6 +76,8 @@ def look_at_all(place_of: Mapping[str, str], most_pixels: int = MOST_PIXELS, com
         most_pixels: an image may have.
         compare: make thumbnails, too.
     """
+    if not place_of:
+        return {}
     # Pillow decodes outside of Python's lock.
     with ThreadPoolExecutor(AT_A_TIME) as pool, progress(len(place_of), "images") as advance:
         looks: dict[str, Look] = {}

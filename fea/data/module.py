@@ -123,14 +123,14 @@ class FEADataModule(L.LightningDataModule):
     def prepare_data(self) -> None:
         """Validates and converts the files once, on one process.
 
-        Before a fit their images are opened once, too; before anything is measured, faces that were learned from are looked
-        for.
+        Before a fit their images are opened once, too; before a measurement, faces that were learned from are looked for.
         """
         tables, name = self._open(), self.wanted[-1]
         judged = [] if name == "predict" else [table for table in tables[name] if not table.overlap]
         learned = tables["train"] if "train" in tables else self._learned_from() if judged else []
-        looked = [*tables["train"], *tables["val"]] if "train" in tables else [*learned, *judged] if learned else []
-        thumbnails = {table.copy: look_at_images(table, self.max_image_pixels, self.on_bad) for table in looked}
+        second = tables[name] if "train" in tables else judged if learned else []
+        looked = dict.fromkeys(learned, "train") | dict.fromkeys(second, name)
+        thumbnails = {t.copy: look_at_images(part, t, self.max_image_pixels, self.on_bad) for t, part in looked.items()}
         expect_apart(name, learned, judged, thumbnails, self.max_image_pixels)
 
     def _learned_from(self) -> list[Table]:

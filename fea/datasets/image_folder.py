@@ -8,6 +8,7 @@ from pathlib import Path
 from fea.datasets.class_folders import ClassFolder, faces_of, split_of
 from fea.datasets.conversion import Dropped, Faces, Format, Source
 from fea.datasets.images import folders_below, images_in
+from fea.datasets.reading import listed
 from fea.errors import FEAError
 from fea.facs import EMOTION_SETS, emotion_name
 
@@ -28,7 +29,7 @@ def _faces(source: Source) -> Faces:
     folders = _folders(source.path, source.emotions)
     known = [folder for folder in folders if folder.label]
     if not known:
-        names = ", ".join(f"'{os.path.basename(folder.path)}'" for folder in folders[:5]) or "none with images"
+        names = listed([f"'{os.path.basename(folder.path)}'" for folder in folders]) or "none with images"
         raise FEAError(
             f"no folder in '{source.path}' is called like an emotion (found: {names}); rename them, or name the format of "
             "the data set if they are its numbers"

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from fea.datasets.class_folders import split_of
 from fea.datasets.conversion import Coding, Dropped, Face, Source, by_number, coding
 from fea.datasets.images import NOT_THERE, Images
-from fea.datasets.reading import code, grade, number
+from fea.datasets.reading import code, grade, listed, number
 from fea.errors import FEAError
 from fea.facs import au_code, emotion_name
 from fea.records.action_units import read_units
@@ -69,7 +69,7 @@ class Columns:
         self.grades = {n: _unit(m) for n, m in units if (m[4] or "").lower() in ("_r", "_intensity")}
         self.flags = {name: unit for name, unit in self.flags.items() if unit}
         self.grades = {name: unit for name, unit in self.grades.items() if unit}
-        have = ", ".join(list(names)[:8]) + ", ..." * (len(names) > 8)
+        have = listed(names)
         if "image" not in self.of:
             raise FEAError(
                 f"'{place}' has no column of images; its columns are {have}: say which it is, --columns '{{image: NAME}}'"
@@ -80,6 +80,14 @@ class Columns:
                 "'{labels: NAME, AUs: NAME}'"
             )
         self.kind: Kind = "flags"
+        source.note(f"columns: {self._understood(names)}")
+
+    def _understood(self, names: Sequence[str]) -> str:
+        """Which column is taken for what, and which are not read."""
+        units = {*self.flags.values(), *self.grades.values()}
+        read = [f"{key}={column}" for key, column in self.of.items()] + [f"{len(units)} units"] * bool(units)
+        rest = [name for name in names if name not in {*self.of.values(), *self.flags, *self.grades}]
+        return f"{', '.join(read)}; not read: {listed(rest) or 'none'}"
 
     def look(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Finds out from all rows whether columns such as AU12 hold 0 and 1, grades or probabilities.
@@ -230,7 +238,7 @@ def _columns(place: str, names: Sequence[str], own: Mapping[str, str]) -> dict[s
         if key not in NAMES:
             raise FEAError(f"columns: '{key}' is none of {', '.join(NAMES)}")
         if column not in names:
-            raise FEAError(f"columns: '{place}' has no column '{column}'; its columns are {', '.join(list(names)[:8])}")
+            raise FEAError(f"columns: '{place}' has no column '{column}'; its columns are {listed(names)}")
     by_name: dict[str, str] = {}
     for name in names:
         by_name.setdefault(re.sub(r"[\s_-]", "", name).lower(), name)

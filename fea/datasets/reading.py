@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fea.records.missing import unknown
 _NOT_CODED = frozenset((9.0, 99.0, 999.0, 9999.0))
 _HEAD = 40  # lines that are looked at: the first object of a list may be spread over many
 _DELIMITERS = ",;\t|"
+_LISTED = 8  # names that stand in a message
 _CELL = 1 << 24  # characters of a cell: the pixels of an image take a few thousand
 
 
@@ -106,9 +107,13 @@ class Table:
         """
         found = self.column(*names)
         if found is None:
-            have = ", ".join(self.columns[:8]) + ", ..." * (len(self.columns) > 8)
-            raise FEAError(f"'{self.file}' has no column '{names[0]}'; its columns are {have}")
+            raise FEAError(f"'{self.file}' has no column '{names[0]}'; its columns are {listed(self.columns)}")
         return found
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names such as those of columns, of many the first: "image, emotion and 11 more"."""
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if names[_LISTED:] else "")
 
 
 def number(cell: str) -> float | None:

@@ -35,6 +35,7 @@ class Tally:
         self.labels: Counter[str] = Counter()
         self.splits: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
+        self.people: set[int] = set()  # hashes: a million names would cost ten times the memory
 
     @property
     def rows(self) -> int:
@@ -55,6 +56,7 @@ class Tally:
         self.described += bool(face.description)
         self.labels.update(face.labels)
         self.splits.update([face.meta["split"]] if "split" in face.meta else [])
+        self.people.update([hash(face.meta["subject"])] if "subject" in face.meta else [])
         self.sources.update([str(face.meta["source"])] if "source" in face.meta else [])
 
 
@@ -200,6 +202,7 @@ def write(records: Records, out: Path, analyses: int = 0) -> int:
         passing.seek(0)
         for number, written in enumerate(passing):
             stream.write(_described(written) if number in chosen else written)
+    records.tally.described += len(chosen)
     return len(chosen)
 
 

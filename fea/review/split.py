@@ -23,6 +23,7 @@ from fea.system.sets import recover, together
 
 _FILES = ("train.jsonl", "test.jsonl")  # of the sides, in their order
 _VALIDATION = "val.jsonl"
+_HEADS = {"validation": "val"}  # of the table, where the name is too long for a column
 _SHOWN = 5  # pairs of images that are listed
 
 
@@ -212,7 +213,7 @@ def _told_lines(file: Path, read: Reviewed, sides: Sides) -> Iterator[str]:
 
 def _told_people(lines: Sequence[ReviewedLine], split: Split) -> Iterator[str]:
     sides, people, groups = split.sides, split.people, split.groups
-    yield f"people: {len(set(people[sides.train]))} in the train set, {len(set(people[sides.test]))} in the test set"
+    yield "people: " + ", ".join(f"{len(set(people[side]))} in the {name} set" for name, side in _named(sides).items())
     unnamed = sum(not line.subject for line in lines)
     if unnamed:
         yield f"  {unnamed} lines name no subject in meta_info: each counts as a person of its own"
@@ -226,7 +227,13 @@ def _told_people(lines: Sequence[ReviewedLine], split: Split) -> Iterator[str]:
 
 def _shares(split: Split) -> str:
     """How many lines with each label are on each side, and what share of them is tested on."""
-    train, test = split.counts[split.sides.train].sum(0), split.counts[split.sides.test].sum(0)
-    shares = [f"{share:.1%}" for share in test / (train + test)]
-    rows = zip(["all", *split.labels], train, test, shares, strict=True)
-    return tables.plain("{:<28}{:>8}{:>8}{:>8}", [("", "train", "test", "share"), *rows])
+    counts = {name: split.counts[side].sum(0) for name, side in _named(split.sides).items()}
+    shares = [f"{share:.1%}" for share in counts["test"] / sum(counts.values())]
+    rows = zip(["all", *split.labels], *counts.values(), shares, strict=True)
+    heads = ("", *(_HEADS.get(name, name) for name in counts), "share")
+    return tables.plain("{:<28}" + "{:>8}" * (len(heads) - 1), [heads, *rows])
+
+
+def _named(sides: Sides) -> dict[str, NDArray[np.bool_]]:
+    """The sides that there are, by what they are called."""
+    return {"train": sides.train, **({"validation": sides.val} if sides.val.any() else {}), "test": sides.test}

@@ -129,6 +129,21 @@ def test_analyses_are_compared_with_their_labels(tmp_path: Path, capsys: pytest.
 # --- images ---
 
 
+@pytest.mark.parametrize("there", [0, 1])
+def test_a_folder_that_is_not_named_is_one_sentence(
+    there: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"image": f"{n}.png", "labels": ["fear"]} for n in range(20)]
+    file = write(tmp_path, *rows[there:], *[{"labels": ["fear"]}] * there)
+    assert main(["data", "check", str(file)]) == 2
+    told = capsys.readouterr()
+    missing, first = 20 - there, tmp_path / f"{there}.png"
+    assert told.out.splitlines()[5:] == [
+        f"{missing} of 20 images are not there, such as '{first}'; name their folder with --image_root"
+    ]
+    assert ("images" in told.err) == bool(there)
+
+
 def test_images_are_opened_and_what_no_model_learns_from_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

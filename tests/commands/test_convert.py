@@ -112,6 +112,7 @@ def test_plain_analyses_come_from_labels(table: Path, tmp_path: Path, capsys: py
     }
     (one,) = [name for name in happy if told[name]]  # one of each emotion
     assert told[one] == f"<think>{happy[one]} This is read as happiness.</think><answer>happiness</answer>"
+    assert "Action Units coded: 5; analyses: 2\n" in done.told
     assert "2 plain analyses were written from the labels ('analysis' in meta_info); they say the labels" in done.told
     assert done.lines[1]["meta_info"] == {"split": "train", "analysis": "from labels"}
     passes(capsys, done, out)

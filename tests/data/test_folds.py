@@ -141,7 +141,10 @@ def test_published_lists_come_before_dealing(tmp_path: Path, capsys: pytest.Capt
     assert main(["data", "folds", str(file), "-o", str(tmp_path / "out/folds.jsonl")]) == 0
     shown = capsys.readouterr().out
     assert "published lists" in shown
-    assert f"the images are relative to '{tmp_path / 'in'}': name it as image_root" in shown
+    entry = f"'[{{file: {tmp_path / 'out/folds.jsonl'}, image_root: {tmp_path / 'in'}}}]'"
+    assert shown.endswith(
+        f"relative to '{tmp_path / 'in'}'; give it with the file: --data.train {entry} --data.test {entry}\n"
+    )
     found = told_folds(tmp_path / "out/folds.jsonl")
     assert {person for person, folds in found.items() if folds == {1}} == DISFA.folds[0]
     lines[4]["meta_info"]["subject"] = "SN033"

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from PIL import Image
 from test_data_module import attach, relabeled
 
 from fea.data import image_check
 from fea.data.image_check import look
 from fea.data.module import FEADataModule
+from fea.data.source import option, told_root
 from fea.errors import FEAError
+
+
+def test_a_folder_that_is_not_named_is_told_as_it_is_typed(tmp_path: Path) -> None:
+    Image.linear_gradient("L").save(tmp_path / "a.png")
+    there, gone = tmp_path / "there.jsonl", tmp_path / "gone.jsonl"
+    there.write_text('{"image": "a.png", "labels": ["fear"], "description": "AU1"}')
+    gone.write_text(there.read_text().replace("a.png", "no.png"))
+    for name, files in (("train", {"train": [str(gone)]}), ("val", {"train": [str(there)], "val": [str(gone)]})):
+        typed = re.escape(f"as in --data.{name} '[{{file: {gone}, image_root: FOLDER}}]', or set 'on_bad: skip'")
+        with pytest.raises(FEAError, match=rf"no\.png' does not exist; check 'image_root', {typed}$"):
+            attach(FEADataModule(**files))
+
+
+@pytest.mark.parametrize("folder", ["my_photos", "my photos, it's #1", "7", "über"])
+def test_an_option_with_a_folder_is_read_as_it_was_meant(folder: str, tmp_path: Path) -> None:
+    words = shlex.split(option("train", tmp_path / "a b.jsonl", folder))
+    assert words[0] == "--data.train"
+    assert yaml.safe_load(words[1]) == [{"file": str(tmp_path / "a b.jsonl"), "image_root": folder}]
+
+
+def test_a_folder_below_the_present_one_is_named_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = told_root(tmp_path / "my_photos", {"train": Path("data/train.jsonl")})
+    assert told == (
+        "the images are relative to 'my_photos'; give it with the file: "
+        "--data.train '[{file: data/train.jsonl, image_root: my_photos}]'"
+    )
 
 
 def test_images_are_opened_once_before_a_fit(

@@ -37,6 +37,10 @@ def test_a_csv_with_units_in_columns(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = tmp_path / "mine.jsonl"
     done = convert(capsys, out, file)
     assert "for a table (CSV) (csv)" in done.told
+    assert "\npeople: 4\n" in done.told
+    assert (
+        "columns: image=Filename, labels=Emotion, subject=subject, split=Usage, 4 units; not read: none\n" in done.told
+    )
     assert done.lines == [
         {
             "id": "000001", "image": "faces/a.jpg", "AUs": ["AU6", "AU12"], "AUs_coded": ["AU1", "AU6", "AU12"],
@@ -96,6 +100,16 @@ def test_grades_and_the_other_shapes_of_units(tmp_path: Path, capsys: pytest.Cap
     done = convert(capsys, tmp_path / "l.jsonl", "csv", listed)
     assert [line.get("AUs") for line in done.lines] == [["AU1", "AU4"], ["AU1", "AUL2", "AU4"], None]
     passes(capsys, done, tmp_path / "l.jsonl")
+
+
+def test_columns_that_are_not_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faces(tmp_path, "a.jpg")
+    more = [f"c{n}" for n in range(19)]
+    file = text(tmp_path / "t.csv", ",".join(["img", "label", *more]), ",".join(["a.jpg", "fear", *more]))
+    done = convert(capsys, tmp_path / "t.jsonl", "csv", file)
+    assert f"columns: image=img, labels=label; not read: {', '.join(more[:8])} and 11 more\n" in done.told
+    wrong = convert(capsys, tmp_path / "w.jsonl", "csv", file, "--columns", "{image: picture}")
+    assert f"no column 'picture'; its columns are img, label, {', '.join(more[:6])} and 13 more\n" in wrong.error
 
 
 def test_columns_and_classes_may_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -238,7 +238,11 @@ def test_the_files_can_be_checked_and_find_their_images(
     out, root = (drawn.parent, drawn.parent) if beside else (tmp_path / "new" / "out", drawn.parent / "images")
     assert main(["data", "split", str(file), "--out", str(out), "--unreviewed=any"]) == 0
     shown = capsys.readouterr().out
-    assert (f"the images are relative to '{root.resolve()}': name it as image_root" in shown) != beside
+    options = (
+        f"--data.{name} '[{{file: {out / name}.jsonl, image_root: {root.resolve()}}}]'" for name in ("train", "test")
+    )
+    said = f"the images are relative to '{root.resolve()}'; give it with the file: {' '.join(options)}\n"
+    assert (said in shown, "image_root" in shown) == (not beside, not beside)
     for name, count in zip(("train", "test"), map(len, sides(out)), strict=True):
         words = [] if beside else ["--image_root", str(root)]
         assert main(["data", "check", str(out / f"{name}.jsonl"), *words]) == 0
@@ -435,10 +439,17 @@ def test_a_validation_set_shows_further_people(file: Path, drawn: Path, capsys: 
     shown = capsys.readouterr().out
     (train, test), val = sides(out), lines_of(out / "val.jsonl")
     assert f"validation set: {len(val)} lines" in shown
+    assert f"--data.val '[{{file: {out / 'val.jsonl'}, image_root: {drawn.parent / 'images'}}}]'" in shown
     assert 12 <= len(val) <= 24
     assert len(train) + len(test) + len(val) == 90
     people = [{line["meta_info"]["subject"] for line in side} for side in (train, test, val)]
     assert not any(a & b for a, b in itertools.combinations(people, 2))
+    counts = [
+        f"{len(some)} in the {name} set" for some, name in zip(people, ("train", "test", "validation"), strict=True)
+    ]
+    assert f"people: {counts[0]}, {counts[2]}, {counts[1]}\n" in shown
+    assert f"{'':<28}{'train':>8}{'val':>8}{'test':>8}{'share':>8}\n" in shown
+    assert f"{'all':<28}{len(train):>8}{len(val):>8}{len(test):>8}{len(test) / 90:>8.1%}\n" in shown
     assert (
         main(
             [

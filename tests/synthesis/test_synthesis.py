@@ -57,7 +57,7 @@ def test_new_lines_find_their_images(
     assert main(arguments(trained, out)) == 0
     shown = capsys.readouterr().out
     root = trained if beside else trained / "new" / "images"
-    assert ("name it as image_root" in shown) != beside
+    assert ("; give it with the file: --data.train" in shown) != beside
     assert beside or str(root.resolve()) in shown
     rules = Rules(EMOTIONS, "raise", True)
     table = open_jsonl(out, root, rules, "raise")
