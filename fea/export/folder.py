@@ -11,6 +11,7 @@ from typing import Any
 
 from fea.errors import FEAError
 from fea.faces.crops import MARGIN
+from fea.model.causal import Causal
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
 from fea.model.elsewhere import SETTINGS
@@ -90,7 +91,7 @@ def write_beside(folder: Path, base: Path, network: Network | Stock, told: Store
     if network.tokenizer.chat_template and not _template_in(base):
         write_atomically(folder / _TEMPLATE, network.tokenizer.chat_template.encode())
     _write(folder / _GENERATION, _generation(network))
-    if isinstance(network, Stock):  # its own processor decides how it sees
+    if isinstance(network, Causal | Stock):  # its own processor decides how it sees
         for name in _OF_PROCESSORS:
             if (base / name).is_file():
                 shutil.copyfile(base / name, folder / name)
