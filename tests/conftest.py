@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def examples(faces_file: Path) -> list[Example]:
 
 def small_config(**changes: object) -> PolicyConfig:
     """A policy of 0.3 M parameters that reads the faces at their own size."""
-    settings = {"tiny": SMALL, "min_pixels": FACE_PIXELS, "max_pixels": FACE_PIXELS, "knowledge": "brief"}
+    settings = {"tiny": replace(SMALL), "min_pixels": FACE_PIXELS, "max_pixels": FACE_PIXELS, "knowledge": "brief"}
     return PolicyConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
 

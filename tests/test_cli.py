@@ -204,7 +204,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no such base": (sft("--model.policy.base=runs/no"), "policy.base: cannot load 'runs/no' from a folder or the hub"),
     "run without a checkpoint": (["analyze", "faces/images", "--model", "faces"], "'faces' holds no checkpoint; name"),
     "analyze nothing": (["analyze"], "nothing is given for images and model; see fea analyze --help"),
-    "analyze garbage": (["analyze", "x.png", "--model", "good.yaml"], "'good.yaml' holds no checkpoint"),
+    "analyze garbage": (["analyze", "good.ckpt", "--model", "good.yaml"], "'good.yaml' holds no checkpoint"),
     "no face to draw": (["data", "faces", "out", "--n", "0"], "cannot draw 0 faces"),
     "words for a number": (["data", "faces", "out", "--n", "x"], "n: expected int, found 'x'"),
     "number of faces missing": (["data", "faces", "out"], "nothing is given for n; see fea data faces --help"),

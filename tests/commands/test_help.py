@@ -32,6 +32,7 @@ def test_a_group_lists_its_members(arguments: list[str], capsys: pytest.CaptureF
         "data silver",
         "data split",
         "data folds",
+        "data pairs",
     ]
     assert cli.COMMANDS["data check"].told in shown
 

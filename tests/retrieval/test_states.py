@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import small_config
+from conftest import SMALL, small_config
 from strangers import write_stranger
 
 from fea.drawn.faces import EMOTIONS
@@ -31,9 +32,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
 def policy(request: pytest.FixtureRequest) -> Policy:
-    config = small_config()
-    config.tiny.family = request.param
-    return Policy(config, {}).eval()
+    return Policy(small_config(tiny=replace(SMALL, family=request.param)), {}).eval()
 
 
 def trained(policy: Policy) -> Stored:
