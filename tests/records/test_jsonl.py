@@ -146,6 +146,7 @@ def test_an_example_is_what_its_line_says(tmp_path: Path) -> None:
         "emotions": EMOTION_SETS["basic7"],
         "analysis": "<think>AU6.</think><answer>happiness</answer>",
         "intensities": {"AU6": 3},
+        "rejected": None,
         "valence": 0.5,
         "arousal": None,
         "meta": '{"a": [1, {"b": null}]}',

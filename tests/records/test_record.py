@@ -42,6 +42,7 @@ def test_a_full_line_is_read() -> None:
         "labels": ["happiness"],
         "analysis": "<think>AU6</think><answer>happiness</answer>",
         "AU_intensities": '{"AU6": 2.5}',
+        "rejected": None,
         "valence": 1.0,
         "arousal": -0.25,
         "meta_info": '{"subject": "\\u00e9"}',
