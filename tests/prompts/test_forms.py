@@ -21,7 +21,7 @@ from fea.prompts.prompt import Knowledge, system_prompt
 from fea.protocols.cases import case_of, line_of
 from fea.rewards import check_regions
 from fea.rollouts.rollout import Rollout, parse_all
-from fea.synthesis.attempts import _as_in_files
+from fea.synthesis.attempts import as_in_files
 from fea.synthesis.round import expect_thinking
 
 BASIC = EMOTION_SETS["basic7"]
@@ -146,7 +146,7 @@ def test_analyses_are_kept_in_the_form_that_files_have(
 ) -> None:
     prompt = make_policy(answer="first").encoder(examples[0])
     right, wrong = parse_all(["<answer>fear</answer><think>Brows up (AU1).</think>", "fear"], [prompt])
-    kept = _as_in_files(right, prompt)
+    kept = as_in_files(right, prompt)
     assert (kept.text, kept.well_formed) == ("<think>Brows up (AU1).</think><answer>fear</answer>", True)
     assert [kept.text[slice(*mention.span)] for mention in kept.mentions] == ["AU1"]
-    assert _as_in_files(wrong, prompt) == wrong
+    assert as_in_files(wrong, prompt) == wrong
