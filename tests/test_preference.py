@@ -19,7 +19,7 @@ from fea.errors import FEAError
 from fea.losses import anchor_loss, implicit_reward, preference_loss
 from fea.model.policy import Policy
 from fea.preference import EMPOModule
-from fea.training.comparing import losses, pairs_of, rewards, sums
+from fea.training.comparing import Rewards, losses, pairs_of, rewards, sums
 from fea.training.preferring import Preference
 
 BETA = 0.3
@@ -248,3 +248,15 @@ def test_an_objective_without_its_parts_is_refused(tmp_path: Path, faces_file: P
     source = f'[{{"file": "{pairs}", "image_root": "{faces_file.parent}"}}]'
     with pytest.raises(FEAError, match=r"dpo compares response, and no pair of data\.train has a rejected part"):
         fit("empo", tmp_path / "run", data__train=source, model__preference__objective="dpo")
+
+
+def test_what_is_chosen_has_a_margin_over_what_is_rejected() -> None:
+    """A pair that has all parts, and one without any: what accuracies and margins in the log are made of."""
+    nan = math.nan
+    both, chosen = torch.tensor([[3.0, 1.0], [nan, nan]]), torch.tensor([2.0, 0.5])
+    image, question = torch.tensor([0.5, nan]), torch.tensor([2.25, nan])
+    margins = Rewards(chosen, both, image, question, image).margins
+    assert {name: values[0].item() for name, values in margins.items()} == {
+        "response": 2.0, "image": 1.5, "question": -0.25,
+    }  # fmt: skip
+    assert all(bool(values[1].isnan()) for values in margins.values())

@@ -93,7 +93,8 @@ def written_affect(emotion: str, told: Mapping[Number, float]) -> str:
 
 def letter_of(grade: float) -> str:
     """The letter of a grade; "" where the unit does not show."""
-    return GRADES[min(round(grade), 5) - 1] if grade >= 0.5 else ""
+    nearest = int(grade + 0.5)  # halves go up, where `round` would take 0.5 to 0 and 2.5 to 2
+    return GRADES[min(nearest, 5) - 1] if nearest > 0 else ""
 
 
 def grade_of(letter: str) -> float:

@@ -123,7 +123,10 @@ def test_what_is_written_is_read(value: float) -> None:
         {"valence": pytest.approx(value, abs=0.0501), "arousal": pytest.approx(-value, abs=0.0501)},
         "sadness",
     )
-    assert [letter_of(grade) for grade in (0, 0.4, 1, 2.2, 4.9, 5)] == ["", "", "A", "B", "E", "E"]
+    assert [letter_of(grade) for grade in (0, 0.4, 0.5, 1, 2.2, 2.5, 4.9, 5)] == [
+        *("", "", "A", "A"),
+        *("B", "C", "E", "E"),
+    ]
 
 
 @pytest.mark.parametrize("knowledge", ["full", "brief"])
