@@ -171,6 +171,18 @@ def test_a_part_of_the_faces_is_scored_by_itself(
     assert found["au_f1"] != loaded(made.task).scores(made.answers)["au_f1"]
 
 
+def test_of_several_answers_about_a_face_the_first_counts(exported: Callable[[str], Exported]) -> None:
+    made = exported("disfa-8")
+    task = loaded(made.task)
+    ask, score = task.config["process_results"], task.config["metric_list"][0]
+    first, later = (
+        [ask(line, [text(line["id"])])[score["metric"]] for line in task.lines[:20]]
+        for text in (made.answers.__getitem__, lambda name: "nothing")
+    )
+    assert score["aggregation"](first + later) == score["aggregation"](first)
+    assert score["aggregation"](later + first) != score["aggregation"](first)
+
+
 def test_a_model_is_asked_as_fea_asks(exported: Callable[[str], Exported]) -> None:
     task = loaded(exported("fea20k").task)
     line = next(line for line in task.lines if line["id"] == "f1")
