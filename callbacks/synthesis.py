@@ -137,6 +137,7 @@ class Synthesis(Callback):
         settings = settings_of(faces, self.pace.batch_size, generation, self.recipe)
         pace = replace(self.pace, workers=data.num_workers, on_bad=data.on_bad)
         earlier = [entry for number in self.written for entry in admitted(_file(trainer, number))]
+        rank_zero_info(f"synthesis, round {round}: asks about {len(faces)} faces without an analysis")
         _listen(trainer)
         with module.sampling():
             origin = provenance(module.policy, self.recipe, round)

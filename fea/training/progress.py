@@ -30,10 +30,12 @@ class ProgressLines(Callback):
     """Says how a run goes, if its output is no terminal: at the first step, every few steps, and at every validation.
 
         2025-03-01 14:30:05 fit epoch=0 step=50/320 reward=1.31 au_f1=0.41 emotion_f1=0.48 accuracy=0.5 lr=0.0001 left=0:04:31
+        2025-03-01 14:30:41 validating epoch=0 step=80/320 batches=7
         2025-03-01 14:30:58 validation epoch=0 step=80/320 score=0.531 au_f1=0.612 emotion_f1=0.45 accuracy=0.49 format=1
 
-    Work that takes longer says a line a minute. Every command of the trainer has one of these by itself; one that is listed
-    under trainer.callbacks takes its place, and with `trainer.enable_progress_bar: false` nothing is said.
+    The first validation is announced, and work that takes longer says a line a minute. Every command of the trainer has one of
+    these by itself; one that is listed under trainer.callbacks takes its place, and with `trainer.enable_progress_bar: false`
+    nothing is said.
 
     Args:
         every: optimizer steps between two lines; by default those between two checkpoints of the shipped configs.
@@ -43,7 +45,7 @@ class ProgressLines(Callback):
         if every < 1:
             raise FEAError(f"ProgressLines.every: {every}; give at least 1")
         self.every = every
-        self.first = self.speaks = False
+        self.first = self.speaks = self.announced = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Takes the place of the bar, which would fill a file with carriage returns."""
@@ -86,6 +88,12 @@ class ProgressLines(Callback):
             print(told, flush=True)
 
     # --- validation, test, prediction ---
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Says once how much is coming: answers are written, which takes longer than a step."""
+        if not trainer.sanity_checking and not self.announced:
+            self.announced = True
+            self._say("validating", trainer, {}, {"batches": f"{sum(trainer.num_val_batches):.0f}"})
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says what was measured."""

@@ -52,13 +52,14 @@ def test_a_line_every_few_steps_and_at_every_validation(output: tuple[Path, str,
     _, out, _ = output
     lines = spoken(out)
     assert steps(lines, "fit") == ["1/7", "3/7", "6/7"]
-    assert steps(lines, "validation") == ["4/7"]
+    assert steps(lines, "validating") == steps(lines, "validation") == ["4/7"]
     scores = f"au_f1={NUMBER} emotion_f1={NUMBER} accuracy={NUMBER}"  # means over classes, and over faces
     told = f"loss={NUMBER} reward={NUMBER} {scores} lr={NUMBER} left=\\d+:\\d\\d:\\d\\d"
     measured = f"score={NUMBER} {scores} format={NUMBER} reward={NUMBER}"
+    shown = {"fit": told, "validating": "batches=1", "validation": measured}
     for line in lines:
         kind = line.split()[2]
-        assert re.fullmatch(rf"{TIME} {kind} epoch=\d+ step=\d/7 {told if kind == 'fit' else measured}", line), line
+        assert re.fullmatch(rf"{TIME} {kind} epoch=\d+ step=\d/7 {shown[kind]}", line), line
 
 
 def test_a_file_receives_no_bar(output: tuple[Path, str, str]) -> None:
@@ -89,7 +90,7 @@ def test_on_a_terminal_there_is_the_bar(tmp_path: Path) -> None:
             break
     os.close(ours)
     assert process.wait() == 0
-    assert not re.search(f"{TIME} (fit|validation)", out.decode())
+    assert not re.search(f"{TIME} (fit|validating|validation)", out.decode())
     assert b"it/s" in out
 
 
