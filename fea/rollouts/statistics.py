@@ -1,4 +1,21 @@
-"""What a rollout has to report: is the policy improving, collapsing, rambling, or gaming its rewards."""
+"""What a rollout has to report: is the policy improving, collapsing, rambling, or gaming its rewards.
+
+Read the logs, in this order:
+
+    val/score                      what the run is for, on faces that it does not train on; reward/total should rise with it
+    val/reward_gap                 grows while val/score stands still: rewards, or faces, are learned by heart
+    rollout/au_f1, emotion_f1      means over classes; they fall while accuracy rises: rare classes are forgotten
+    rollout/claims/AU9, answers/fear    how often a class is told; beside it, how often it is there: present/AU9, labels/fear
+    watch/warnings                 above 0: the text is in the output, and names classes that have vanished
+    groups/same_best, same_worst   completions that all score the same teach nothing: all right (harder faces, or the end),
+                                   all wrong (more of stage 1)
+    reward/NAME_group_std          0 for long: this reward tells completions of a face no more apart
+    train/entropy                  nats a token; near 0 completions are alike, and there is nothing to compare
+    completions/length, truncated  rising together: answers ramble, or model.generation.max_tokens is too low
+    train/sampling_ratio_max, sampling_outside    how far sampling and training are apart; far from 1, or from 0: precision
+    train/grad_norm, skipped       a norm that jumps, gradients that were not finite: a lower rate
+    time/rollout, reward, old_and_reference, train     seconds of the parts of a step
+"""
 
 from __future__ import annotations
 
