@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from fea.errors import FEAError
 from fea.faces.crops import Faces
 from fea.images.opening import MOST_PIXELS, check_most_pixels
-from fea.prompts.answer import FORMS, Form
+from fea.prompts.answer import FORMS, MOST_TOKENS, Form
+
+MOST_SAMPLES = 1000  # answers to a face: shares are then off by 0.016, which no further ones would make much less
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,12 @@ class Asking:
         for name in ("batch_size", "max_tokens", "every"):
             if getattr(self, name) < 1:
                 raise FEAError(f"{name}: {getattr(self, name)}; give at least 1")
-        if self.samples < 0:
-            raise FEAError(f"samples: {self.samples}; give a number of answers, or 0 for the likeliest one")
+        if self.max_tokens > MOST_TOKENS:
+            raise FEAError(f"max_tokens: {self.max_tokens}; give at most {MOST_TOKENS}")
+        if not 0 <= self.samples <= MOST_SAMPLES:
+            raise FEAError(
+                f"samples: {self.samples}; give a number of answers up to {MOST_SAMPLES}, or 0 for the likeliest one"
+            )
         check_most_pixels("max_image_pixels", self.max_image_pixels)
         if self.faces not in (None, "none", "largest", "all"):
             raise FEAError(f"faces: '{self.faces}'; choose none, largest or all")

@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fea.errors import FEAError
+from fea.prompts.answer import MOST_TOKENS
 
 # Is told what completions have by now: ids and mask, (N, T) each. It may look, and must not change them.
 Heard = Callable[[Tensor, Tensor], None]
 _BLOCK = 256  # tokens: 600 blocks of 152,000, so that neither the blocks nor one of them are many
+_AT_ONCE = 2**28  # tokens: their noise alone takes 2 GiB, and a hundred times what a card writes in a minute
 _FEW = 8192  # tokens up to which blocks cost more than they save
 
 
@@ -42,8 +44,10 @@ class Generation:
         Raises:
             FEAError: naming the setting.
         """
-        if self.max_tokens < 1:
-            raise FEAError(f"generation.max_tokens: {self.max_tokens}; an answer has at least 1 token")
+        if not 1 <= self.max_tokens <= MOST_TOKENS:
+            raise FEAError(
+                f"generation.max_tokens: {self.max_tokens}; an answer has at least 1 token, and {MOST_TOKENS} at most"
+            )
         if not 0 < self.temperature < float("inf"):
             raise FEAError(
                 f"generation.temperature: {self.temperature}; it must be above 0 (validation is greedy anyway)"
@@ -86,7 +90,15 @@ def noise(
 
     Returns:
         (len(examples) * group, length), float64.
+
+    Raises:
+        FEAError: no machine could write so much at once.
     """
+    if len(examples) * group * length > _AT_ONCE:
+        raise FEAError(
+            f"{len(examples)} faces with {group} answers of up to {length} tokens each are too much at once; lower the number "
+            "of answers (group_size, samples), of faces (batch_size) or of tokens (max_tokens)"
+        )
     return torch.stack(
         [
             _uniform(f"{seed}/{round}/{example}/{before * group + completion}", length)

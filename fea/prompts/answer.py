@@ -17,6 +17,9 @@ _BLOCKS: dict[Form, tuple[str, ...]] = {
     "first": ("answer", "think"),
     "only": ("answer",),
 }
+MOST_TOKENS = (
+    32_768  # of an answer: the context of the smallest models that are tuned; one about a face has some hundred
+)
 FORMS = tuple(_BLOCKS)
 
 

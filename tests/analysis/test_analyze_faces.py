@@ -119,7 +119,9 @@ def test_settings_that_differ_from_training_are_told(
     [
         (["--faces", "none", "--face-model", "x.onnx"], "face_model: faces are not looked for with faces none"),
         (["--faces", "all", "--face-model", "x.onnx"], "face_model: 'x.onnx' does not exist"),
-        (["--samples", "-1"], "samples: -1; give a number of answers, or 0 for the likeliest one"),
+        (["--samples", "-1"], "samples: -1; give a number of answers up to 1000, or 0 for the likeliest one"),
+        (["--samples", "1000000000"], "samples: 1000000000; give a number of answers up to 1000"),
+        (["--max-tokens", "1000000000"], "max_tokens: 1000000000; give at most 32768"),
         (["--every", "0"], "every: 0; give at least 1"),
         (["--resume"], "resume: answers that are printed cannot be gone on with"),
         (["--out", "a.jsonl", "--format", "pyfeat"], "format: 'pyfeat' is a table"),

@@ -37,6 +37,14 @@ def test_noise_neither_reads_nor_moves_the_global_generator() -> None:
     assert torch.equal(noise(["a"], 1, 3, 0, 0), first)
 
 
+@pytest.mark.parametrize(("group", "length"), [(10**9, 8), (8, 10**9)])
+def test_more_than_a_machine_can_write_is_refused_at_once(group: int, length: int) -> None:
+    with pytest.raises(
+        FEAError, match=rf"2 faces with {group} answers of up to {length} tokens each are too much at once"
+    ):
+        noise(["a", "b"], group, length, 0, 0)
+
+
 def test_noise_is_uniform_and_any_id_will_do() -> None:
     drawn = noise([f"face {number}" for number in range(50)], 4, 50, 0, 0)
     counts = torch.histc(drawn.float(), 10, 0, 1)
@@ -92,6 +100,7 @@ def test_without_noise_the_most_probable_token_is_chosen() -> None:
     ("settings", "setting"),
     [
         ({"max_tokens": 0}, "generation.max_tokens: 0"),
+        ({"max_tokens": 10**9}, "generation.max_tokens: 1000000000; an answer has at least 1 token, and 32768 at most"),
         ({"temperature": 0.0}, "generation.temperature: 0.0"),
         ({"temperature": -1.0}, "generation.temperature: -1.0"),
         ({"temperature": float("nan")}, "generation.temperature: nan"),
