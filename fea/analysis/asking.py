@@ -50,6 +50,9 @@ class Asking:
         Raises:
             FEAError: naming the first one.
         """
+        for name in ("batch_size", "num_workers", "max_tokens", "samples", "every"):
+            if not isinstance(getattr(self, name), int):
+                raise FEAError(f"{name}: {getattr(self, name)!r}; give a whole number")
         for name in ("batch_size", "max_tokens", "every"):
             if getattr(self, name) < 1:
                 raise FEAError(f"{name}: {getattr(self, name)}; give at least 1")

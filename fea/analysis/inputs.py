@@ -6,7 +6,7 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +62,8 @@ def inputs_of(images: Images, recursive: bool = False) -> list[Input]:
             no picture.
     """
     named: Sequence[One] = [images] if isinstance(images, str | Path | Image.Image | np.ndarray) else images
+    if not isinstance(named, Iterable) or not (named := list(named)):
+        raise FEAError(f"images: {images!r} names none; give paths, folders, arrays, pictures or a list of these")
     left_out: Counter[str] = Counter()
     found = [one for place, image in enumerate(named) for one in _inputs(image, place, recursive, left_out)]
     told = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import get_args
 
 import torch
 
@@ -47,8 +48,10 @@ def device_of(word: Device) -> torch.device:
     """The device that a setting stands for.
 
     Raises:
-        FEAError: it is not there.
+        FEAError: it is not there, or there is none of this name.
     """
+    if word not in get_args(Device):
+        raise FEAError(f"device: '{word}'; choose {', '.join(get_args(Device))}")
     if word == "cuda" and not torch.cuda.is_available():
         raise FEAError("device: 'cuda' is not available here; choose cpu")
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if word == "auto" else word)

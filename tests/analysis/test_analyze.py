@@ -189,6 +189,27 @@ def test_question_and_emotions_reach_the_prompt(run: Path, images: Path, monkeyp
     assert [(e.question, e.emotions) for e in seen] == [("How?", ("pain", "calm")), ("", trained.emotions)]
 
 
+@pytest.mark.parametrize(
+    ("images", "settings", "told"),
+    [
+        (None, {}, "images: None names none; give paths, folders"),
+        ([], {}, r"images: \[\] names none; give paths, folders"),
+        (3, {}, "images: 3 names none"),
+        (["a.png"], {"samples": float("nan")}, "samples: nan; give a whole number"),
+        (["a.png"], {"batch_size": "8"}, "batch_size: '8'; give a whole number"),
+        (["a.png"], {"max_tokens": 10**9}, "max_tokens: 1000000000; give at most 32768"),
+    ],
+)
+def test_python_is_told_what_cannot_be_asked(run: Path, images: Any, settings: Any, told: str) -> None:
+    with pytest.raises(fea.FEAError, match=told):
+        fea.load(run).analyze(images, **settings)
+
+
+def test_a_device_that_there_is_none_of(run: Path) -> None:
+    with pytest.raises(fea.FEAError, match="device: 'gpu'; choose auto, cpu, cuda"):
+        fea.load(run, device="gpu")
+
+
 def test_samples_do_not_depend_on_the_batch(run: Path, examples: list[Example]) -> None:
     policy, _ = load_policy(str(run), "cpu")
     prompts = policy.look([policy.encoder(example) for example in examples[:3]])
