@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _discard_output()
         return _NOBODY_READS
-    except OSError as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         told = told_by(error)
         if told is None:
             raise

@@ -62,11 +62,21 @@ class Failed(FEAError):
         self.code = code
 
 
-def told_by(error: OSError) -> str | None:
-    """A sentence about a file that could not be read or written; None if the error is about something else.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: that of Python, of a card, or of torch on a CPU, whose error has no class of its own."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
+def told_by(error: OSError | MemoryError | RuntimeError) -> str | None:
+    """A sentence about a file that could not be read or written, or about memory; None if the error is about something else.
 
     Here, and with nothing to import: where no more files can be opened, no module can be read.
     """
+    if is_out_of_memory(error):
+        return "out of memory; lower what is done at once (batch_size, eval_batch_size, samples, max_tokens)"
+    if not isinstance(error, OSError):
+        return None
     refused = _REFUSED.get(errno.errorcode.get(error.errno or 0, ""))
     if error.filename is None:
         return f"{refused[0]}; {refused[1]}" if refused else None

@@ -69,7 +69,8 @@ def inputs_of(images: Images, recursive: bool = False) -> list[Input]:
     told = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common())
     if not found:
         places = ", ".join(str(image) for image in named)
-        raise FEAError(f"no image in {places}" + (f"; left out: {told}" if told else ""))
+        deeper = "; with recursive, folders are looked into" if left_out["folder"] else ""
+        raise FEAError(f"no image in {places}" + (f"; left out: {told}{deeper}" if told else ""))
     if not any(one.picture is not None or os.path.lexists(one.name) for one in found):  # one of several gets a row
         more = f", and none of {len(found) - 1} more does" if len(found) > 1 else ""
         raise FEAError(f"'{found[0].name}' does not exist{more}; check the path")

@@ -15,7 +15,6 @@ from typing import Any, NoReturn, cast
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader workers are forked; the tokenizer warns otherwise
 
-import torch
 import torch.distributed as dist
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -29,7 +28,7 @@ from fea.commands._refusals import sentence
 from fea.data.module import FEADataModule
 from fea.data.source import Source
 from fea.drawn.module import RenderedFaces  # noqa: F401
-from fea.errors import FEAError
+from fea.errors import FEAError, is_out_of_memory
 from fea.grpo import GRPOModule  # noqa: F401
 from fea.memory.advice import verdict
 from fea.memory.plan import plan
@@ -135,7 +134,7 @@ class CLI(LightningCLI):
         try:
             self.trainer.fit(**options)
         except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             raise FEAError(
                 f"out of memory at step {self.trainer.global_step}; {self._remedy()}; checkpoints are whole: go on with "

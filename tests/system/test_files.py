@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fea import cli, errors
 from fea.system.files import naming, try_place, whole, write_atomically
@@ -104,6 +105,28 @@ def test_what_the_system_refuses_is_one_sentence(
     monkeypatch.setattr(cli, "_run", failed)
     assert cli.main(["demo"]) == 2
     assert capsys.readouterr().err == f"fea: error: {TOLD[number]}\n"
+
+
+def too_much() -> None:
+    """What torch says on a CPU."""
+    torch.empty(1 << 60)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), too_much])
+def test_memory_that_ran_out_is_one_sentence_in_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any
+) -> None:
+    def failed(argv: list[str]) -> int:
+        if isinstance(error, Exception):
+            raise error
+        return int(error())
+
+    monkeypatch.setattr(cli, "_run", failed)
+    assert cli.main(["analyze"]) == 2
+    assert capsys.readouterr().err.startswith("fea: error: out of memory; lower what is done at once (batch_size")
+    monkeypatch.setattr(cli, "_run", lambda argv: torch.zeros(2).view(3))
+    with pytest.raises(RuntimeError, match="shape"):  # a fault of the code stays one
+        cli.main(["analyze"])
 
 
 def test_without_a_file_only_what_is_about_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
