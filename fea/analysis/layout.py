@@ -90,7 +90,9 @@ class Layout(NamedTuple):
         return [values.get(column) for column in self.header]
 
     def _grades(self, result: Result) -> dict[str, Value]:
-        """What is claimed without a grade is not known, and what is not claimed is 0."""
+        """What is claimed without a grade is not known, and what is not claimed is 0, but in an answer that cannot be read."""
+        if not result.aus and not result.valid:
+            return {}
         grades = {code: None if code in result.aus else 0.0 for code in self._units}
         return {f"intensity_{code}": grade for code, grade in (grades | dict(result.intensities)).items()}
 

@@ -237,7 +237,7 @@ class FEADataModule(L.LightningDataModule):
             what = "preference pairs (key 'rejected', see 'fea data pairs')" if module.needs_pairs else what
             raise FEAError(
                 f"data.batch_size: {self.batch_size} on {self._trainer.world_size} processes, but 'data.train' holds only "
-                f"{len(examples)} {what}"
+                f"{len(examples)} {what}; lower it, or give more"
             )
         sampler = EpochSampler(
             len(examples), self.seed, True, self.weights(examples), self.mirror, self._trainer.global_rank,

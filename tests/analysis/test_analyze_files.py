@@ -231,6 +231,20 @@ def test_a_resume_of_nothing_begins(loaded: Analyzer, pictures: Path, tmp_path: 
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 10
 
 
+def test_a_resume_replaces_nothing_that_is_complete(
+    loaded: Analyzer, pictures: Path, tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says(words)
+    out = tmp_path / "a.csv"
+    run(pictures, out)
+    told, batches = out.read_bytes(), says(words)
+    assert run(pictures / "0.png", out, "--resume") == 2
+    assert "a.csv' is complete; leave resume out to have its answers replaced" in capsys.readouterr().err
+    assert (batches, out.read_bytes()) == ([], told)
+    assert run(pictures / "0.png", out) == 0
+    assert out.read_bytes() != told
+
+
 def test_parquet_holds_what_csv_does(loaded: Analyzer, pictures: Path, tmp_path: Path, says: Says) -> None:
     import pyarrow.parquet as pq
 
