@@ -6,11 +6,12 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from fea.analysis import foreign
 from fea.analysis.foreign import Foreign, Value
 from fea.analysis.tables import COLUMNS, Result
+from fea.errors import FEAError
 from fea.facs import PROMPTED_AUS
 from fea.prompts.numbers import AFFECT, Numbers
 
@@ -120,9 +121,14 @@ class Results(list[Result]):
 
         Args:
             format: "fea", or the columns of "pyfeat", "openface" or "libreface".
+
+        Raises:
+            FEAError: there is no such format.
         """
         import pandas
 
+        if format not in get_args(Literal["fea"]) + get_args(Foreign):
+            raise FEAError(f"format: '{format}'; choose fea, {', '.join(get_args(Foreign))}")
         layout = self.layout._replace(format=format)
         frame = pandas.DataFrame([layout.cells(result) for result in self], columns=list(layout.header))
         numbers = [name for name in layout.header if name not in TEXTS and name != "valid"]

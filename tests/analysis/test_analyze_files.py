@@ -361,6 +361,8 @@ def test_a_table_of_another_format_gives_way_to_a_new_one(
 def test_a_frame_of_pandas_has_the_columns_of_the_table() -> None:
     results = Results([SMILE, Result("b.png", error=NO_FACE)])
     results.layout = Layout(faces=True)
+    with pytest.raises(FEAError, match="format: 'py-feat'; choose fea, pyfeat, openface, libreface"):
+        results.to_frame("py-feat")  # type: ignore[arg-type]
     frame = results.to_frame()
     assert list(frame) == to_csv([], layout=results.layout).strip().split(",")
     assert frame["x"].tolist()[0] == 10
