@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch.utilities import rank_zero_info
+import torch
 from torch import Tensor, nn
 
 from fea.errors import FEAError
@@ -34,15 +35,51 @@ def build(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool) -> Cau
     """
     check(config, sharded=empty)
     belonging.check_files(config.base)
-    sizes = config_of(config.base)
-    processor = load_processor(config.base, sizes)
-    general = outline(config.base, sizes, processor)
+    general, _, processor = _read_off(config.base)
     _tell(config.base, general.model_type, general.shares)
-    model = _without_chance(pretrained(config, general.kept_whole, empty))
+    model = _prepared(general, pretrained(config, general.kept_whole, empty), config, start)
+    return _road(general)(general, model, processor)
+
+
+def skeleton(config: PolicyConfig, layers: int | None) -> Causal | Stock:
+    """The network without weights; arguments are those of `fea.model.load.skeleton`.
+
+    Raises:
+        FEAError: the config asks for what is not to be had, or files of the base are not here.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    check(config, sharded=False)
+    general, sizes, processor = _read_off(config.base)
+    text = sizes.get_text_config()
+    text.num_hidden_layers = layers or text.num_hidden_layers
+    if layers and getattr(text, "layer_types", None):
+        text.layer_types = None  # one for each layer, made again from the number
+    sizes = type(sizes).from_dict(sizes.to_dict())
+    with torch.device("meta"):
+        model = cast(Any, AutoModelForImageTextToText).from_config(sizes).to(getattr(torch, config.dtype))
+        model = _prepared(general, model, config, {})
+    return _road(general)(general, model, processor)
+
+
+def _read_off(base: str) -> tuple[General, Any, Any]:
+    """What is known of a base, its config and its processor."""
+    sizes = config_of(base)
+    processor = load_processor(base, sizes)
+    return outline(base, sizes, processor), sizes, processor
+
+
+def _prepared(general: General, model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> Any:
+    """With its adapter and its weights to start from; frozen but for what is trained."""
+    model = _without_chance(model)
     trained.mark(model, general, config, start, _tower(model, general))
     if config.checkpointing:
         _recompute(config.base, model)
-    return (Causal if general.shares else Stock)(general, model.train(), processor)
+    return model.train()
+
+
+def _road(general: General) -> type[Causal] | type[Stock]:
+    return Causal if general.shares else Stock
 
 
 def check(config: PolicyConfig, sharded: bool) -> None:

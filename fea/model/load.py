@@ -57,7 +57,7 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool = False)
     return Network(family, model, tokenizer, image_processor)
 
 
-def skeleton(config: PolicyConfig, layers: int | None = None) -> Network:
+def skeleton(config: PolicyConfig, layers: int | None = None) -> Network | Stock:
     """The network of a config with sizes and no weights: all of these are on the device "meta".
 
     Args:
@@ -65,11 +65,11 @@ def skeleton(config: PolicyConfig, layers: int | None = None) -> Network:
         layers: of its language model, if not all.
 
     Raises:
-        FEAError: the dimensions of the base are not known, or its family is not.
+        FEAError: the dimensions of the base are not known.
     """
     family = publisher(config.base) or _family_of(config)
     if family is None:
-        raise any_family.unplanned(config)
+        return any_family.skeleton(config, layers)
     with torch.device("meta"):
         model = _of_dimensions(family, config, layers).to(getattr(torch, config.dtype))
         model = _prepared(family, model, config, {})
