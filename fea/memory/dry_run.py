@@ -27,7 +27,6 @@ from fea.model.layout import Layout, shared, trunk_of
 from fea.model.load import skeleton
 from fea.model.reading import Leaves, Pass, Read, parts_of
 from fea.model.sampling import choose
-from fea.model.stock import Stock
 
 _IMAGE, _TEXT = 1, 2  # ids of the image placeholder, and of what is no image
 
@@ -95,7 +94,7 @@ def blank_prompts(number: int, shape: PromptShape) -> list[Prompt]:
     return prompts
 
 
-def longest_prompts(config: PolicyConfig, network: Causal | Stock) -> list[Prompt]:
+def longest_prompts(config: PolicyConfig, network: Causal) -> list[Prompt]:
     """What a processor makes of an ordinary question about a square image, in each form; the longest comes first.
 
     Args:

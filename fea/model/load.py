@@ -57,7 +57,7 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool = False)
     return Network(family, model, tokenizer, image_processor)
 
 
-def skeleton(config: PolicyConfig, layers: int | None = None) -> Network | Stock:
+def skeleton(config: PolicyConfig, layers: int | None = None) -> Network:
     """The network of a config with sizes and no weights: all of these are on the device "meta".
 
     Args:
@@ -65,7 +65,7 @@ def skeleton(config: PolicyConfig, layers: int | None = None) -> Network | Stock
         layers: of its language model, if not all.
 
     Raises:
-        FEAError: the dimensions of the base are not known.
+        FEAError: the dimensions of the base are not known, or it is asked as it comes.
     """
     family = publisher(config.base) or _family_of(config)
     if family is None:
@@ -148,6 +148,11 @@ def count_tokens(config: PolicyConfig, text: str) -> int:
 def is_known(config: PolicyConfig) -> bool:
     """Whether a base belongs to a family that is known by name."""
     return bool(publisher(config.base) or _family_of(config))
+
+
+def is_planned(config: PolicyConfig) -> bool:
+    """Whether there is a `skeleton`, and so a plan of memory: where a base is asked part by part."""
+    return is_known(config) or any_family.shares(config_of(config.base))
 
 
 def check_sharded(config: PolicyConfig) -> None:
