@@ -21,6 +21,7 @@ from fea.model.config import PolicyConfig
 from fea.model.families.family import Family
 from fea.model.families.known import TINY, of_type, publisher
 from fea.model.network import Network
+from fea.model.outline import shares
 from fea.model.pretrained import config_of, from_base, pretrained, recompute_activations, template
 from fea.model.stock import Stock
 from fea.model.tiny import build_config, build_image_processor, build_model, build_tokenizer
@@ -152,7 +153,7 @@ def is_known(config: PolicyConfig) -> bool:
 
 def is_planned(config: PolicyConfig) -> bool:
     """Whether there is a `skeleton`, and so a plan of memory: where a base is asked part by part."""
-    return is_known(config) or any_family.shares(config_of(config.base))
+    return is_known(config) or shares(config_of(config.base))
 
 
 def check_sharded(config: PolicyConfig) -> None:

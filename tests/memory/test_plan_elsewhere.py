@@ -80,28 +80,24 @@ def test_passes_run_dry_take_what_real_ones_do(bases: dict[str, Path], kind: str
     told = setting(small_config(base=str(bases[kind]), layout=layout, train_vision=True))
     network, dry = skeleton(told.policy), DryRun(told, LAYERS)
     policy, shape = Policy(told.policy, {}).train(), prompt_shape(told, network)
-    prompt, *_ = longest_prompts(told.policy, policy.network)  # type: ignore[arg-type]
+    prompt, *_ = longest_prompts(told.policy, policy.network)
     ids_NT = torch.full((8, 16), 20)
     for weight in policy.parameters():
         weight.grad = torch.zeros_like(weight)
     there = [*policy.parameters(), *policy.buffers(), *(weight.grad for weight in policy.parameters()), prompt.ids]
     there += (prompt.given or {}).values()
-    with TensorBytes(there) as looking:  # type: ignore[arg-type]
+    with TensorBytes(there) as looking:
         (seen,) = policy.network.features([prompt])
         kept = looking.now
         seen.tokens.sum().backward()
     assert dry.remembering() == pytest.approx(kept, rel=0.01)
     assert dry.seeing() == pytest.approx(looking.peak, rel=0.01)
     assert len(seen.tokens) == shape.visual > 10
-    features = replace_leaf(seen)
+    features = seen._replace(tokens=seen.tokens.detach().requires_grad_())
     asked = [prompt._replace(features=features), prompt._replace(features=features)]
-    with TensorBytes([*there, features.tokens]) as passes:  # type: ignore[arg-type]
+    with TensorBytes([*there, features.tokens]) as passes:
         policy.logps(asked, ids_NT, torch.ones_like(ids_NT))[0].sum().backward()
     assert dry.update(2, shape, 8, 16) == pytest.approx(passes.peak, rel=0.01)
-
-
-def replace_leaf(seen: Any) -> Any:
-    return seen._replace(tokens=seen.tokens.detach().requires_grad_())
 
 
 # --- the command ---
@@ -122,9 +118,11 @@ def test_the_command_says_which_images_it_takes_for_granted(
 
 
 def test_nothing_is_advised_that_other_families_do_not_go_by(bases: dict[str, Path]) -> None:
-    config = PolicyConfig(base=str(bases["internvl"]), lora=LoRA(4, 8), min_pixels=784, max_pixels=4 * FACE_PIXELS)
-    said = verdict(told := setting(config, spread=Spread(2)), plan(told), 1.0)
-    assert "model.policy.checkpointing to true" in said
+    """A prompt at a time, of which one answer is learned: there is little else to change."""
+    config = PolicyConfig(base=str(bases["internvl"]), lora=LoRA(4, 8), checkpointing=True, min_pixels=FACE_PIXELS // 4)
+    told = setting(config, batch_size=1, group_size=1, eval_batch_size=1, spread=Spread(2))
+    said = verdict(told, plan(told), card=1.0)
+    assert "model.policy.four_bit to true" in said
     assert "max_pixels" not in said
     assert "trainer.strategy" not in said
 
