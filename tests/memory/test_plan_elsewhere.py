@@ -109,10 +109,11 @@ def test_the_command_says_which_images_it_takes_for_granted(
     bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = fit_arguments("grpo", tmp_path / "run", model__policy__base=bases["smolvlm"], **LORA)
-    assert main(["plan", *words[1:], "--gpu", "1GB"]) == 0
+    assert main(["plan", *words[1:], "--gpu", "2GB"]) == 0
     shown = capsys.readouterr().out
     assert f"memory plan of {bases['smolvlm']}" in shown
     assert "in the update" in shown
+    assert "fits into 2.00 GiB" in shown
     # Four tiles and the whole, four tokens each.
     assert (
         "assumed: images of 112 x 112 pixels (model.policy.max_pixels), 20 tokens each by the base's processor" in shown
