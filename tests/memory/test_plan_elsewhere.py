@@ -60,7 +60,7 @@ def test_the_plan_is_within_10_percent_of_what_training_takes(
     bases: dict[str, Path], faces_file: Path, tmp_path: Path, kind: str, stage: str, own: dict[str, Any]
 ) -> None:
     data = alike(tmp_path / "alike.jsonl", faces_file) if stage == "sft" else {}
-    check(tmp_path, stage, **own, **data, model__policy__base=bases[kind], trainer__max_steps=1)
+    check(tmp_path, stage, **own, **data, model__policy__base=bases[kind])
 
 
 # --- dry runs ---
