@@ -228,7 +228,7 @@ def check_applies(callbacks: Sequence[RewardCallback], scores: Scores, rollout: 
         known = any(gathered(bool(scores_BG.isfinite().any()) or callback.late > 0))
         if known or any(gathered(_applies(callback, rollout, examples))):
             continue
-        told = f"reward '{callback.name}' returned None for every answer"
+        told = f"reward '{callback.name}' returned None or NaN for every answer"
         if not type(callback).__module__.startswith("fea.callbacks"):
             raise FEAError(
                 f"{told} of the first rollout, and for other training faces; return a number from its reward()"

@@ -77,7 +77,14 @@ class Measured(Callback):
         """They are done."""
         self._mark("rollout")
 
-    on_validation_end = on_train_start = on_train_batch_end
+    on_validation_end = on_train_batch_end
+
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        """Weights that were read from files lie where the allocator knows nothing of; on a card they would be copies."""
+        if module.config.base != "tiny" and not module.config.four_bit:
+            for weight in module.parameters():
+                weight.data = weight.data.clone()
+        self._mark("rollout")
 
     def on_validation_start(self, *_: Any) -> None:
         """A validation begins."""

@@ -17,7 +17,7 @@ import datasets
 import pytest
 import torch
 import yaml
-from conftest import fit, fit_arguments
+from conftest import CONFIGS, fit, fit_arguments
 
 from fea import cli
 from fea.cli import main
@@ -128,6 +128,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "misspelt key of a source": (
         sft("--data.train=[{fil: faces/faces.jsonl}]"), "there is no setting 'data.train.fil'; did you mean 'file'?",
+    ),
+    "file of one's own beside drawn faces": (
+        ["fit", "--config", str(CONFIGS / "sft.yaml"), "--config", str(CONFIGS / "demo.yaml"), "--data.test=[a.jsonl]"],
+        "there is no setting 'data.test' of drawn faces; name your own by --data FEADataModule --data.test",
     ),
     "setting of a file": (
         sft("--data.image_folder=faces"), "there is no setting 'data.image_folder'; give it with its file: --data.train '",

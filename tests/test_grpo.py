@@ -482,7 +482,7 @@ class Partly(RewardCallback):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("Forgot", r"^reward 'Forgot' returned None for every answer of the first rollout"),
+        ("Forgot", r"^reward 'Forgot' returned None or NaN for every answer of the first rollout"),
         ("Partly", r"^reward 'Partly' returned None for 7 of 8 answers about the face 'face-\d+-\d+' \(.*jsonl:\d+\)"),
     ],
 )

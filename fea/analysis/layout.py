@@ -6,11 +6,12 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from fea.analysis import foreign
 from fea.analysis.foreign import Foreign, Value
 from fea.analysis.tables import COLUMNS, Result
+from fea.errors import FEAError
 from fea.facs import PROMPTED_AUS
 from fea.prompts.numbers import AFFECT, Numbers
 
@@ -90,7 +91,9 @@ class Layout(NamedTuple):
         return [values.get(column) for column in self.header]
 
     def _grades(self, result: Result) -> dict[str, Value]:
-        """What is claimed without a grade is not known, and what is not claimed is 0."""
+        """What is claimed without a grade is not known, and what is not claimed is 0, but in an answer that cannot be read."""
+        if not result.aus and not result.valid:
+            return {}
         grades = {code: None if code in result.aus else 0.0 for code in self._units}
         return {f"intensity_{code}": grade for code, grade in (grades | dict(result.intensities)).items()}
 
@@ -118,9 +121,14 @@ class Results(list[Result]):
 
         Args:
             format: "fea", or the columns of "pyfeat", "openface" or "libreface".
+
+        Raises:
+            FEAError: there is no such format.
         """
         import pandas
 
+        if format not in get_args(Literal["fea"]) + get_args(Foreign):
+            raise FEAError(f"format: '{format}'; choose fea, {', '.join(get_args(Foreign))}")
         layout = self.layout._replace(format=format)
         frame = pandas.DataFrame([layout.cells(result) for result in self], columns=list(layout.header))
         numbers = [name for name in layout.header if name not in TEXTS and name != "valid"]

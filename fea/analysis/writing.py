@@ -66,13 +66,17 @@ def check_place(file: Path, resume: bool = False) -> None:
         resume: whether those of an interrupted run are to be gone on with.
 
     Raises:
-        FEAError: it holds something else, or answers of an interrupted run.
+        FEAError: it holds something else, or answers of an interrupted run, or of one that is complete and to be gone on with.
         OSError: there is no room, or no permission.
     """
     try_place(file)
     part, log = file.with_name(f"{file.name}{PART}"), _log_of(file)
     if log.exists() and resume:
         return
+    if resume and file.exists() and file.stat().st_size and not part.exists():
+        raise FEAError(
+            f"resume: '{file}' is complete; leave resume out to have its answers replaced, or choose another name"
+        )
     if file.exists() and not _holds_answers(file):
         raise FEAError(f"out: '{file}' exists and holds something else than answers; choose another name")
     if log.exists():

@@ -19,6 +19,7 @@ _YAML_WORDS = ("True", "False", "None")
 _OF_A_FILE = ("image_root", "wrap", "weight")
 # What other tools call the folder of the images.
 _ELSEWHERE = dict.fromkeys(("image_folder", "images_folder", "image_dir", "img_dir", "media_dir"), "image_root")
+_OWN = ("data.val", "data.test", "data.predict")  # files, which those who draw faces have no setting for
 _REQUIRED = re.compile(r"arguments are required: (.+)")
 
 
@@ -80,6 +81,8 @@ def _unknown(setting: str, names: Collection[str], help: str) -> str:
     if first in known and rest:
         known = {"init_args"} | {part for name in names for part in name.split(".")[1:]}
         wrong = next((part for part in rest if part not in known), rest[-1])
+    if setting in _OWN:
+        return f"there is no setting '{setting}' of drawn faces; name your own by --data FEADataModule --{setting} '[FILE]'"
     near = [_ELSEWHERE[wrong]] if _ELSEWHERE.get(wrong) in known else difflib.get_close_matches(wrong, known, 1)
     if first == "data" and near and near[0] in _OF_A_FILE and len(rest) == 1:
         return (

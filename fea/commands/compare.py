@@ -27,14 +27,16 @@ def compare(first: Path, second: Path, *, out: Path | None = None, draws: int = 
     """
     from fea.protocols.compared import compared
     from fea.protocols.scored import read
-    from fea.reports.comparison import text_of, write_comparison
+    from fea.reports.comparison import COMPARISON, text_of, write_comparison
     from fea.system.files import try_place
 
     if draws < 1 or seed < 0:
         raise FEAError(f"draws: {draws}, seed: {seed}; give at least one draw, and a seed from 0 up")
     if out and out.suffix != ".html":
-        raise FEAError(f"out: '{out}' does not end in .html")
+        raise FEAError(f"out: '{out}' does not end in .html; a comparison is a page: give it that ending")
     if out:
+        if out.exists() and COMPARISON not in out.read_bytes()[:2000]:
+            raise FEAError(f"out: '{out}' exists and is another page than a comparison; choose another name")
         try_place(out)
     runs = read(first), read(second)
     comparison = compared(*runs, draws, seed)

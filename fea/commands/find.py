@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -59,6 +60,7 @@ def find(
     from fea.retrieval.wishes import Wish
 
     _check(query, model, sentences, rerank, top, max_tokens, out)
+    _note_unknown(query)
     check_file(in_, index)
     place, asked = Place(in_, image_root, index, what, codes), loaded(model, base, device)
     words = emotion_set(emotions or "basic7") if emotions or asked is None else asked.trained.emotions
@@ -77,6 +79,7 @@ def _check(
 ) -> None:
     """Finds out before the work what stands against it."""
     from fea.system.files import try_place
+    from fea.system.lines import check_own
 
     if not query.strip():
         raise FEAError('query: it is empty; say what is looked for, such as "AU4 and AU7, not anger"')
@@ -94,7 +97,18 @@ def _check(
     if out:
         if out.suffix != ".jsonl":
             raise FEAError(f"out: '{out}' does not end in .jsonl")
+        check_own(out, ("rank", "score", "met"), "what was found")
         try_place(out)
+
+
+def _note_unknown(query: str) -> None:
+    """Says which units of a query are none of FACS: nothing will show them."""
+    from fea.facs import ACTION_UNITS
+    from fea.prompts.mentions import find_mentions
+
+    unknown = sorted({mention.number for mention in find_mentions(query)} - ACTION_UNITS.keys())
+    if unknown:
+        print(f"note: FACS has no {', '.join(f'AU{number}' for number in unknown)}; nothing shows it", file=sys.stderr)
 
 
 def _scorer(place: Place, corpus: Corpus, asked: Asked | None, sentences: str | None, device: Device) -> Scorer:

@@ -38,7 +38,8 @@ def serve(
     """Answers about faces on a local page, and to programs, in OpenAI's shapes, too.
 
     The printed address opens the page. Programs send its token as `Authorization: Bearer TOKEN` to /analyze, or as the key of
-    an OpenAI client whose base address is http://127.0.0.1:PORT/v1; /openapi.json describes what they may ask. Ctrl-C ends it.
+    an OpenAI client whose base address is http://127.0.0.1:PORT/v1; /openapi.json describes what they may ask. What /analyze
+    takes is JSON, {"image": BASE64, "faces": "all", "samples": 8, ...}; the image alone has to be there. Ctrl-C ends it.
 
     Args:
         model: run (folder or checkpoint) that `fea fit` wrote; or folder or hub name of a base, which is asked as it is, of an

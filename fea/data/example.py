@@ -121,3 +121,10 @@ class Example(NamedTuple):
             intensities={mirrored(code): grade for code, grade in self.intensities.items()},
             flipped=not self.flipped,
         )
+
+
+# Who is shown where there is no face.
+NOBODY = Example(
+    id="", dataset="", image="", place="", question="", aus=None, coded=frozenset(), labels=(), emotions=(), analysis=None,
+    intensities={}, valence=None, arousal=None, meta="{}",
+)  # fmt: skip

@@ -58,15 +58,15 @@ def expect_a_batch(count: int, kind: Kind, batch_size: int, processes: int, reme
         kind: that the stage trains on.
         batch_size: of each process.
         processes: that train.
-        remedy: what gives the set more of the kind; "" if that is for its user to know.
+        remedy: what to do.
 
     Raises:
         FEAError: there are too few.
     """
     if count < batch_size * processes:
         raise FEAError(
-            f"data.batch_size: {batch_size} on {processes} processes, but 'data.train' holds only {count} {_KINDS[kind]}"
-            + (f"; {remedy}" if remedy else "")
+            f"data.batch_size: {batch_size} on {processes} processes, but 'data.train' holds only {count} {_KINDS[kind]}; "
+            f"{remedy}"
         )
 
 

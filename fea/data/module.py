@@ -243,8 +243,8 @@ class FEADataModule(L.LightningDataModule):
         )
 
     def remedy(self, kind: Kind) -> str:
-        """What gives a training set of this module more examples of a kind; "" if that is for its user to know."""
-        return ""
+        """What to do where there are too few training examples of a kind for a batch."""
+        return "lower it, or give more"
 
     def weights(self, examples: Examples) -> NDArray[np.float64] | None:
         """How often each example is drawn in training; None if all are drawn alike."""

@@ -97,10 +97,10 @@ class RenderedFaces(FEADataModule):
         )
 
     def remedy(self, kind: Kind) -> str:
-        """What gives the drawn faces more examples of a kind: a text, or more faces."""
+        """What to do where there are too few drawn faces for a batch, or none with a text."""
         if kind == "analysed" and self.text == "none":
             return "drawn faces have none with data.text: none; set it to annotator, or to analysis"
-        return "" if kind == "paired" else "set data.train_faces higher"
+        return super().remedy(kind) if kind == "paired" else "lower it, or set data.train_faces higher"
 
     def prepare_data(self) -> None:
         """Draws what is not there yet, then converts the files."""

@@ -10,7 +10,6 @@ files. A failure is no score: it is counted by its kind, stands in no mean, and 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -23,7 +22,7 @@ from fea.errors import FEAError
 from fea.judging.chat import Chat, Failure
 from fea.judging.judge import CRITERIA, HIGH, LOW, Analysis, Verdict, verdict_of
 from fea.system.files import lock
-from fea.system.lines import append, keep_lines, whole_lines
+from fea.system.lines import append, check_own, keep_lines, whole_lines
 
 Outcome = Verdict | Failure
 Item = TypeVar("Item")
@@ -210,12 +209,4 @@ def check_place(file: Path) -> None:
     Raises:
         FEAError: the file holds something else.
     """
-    if file.is_file() and file.stat().st_size:
-        with file.open("rb") as stream:
-            first = stream.readline(1 << 20)  # of lines that are far shorter
-        try:
-            ours = {"id", "scores", "judge"} <= set(json.loads(first))
-        except (ValueError, TypeError, RecursionError):
-            ours = False
-        if not ours:
-            raise FEAError(f"out: '{file}' exists and holds something else than verdicts; choose another name")
+    check_own(file, ("id", "scores", "judge"), "verdicts")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from math import isqrt
 
-from fea.memory.plan import GIB, SYSTEM, Plan, plan
+from fea.memory.plan import GIB, SYSTEM, Plan, plan, prompt_shape
 from fea.memory.setting import Setting
+from fea.model.load import is_known, skeleton
 from fea.reports import tables
 
 Remedy = Callable[[Setting], Setting | None]
@@ -42,7 +44,21 @@ def fitting(needs: Mapping[str, Plan], card: float) -> str:
 
 
 def assumed(setting: Setting) -> list[str]:
-    """What stage 1 is planned with: how long its texts are is written in no config."""
+    """What is planned with, and written in no config."""
+    return [*_assumed_images(setting), *_assumed_texts(setting)]
+
+
+def _assumed_images(setting: Setting) -> list[str]:
+    if is_known(setting.policy):
+        return []
+    side, visual = isqrt(setting.policy.max_pixels), prompt_shape(setting, skeleton(setting.policy)).visual
+    return [
+        f"assumed: images of {side} x {side} pixels (model.policy.max_pixels), {visual} tokens each by the base's processor; "
+        "those of other sizes and shapes may have more"
+    ]
+
+
+def _assumed_texts(setting: Setting) -> list[str]:
     if setting.samples:
         return []
     if setting.analysis:
@@ -136,7 +152,7 @@ def _checkpointing(s: Setting) -> Setting | None:
 
 def _sharded(s: Setting) -> Setting | None:
     """Several cards hold together what each of them would have to hold."""
-    apart = s.spread.processes > 1 and not s.spread.sharded
+    apart = s.spread.processes > 1 and not s.spread.sharded and is_known(s.policy)
     return s.but(spread=s.spread._replace(sharded=True, gather="never"), eight_bit=False) if apart else None
 
 
@@ -157,8 +173,8 @@ def _fewer_prompts(s: Setting) -> Setting | None:
 
 
 def _fewer_pixels(s: Setting) -> Setting | None:
-    half = s.policy.max_pixels // 2
-    return s.but(max_pixels=half) if half >= s.policy.min_pixels else None
+    half = s.policy.max_pixels // 2  # which other families do not go by
+    return s.but(max_pixels=half) if half >= s.policy.min_pixels and is_known(s.policy) else None
 
 
 def _shorter(s: Setting) -> Setting | None:

@@ -5,6 +5,7 @@ Shapes in names as in `fea.grpo`: N completions, T tokens of each.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from fea.data.prompt import Prompt, Seen
 from fea.logprobs import log_distribution, logits, token_logps
 from fea.memory.setting import Setting
 from fea.model.attention import TreeAttention
+from fea.model.causal import Causal
+from fea.model.config import PolicyConfig
 from fea.model.layout import Layout, shared, trunk_of
 from fea.model.load import skeleton
 from fea.model.reading import Leaves, Pass, Read, parts_of
@@ -71,22 +74,36 @@ class PromptShape(NamedTuple):
         trunk: that all prompts begin with, up to the image.
         own: from there on, image included.
         visual: of the image.
+        pixels: bytes of the image as its processor makes it.
     """
 
     trunk: int
     own: int
     visual: int
+    pixels: int = 0
 
 
 def blank_prompts(number: int, shape: PromptShape) -> list[Prompt]:
     """Prompts of a given shape, whose texts differ behind the image."""
     none, prompts = torch.empty(0), []
-    trunk, own, visual = shape
+    trunk, own, visual, _ = shape
     for question in range(number):
         ids = torch.full((trunk + own,), _TEXT + question)
         ids[:trunk], ids[trunk : trunk + visual] = 0, _IMAGE
         prompts.append(Prompt(cast(Any, None), ids, torch.arange(len(ids)).expand(3, -1), none, none, none))
     return prompts
+
+
+def longest_prompts(config: PolicyConfig, network: Causal) -> list[Prompt]:
+    """What a processor makes of an ordinary question about a square image, in each form; the longest comes first.
+
+    Args:
+        config: of the policy. Its `max_pixels` are those of the image: what larger or longer ones become, it does not say.
+        network: with the processor.
+    """
+    encoder = network.encoder(config.knowledge, config.form, config.numbers)
+    asked = [encoder.blank(form, math.isqrt(config.max_pixels)) for form in config.forms]
+    return sorted(asked, key=lambda prompt: -len(prompt.ids))
 
 
 class DryRun:
@@ -201,10 +218,33 @@ class DryRun:
             sampled: whether by uniform numbers; else greedily.
         """
         with torch.no_grad(), self._counted() as counted:
-            hidden = torch.empty(rows, self.network.width, dtype=self.network.head.weight.dtype)
+            hidden = self.network.head.weight.new_empty(rows, self.network.width)
             log_p = log_distribution(logits(hidden, self.network.head.weight), torch.tensor([_IMAGE]), 1.0)
             choose(log_p, torch.empty(rows, dtype=torch.float64) if sampled else None)
         return counted.peak
+
+    def looking(self) -> int:
+        """Bytes that it takes at most to see an image, beside what is seen; of a network that sees one after the other."""
+        with torch.no_grad():
+            seen, most = self._seen()
+        return most - seen
+
+    def seeing(self) -> int:
+        """Bytes that a tower which is trained takes at most for an image, its backward pass included."""
+        return self._seen()[1]
+
+    def remembering(self) -> int:
+        """Bytes of these that stay until that backward pass."""
+        return self._seen()[0]
+
+    def _seen(self) -> tuple[int, int]:
+        prompt, *_ = longest_prompts(self.setting.policy, cast(Causal, self.network))
+        with self._counted((prompt.given or {}).values()) as counted:
+            (seen,) = self.network.features([prompt])
+            kept = counted.now
+            if seen.tokens.requires_grad:
+                seen.tokens.sum().backward()
+        return kept, counted.peak
 
     def _features(self, prompts: int, shape: PromptShape) -> list[Seen]:
         kind = torch.bfloat16 if self.setting.autocast else getattr(torch, self.setting.policy.dtype)
@@ -213,12 +253,12 @@ class DryRun:
             return [Seen(part, (part,) * self.network.deepstack) for part in tokens]
 
     @contextmanager
-    def _counted(self) -> Iterator[TensorBytes]:
+    def _counted(self, given: Iterable[Tensor] = ()) -> Iterator[TensorBytes]:
         model = self.network.model
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-        before = [*model.parameters(), *model.buffers(), *gradients]
+        before = [*model.parameters(), *model.buffers(), *gradients, *given]
+        # Numbers that follow from ids and pixels alone are real, for what depends on them; what comes of a weight is not.
         with (
-            self.fake,
             TensorBytes(before) as counted,
             torch.autocast("cpu", torch.bfloat16, enabled=self.setting.autocast),
         ):

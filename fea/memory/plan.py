@@ -12,9 +12,12 @@ from typing import Any, NamedTuple
 
 from fea.facs import EMOTION_SETS
 from fea.memory import weights
-from fea.memory.dry_run import DryRun, PromptShape
+from fea.memory.dry_run import DryRun, PromptShape, longest_prompts
 from fea.memory.setting import Setting, Spread
 from fea.model.cache import LONG
+from fea.model.causal import Causal
+from fea.model.config import PolicyConfig
+from fea.model.layout import trunk_of
 from fea.model.load import count_tokens, skeleton
 from fea.model.network import Network
 from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt
@@ -114,6 +117,8 @@ def settled(setting: Setting, card: float | None) -> Setting:
 def prompt_shape(setting: Setting, network: Network) -> PromptShape:
     """Of the longest prompt that an ordinary question makes."""
     config = setting.policy
+    if isinstance(network, Causal):
+        return _processed_shape(config, network)
     visual = -(-config.max_pixels // network.family.pixels)  # a few more of very narrow images
     told = [system_prompt(config.knowledge, form, config.numbers) for form in config.forms]
     same = sum(1 for _ in takewhile(lambda letters: len({*letters}) == 1, zip(*told, strict=False)))
@@ -121,27 +126,46 @@ def prompt_shape(setting: Setting, network: Network) -> PromptShape:
     longest = max(count_tokens(config, text) for text in told)
     trunk = shared + _FRAME
     asked = longest - shared + count_tokens(config, user_prompt(DEFAULT_QUESTION, EMOTION_SETS["basic8"])) + _FRAME
-    return PromptShape(trunk, visual + asked, visual)
+    return PromptShape(trunk, visual + asked, visual, int(visual * weights.pixels(network)))
+
+
+def _processed_shape(config: PolicyConfig, network: Causal) -> PromptShape:
+    """As the processor of the base makes it."""
+    longest, *others = longest_prompts(config, network)
+    trunk = trunk_of([longest, *others, longest], network.image_token)  # a question is asked of many faces
+    visual = int((longest.ids == network.image_token).sum())
+    pixels = sum(tensor.nbytes for tensor in (longest.given or {}).values())
+    return PromptShape(trunk, len(longest.ids) - trunk, visual, pixels)
 
 
 def _update(s: Setting, network: Network, shape: PromptShape) -> float:
     """The passes over a pack, and in a rollout's update the images of all its prompts."""
     passes = _measured(s, DryRun.update, s.pack, shape, s.pack * s.group_size, s.learned, s.microbatches)
-    seen, images = s.pack * shape.visual, s.batch_size * s.views * shape.visual * _image(s, network)
-    if s.policy.train_vision:
+    seen, images = s.pack * shape.visual, s.batch_size * s.views * _image(s, network, shape)
+    if s.policy.train_vision and isinstance(network, Causal):
+        kept = _measured(s, DryRun.remembering)
+        passes = s.pack * kept + max(passes, _measured(s, DryRun.seeing) - kept)
+    elif s.policy.train_vision:
         passes += seen * weights.tower_update(network, s)
     elif s.policy.trains_tower:  # its blocks are computed again when the language model is done
         kept, block = (seen * size for size in weights.adapted_tower(network, s))
         passes = max(passes + kept, kept + block, seen * weights.looking(network, s))
     elif not s.samples:  # each pass begins with the tower; a rollout has looked before
-        passes = max(passes, seen * weights.looking(network, s))
+        passes = max(passes, _looking(s, network, shape, s.pack))
     return images + weights.sharded_update(network, s, passes + weights.unpacked(network, s))
+
+
+def _looking(s: Setting, network: Network, shape: PromptShape, prompts: int) -> float:
+    """Of a tower at work without a backward pass: at all images together, or at one after the other."""
+    if isinstance(network, Causal):
+        return _measured(s, DryRun.looking)
+    return prompts * shape.visual * weights.looking(network, s)
 
 
 def _writing(s: Setting, network: Network, shape: PromptShape, prompts: int, group: int) -> float:
     """Looking at images, reading prompts, and writing completions of each."""
     rows, kept = prompts * group, _kept(s, network, shape)
-    looking = prompts * shape.visual * weights.looking(network, s)
+    looking = _looking(s, network, shape, prompts)
     reading = _measured(s, DryRun.reading, prompts, shape)
     choosing = _measured(s, DryRun.choosing, rows, group > 1)
     trunk = shape.trunk if prompts > 1 else 0
@@ -155,19 +179,19 @@ def _writing(s: Setting, network: Network, shape: PromptShape, prompts: int, gro
         reading += low
     if s.policy.trains_tower:  # it looks within the rollout
         looking += low
-    images = prompts * shape.visual * _image(s, network)
+    images = prompts * _image(s, network, shape)
     working = max(looking, reading, writing + low) + weights.unpacked(network, s)
     return images + working + weights.gathered_writing(network, s)
 
 
-def _image(s: Setting, network: Network) -> float:
-    """Of a visual token's pixels, and of what a frozen tower has made of them."""
-    return weights.pixels(network) + (0.0 if s.policy.train_vision else weights.features(network, s))
+def _image(s: Setting, network: Network, shape: PromptShape) -> float:
+    """Of an image's pixels, and of what a frozen tower has made of them."""
+    return shape.pixels + (0.0 if s.policy.train_vision else shape.visual * weights.features(network, s))
 
 
 def _dropping(s: Setting, network: Network, rows: int, kept: float) -> float:
     """Finished rows leave the caches: what the others wrote is copied, one layer at a time."""
-    return rows * s.max_tokens * kept / float(network.model.config.text_config.num_hidden_layers)
+    return rows * s.max_tokens * kept / float(network.model.config.get_text_config().num_hidden_layers)
 
 
 def _kept(s: Setting, network: Network, shape: PromptShape) -> float:
@@ -197,5 +221,5 @@ def _by_depth(setting: Setting, measure: Measure, sizes: tuple[Any, ...]) -> flo
 def _dry_runs(setting: Setting) -> tuple[int, list[DryRun]]:
     """The depth of the model, and dry runs of two depths."""
     network = skeleton(setting.policy)
-    layers = int(network.model.config.text_config.num_hidden_layers)
+    layers = int(network.model.config.get_text_config().num_hidden_layers)
     return layers, [DryRun(setting, network.deepstack + depth) for depth in _DEPTHS]

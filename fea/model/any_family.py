@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
@@ -14,8 +15,7 @@ from fea.model import belonging, trained
 from fea.model.causal import Causal
 from fea.model.config import PolicyConfig
 from fea.model.families.general import General
-from fea.model.families.known import FAMILIES
-from fea.model.outline import outline
+from fea.model.outline import outline, shares
 from fea.model.pretrained import config_of, from_base, pretrained, recompute_activations
 from fea.model.processor import load_processor
 from fea.model.stock import Stock
@@ -34,15 +34,49 @@ def build(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool) -> Cau
     """
     check(config, sharded=empty)
     belonging.check_files(config.base)
-    sizes = config_of(config.base)
-    processor = load_processor(config.base, sizes)
-    general = outline(config.base, sizes, processor)
+    general, _, processor = _read_off(config.base)
     _tell(config.base, general.model_type, general.shares)
-    model = _without_chance(pretrained(config, general.kept_whole, empty))
+    model = _prepared(general, pretrained(config, general.kept_whole, empty), config, start)
+    return (Causal if general.shares else Stock)(general, model, processor)
+
+
+def skeleton(config: PolicyConfig, layers: int | None) -> Causal:
+    """The network of a base that is asked part by part, without weights. Arguments are those of `fea.model.load.skeleton`.
+
+    Raises:
+        FEAError: the base is asked as it comes, or files of it are not here; or the config asks for what is not to be had.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    check(config, sharded=False)
+    if not shares(config_of(config.base)):
+        raise _unplanned(config)
+    general, sizes, processor = _read_off(config.base)
+    text = sizes.get_text_config()
+    text.num_hidden_layers = layers or text.num_hidden_layers
+    if layers and getattr(text, "layer_types", None):
+        text.layer_types = None  # one for each layer, made again from the number
+    sizes = type(sizes).from_dict(sizes.to_dict())
+    with torch.device("meta"):
+        model = cast(Any, AutoModelForImageTextToText).from_config(sizes).to(getattr(torch, config.dtype))
+        model = _prepared(general, model, config, {})
+    return Causal(general, model, processor)
+
+
+def _read_off(base: str) -> tuple[General, Any, Any]:
+    """What is known of a base, its config and its processor."""
+    sizes = config_of(base)
+    processor = load_processor(base, sizes)
+    return outline(base, sizes, processor), sizes, processor
+
+
+def _prepared(general: General, model: Any, config: PolicyConfig, start: Mapping[str, Tensor]) -> Any:
+    """With its adapter and its weights to start from; frozen but for what is trained."""
+    model = _without_chance(model)
     trained.mark(model, general, config, start, _tower(model, general))
     if config.checkpointing:
         _recompute(config.base, model)
-    return (Causal if general.shares else Stock)(general, model.train(), processor)
+    return model.train()
 
 
 def check(config: PolicyConfig, sharded: bool) -> None:
@@ -67,11 +101,11 @@ def check(config: PolicyConfig, sharded: bool) -> None:
         raise FEAError(f"trainer.strategy: {kind}, so its weights cannot be sharded; use strategy: ddp, or auto")
 
 
-def unplanned(config: PolicyConfig) -> FEAError:
+def _unplanned(config: PolicyConfig) -> FEAError:
     """Why there is no plan of memory."""
     return FEAError(
-        f"policy.base: no memory can be planned for '{config.base}', of the {config_of(config.base).model_type} family: how "
-        f"much layers keep is known of {_titles()} alone; try a few steps, with trainer.max_steps"
+        f"policy.base: no memory can be planned for '{config.base}', of the {config_of(config.base).model_type} family, which "
+        "is asked as it comes: how much that takes is not known; try a few steps, with trainer.max_steps"
     )
 
 
@@ -103,11 +137,6 @@ def _tell(base: str, model_type: str, shares: bool) -> None:
         f"policy.base: '{base}' is of the {model_type} family and {road}; images are sized by its own processor, not by "
         "min_pixels and max_pixels"
     )
-
-
-def _titles() -> str:
-    *titles, last = (family.title for family in FAMILIES)
-    return f"{', '.join(titles)} and {last}"
 
 
 def _tower(model: nn.Module, general: General) -> list[nn.Parameter]:

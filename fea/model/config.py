@@ -160,7 +160,8 @@ class PolicyConfig:
         checkpointing: recompute activations in the backward pass, to save memory.
         min_pixels: smaller images are enlarged to this many pixels; a visual token is 32 * 32 of them in Qwen3-VL, and 28 * 28
             in Qwen2.5-VL and Qwen2-VL, where 224 * 224 are 64 visual tokens; other families go by their own processor.
-        max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens in the latter.
+        max_pixels: larger images are reduced to this many; 448 * 448 are 256 visual tokens in the latter. Of other families
+            `fea plan` alone goes by it: it takes images for squares of so many.
         knowledge: "full" explains the Action Units in the prompt, "brief" does not.
         answer: where the prompt asks for the answer: "after_thinking"; "first", before the thinking; or "only", without any
             thinking, and so without Action Units. Analyses are taught in that form, however files have them. With numbers

@@ -278,10 +278,7 @@ def _base_of(folder: Path, near: str) -> str:
     """
     named = str(_read(folder / ADAPTER).get("base_model_name_or_path") or "")
     # What lies beside it went the same way; a folder of this name where the command is called may be another one.
-    places = [
-        *([folder / near] if near else []),
-        *([folder / named, folder.parent / named, Path(named)] if named else []),
-    ]
+    places = [folder / near] * bool(near) + [folder / named, folder.parent / named, Path(named)] * bool(named)
     if place := next((place for place in places if place.is_dir()), None):
         return absolute(str(place))
     if not _HUB.fullmatch(named):

@@ -60,7 +60,7 @@ def outline(base: str, config: Any, processor: Any) -> General:
         seeing=tuple(_beside(network, "", (language, head))),
         lora_targets=_linear(network, language, head),
         manner=manner,
-        shares=_shares(config),
+        shares=shares(config),
     )
 
 
@@ -71,8 +71,12 @@ def _no_text(config: Any, end: int, rows: int) -> Iterator[tuple[str, int]]:
             yield name, value
 
 
-def _shares(config: Any) -> bool:
-    """Whether completions can share their prompt, as far as it is known: of others nobody has looked."""
+def shares(config: Any) -> bool:
+    """Whether completions can share their prompt, as far as it is known: of others nobody has looked.
+
+    Args:
+        config: of the base.
+    """
     text = config.get_text_config()
     whole = set(getattr(text, "layer_types", None) or []) <= {"full_attention"}  # no windows, no recurrent states
     return config.model_type in _SHARING and text.model_type in _CAUSAL and whole

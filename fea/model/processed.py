@@ -9,16 +9,17 @@ from lightning.fabric.utilities import move_data_to_device
 from PIL import Image
 from torch import Tensor
 
-from fea.data.example import Example
+from fea.data.example import NOBODY, Example
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
+from fea.facs import EMOTION_SETS
 from fea.model.chat import conversation, written
 from fea.model.encoding import Encoder
 from fea.model.families.family import Family
 from fea.model.families.general import General
 from fea.prompts.answer import Form
 from fea.prompts.numbers import Numbers
-from fea.prompts.prompt import Knowledge, user_prompt
+from fea.prompts.prompt import DEFAULT_QUESTION, Knowledge, user_prompt
 
 # A word joiner, which shows nothing: put into a special token that a text spells, it leaves the characters that one sees. The
 # processor reads the whole prompt at once, and would not stop at the mark that `Encoder` cuts at.
@@ -72,6 +73,16 @@ class Processed(Encoder):
     def most_tokens(self, example: Example) -> int:
         """Length of the example's prompt with an image of usual size."""
         return len(self._read(example, example.question, Image.new("RGB", _PORTRAIT))[0])
+
+    def blank(self, form: Form, side: int) -> Prompt:
+        """Of an ordinary question about nobody: what is known of prompts before there are any.
+
+        Args:
+            form: of the answer.
+            side: of the square image, in pixels.
+        """
+        asked = NOBODY._replace(emotions=EMOTION_SETS["basic8"], form=form)
+        return self._prompt(asked, Image.new("RGB", (side, side)), DEFAULT_QUESTION)
 
     def _prompt(self, example: Example, image: Image.Image, question: str) -> Prompt:
         form = self.form_of(example)

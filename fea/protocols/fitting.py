@@ -94,7 +94,7 @@ def _truth(protocol: Protocol, example: Example) -> Truth | str:
     if name and protocol.datasets and not name.startswith(protocol.datasets):
         raise FEAError(
             f"protocol {protocol.name}: {example.place} is of '{example.dataset}', and the protocol is about "
-            f"{' or '.join(protocol.datasets)}; give a file of that, or choose another protocol"
+            f"{' or '.join(protocol.datasets)}; give a file of that, choose fea20k or facial-r1, which take any data, or none"
         )
     meta = meta_of(example)
     split = str(meta.get("split", ""))

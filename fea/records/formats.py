@@ -79,8 +79,8 @@ def _not_there(file: Path) -> str:
         found = sorted(map(Path, glob.glob(str(file))))
         return f"'{file}' is a pattern, which is not followed; name the files{_listed(found)}"
     return (
-        f"data file '{file}' does not exist; check the path under 'data', or draw practice data with `fea data faces "
-        f"{file.parent} --n 2000`"
+        f"data file '{file}' does not exist; check the path, in a config that under 'data', or draw practice data: "
+        "fea data faces FOLDER --n 2000"
     )
 
 

@@ -17,6 +17,7 @@ from fea.reports.rendering import rendered
 from fea.reports.tables import aligned
 from fea.system.files import write_atomically
 
+COMPARISON = b'content="fea compare"'  # in the head of such a page
 _NAMED = 5  # faces that are in one run alone
 
 

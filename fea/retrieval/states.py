@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fea.data.example import Example
+from fea.data.example import NOBODY
 from fea.data.prompt import Prompt, Seen
 from fea.errors import FEAError
 from fea.model import checkpoints
@@ -43,12 +43,6 @@ from fea.retrieval.wishes import Wish
 _VERSION = 1  # of how a vector is made
 _LONGEST = 1024  # tokens of a text that count: twice the longest analysis of FEA-20K
 _TOGETHER = 8192  # tokens of documents in a pass; what is computed then is long enough for any device to be busy
-
-# Who is shown where there is no face.
-_NOBODY = Example(
-    id="", dataset="", image="", place="", question="", aus=None, coded=frozenset(), labels=(), emotions=(), analysis=None,
-    intensities={}, valence=None, arousal=None, meta="{}",
-)  # fmt: skip
 
 
 def of_words(policy: Policy, asked: str, told: str = "") -> Prompt:
@@ -71,7 +65,7 @@ def of_words(policy: Policy, asked: str, told: str = "") -> Prompt:
     ids = policy.encoder.words(asked, told).to(network.device)
     none = network.embed(ids[:0])  # (0, D), of the type of the embeddings
     positions = torch.arange(len(ids), device=ids.device).expand(3, -1)
-    return Prompt(_NOBODY, ids, positions, none, ids[:0], ids[:0], features=Seen(none), form=policy.encoder.form)
+    return Prompt(NOBODY, ids, positions, none, ids[:0], ids[:0], features=Seen(none), form=policy.encoder.form)
 
 
 class States:

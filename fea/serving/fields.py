@@ -15,6 +15,7 @@ from fea.errors import FEAError
 from fea.images.opening import read_image
 
 _URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
+_SEND = 'send an object, for /analyze {"image": the bytes of a photograph in base64}, for others see /openapi.json'
 _LONGEST = 2000  # characters of a text: a question of two pages
 
 
@@ -27,9 +28,9 @@ def body_of(data: bytes) -> dict[str, Any]:
     try:
         body = json.loads(data, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise FEAError(f"the body is no JSON ({str(error)[:200]}); send an object") from None
+        raise FEAError(f"the body is no JSON ({str(error)[:200]}); {_SEND}") from None
     if not isinstance(body, dict):
-        raise FEAError(f"the body is {_kind(body)}; send an object")
+        raise FEAError(f"the body is {_kind(body)}; {_SEND}")
     return body
 
 

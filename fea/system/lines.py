@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fea.errors import FEAError
 from fea.system.files import naming, write_atomically
 
 
@@ -26,6 +27,29 @@ def jsonl(records: Iterable[Any]) -> bytes:
 def write_jsonl(file: Path, records: Iterable[Any]) -> None:
     """Writes one JSON value a line, whole or not at all."""
     write_atomically(file, jsonl(records))
+
+
+def check_own(file: Path, keys: Collection[str], what: str) -> None:
+    """Refuses to write over a file that is of something else, such as the one that is read.
+
+    Args:
+        file: where lines are to be written.
+        keys: that each of them has.
+        what: the lines are, in the plural.
+
+    Raises:
+        FEAError: the file holds something, whose first line is no object with these keys.
+    """
+    if not file.is_file() or not file.stat().st_size:
+        return
+    with file.open("rb") as stream:
+        first = stream.readline(1 << 20)  # of lines that are far shorter
+    try:
+        ours = set(keys) <= set(json.loads(first))
+    except (ValueError, TypeError, RecursionError):
+        ours = False
+    if not ours:
+        raise FEAError(f"out: '{file}' exists and holds something else than {what}; choose another name")
 
 
 def append(file: Path, records: Iterable[Any], keep: int | None = None) -> None:

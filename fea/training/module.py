@@ -24,7 +24,7 @@ from fea.model import checkpoints, frozen, fsdp, precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
-from fea.model.load import check_sharded, count_tokens, is_known
+from fea.model.load import check_sharded, count_tokens, is_planned
 from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
@@ -172,7 +172,7 @@ class FEAModule(Evaluated):
         if self.uses_reference and not self.policy.has_reference:
             self.policy.keep_reference()
         rank_zero_info(f"layout: {self.config.layout}")
-        if self.device.type == "cuda" and is_known(self.config):
+        if self.device.type == "cuda" and is_planned(self.config):
             rank_zero_info(f"memory plan\n{table(plan(self.own_setting()))}")
 
     # --- prompts ---

@@ -169,7 +169,8 @@ def guarded(app: Flask, address: Address, largest: int = LARGEST, told: Callable
     @app.errorhandler(HTTPException)
     def fail(error: HTTPException) -> tuple[Response, int]:
         code = error.code or 500
-        return jsonify(told(error.description or error.name, code)), code
+        said = f"there is nothing at {request.path}" if code == 404 else error.description or error.name
+        return jsonify(told(said, code)), code
 
     return app
 

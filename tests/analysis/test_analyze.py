@@ -319,6 +319,9 @@ def test_every_picture_of_a_folder_has_a_row_and_the_rest_is_counted(
     (tmp_path / "more.png" / "a.txt").touch()
     with pytest.raises(fea.FEAError, match=rf"^no image in {tmp_path}/more.png; left out: 1 .txt$"):
         inputs_of(tmp_path / "more.png")
+    (tmp_path / "more.png" / "inner").mkdir()
+    with pytest.raises(fea.FEAError, match=r"1 \.txt, 1 folder; with recursive, folders are looked into$"):
+        inputs_of(tmp_path / "more.png")
 
 
 def test_a_phone_picture_is_a_row_that_says_so(run: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -231,6 +231,20 @@ def test_a_resume_of_nothing_begins(loaded: Analyzer, pictures: Path, tmp_path: 
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 10
 
 
+def test_a_resume_replaces_nothing_that_is_complete(
+    loaded: Analyzer, pictures: Path, tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says(words)
+    out = tmp_path / "a.csv"
+    run(pictures, out)
+    told, batches = out.read_bytes(), says(words)
+    assert run(pictures / "0.png", out, "--resume") == 2
+    assert "a.csv' is complete; leave resume out to have its answers replaced" in capsys.readouterr().err
+    assert (batches, out.read_bytes()) == ([], told)
+    assert run(pictures / "0.png", out) == 0
+    assert out.read_bytes() != told
+
+
 def test_parquet_holds_what_csv_does(loaded: Analyzer, pictures: Path, tmp_path: Path, says: Says) -> None:
     import pyarrow.parquet as pq
 
@@ -347,6 +361,8 @@ def test_a_table_of_another_format_gives_way_to_a_new_one(
 def test_a_frame_of_pandas_has_the_columns_of_the_table() -> None:
     results = Results([SMILE, Result("b.png", error=NO_FACE)])
     results.layout = Layout(faces=True)
+    with pytest.raises(FEAError, match="format: 'py-feat'; choose fea, pyfeat, openface, libreface"):
+        results.to_frame("py-feat")  # type: ignore[arg-type]
     frame = results.to_frame()
     assert list(frame) == to_csv([], layout=results.layout).strip().split(",")
     assert frame["x"].tolist()[0] == 10

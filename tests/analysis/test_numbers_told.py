@@ -60,6 +60,12 @@ def test_results_tell_what_can_be_read(policy: Policy, examples: list[Example]) 
         .endswith("valence,arousal,intensity_AU4,intensity_AU6,intensity_AU12")
     )
     assert told_of(result, Image.new("RGB", (8, 8))).numbers == "valence 0.7"
+    unread: Any = Scripted(policy, lambda prompt: "<think>The cheeks")
+    unread.config = policy.config
+    row = Analyzer(unread, trained(policy)).analyze([examples[0].image]).to_frame().iloc[0]
+    assert (
+        row[["intensity_AU4", "intensity_AU6", "intensity_AU12"]].isna().all()
+    )  # nobody has said that they are absent
     quick = Analyzer(scripted, trained(policy)).analyze([examples[0].image], answer="only")
     assert "intensities" not in quick.layout.record(quick[0])
     assert "valence" in quick.layout.header

@@ -318,8 +318,12 @@ def test_rendered_faces_are_drawn_once_and_never_shared_between_sets(
             True,
             r"only 0 examples with an analysis .*; drawn faces have none with data.text: none; set it to annotator",
         ),
-        ({"text": "annotator"}, True, r"holds only 3 examples with an analysis .*; set data.train_faces higher"),
-        ({}, False, r"holds only 3 examples; set data.train_faces higher"),
+        (
+            {"text": "annotator"},
+            True,
+            r"holds only 3 examples with an analysis .*; lower it, or set data.train_faces higher",
+        ),
+        ({}, False, r"holds only 3 examples; lower it, or set data.train_faces higher"),
     ],
 )
 def test_too_few_drawn_faces_are_refused_with_what_to_set(

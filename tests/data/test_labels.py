@@ -42,7 +42,7 @@ def files(file: Path, root: Path) -> dict[str, Any]:
     return {"data": "FEADataModule", "data__train": source, "data__val": same, "data__batch_size": 4}
 
 
-@pytest.mark.filterwarnings("ignore:reward '.*' returned None for every answer")
+@pytest.mark.filterwarnings("ignore:reward '.*' returned None or NaN for every answer")
 @pytest.mark.parametrize("advantage", ["sum_then_normalize", "normalize_then_sum"])
 def test_grpo_masks_what_is_unknown(
     tmp_path: Path, faces_file: Path, labeled: tuple[str, Path], advantage: str

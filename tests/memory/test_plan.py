@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CONFIGS, fit, fit_arguments
-from processes import ended, start_together
+from conftest import CONFIGS, fit
+from planned import BF16, LORA, alike, check
 
 from fea.cli import main
 from fea.errors import FEAError
@@ -30,15 +30,8 @@ from fea.model.policy import Policy
 SIZES = {"small": (128, 3), "large": (512, 5)}  # width and layers
 KINDS: dict[str, dict[str, Any]] = {
     "whole model": {"model__objective__beta": 0},  # its reference would lie in host memory, which is measured here
-    "adapter, checkpointing": {
-        "model__policy__lora": '{"rank": 8, "alpha": 16}',
-        "model__policy__checkpointing": "true",
-    },
-    "adapter, bf16": {
-        "model__policy__lora": '{"rank": 8, "alpha": 16}',
-        "model__policy__dtype": "bfloat16",
-        "trainer__precision": "bf16-mixed",
-    },
+    "adapter, checkpointing": {**LORA, "model__policy__checkpointing": "true"},
+    "adapter, bf16": BF16,
 }
 
 
@@ -49,32 +42,6 @@ SEEING = {
     "model__policy__tiny__hidden": 128, "model__policy__max_pixels": 224 * 224, "model__policy__min_pixels": 224 * 224,
 }  # fmt: skip
 MIDDLE = {"model__policy__tiny__hidden": 256, "model__policy__tiny__layers": 4}
-MEASURING = {"class_path": "measuring.Measured"}
-
-
-def check(folder: Path, stage: str = "grpo", processes: int = 1, **settings: Any) -> set[str]:
-    """Holds that a fit takes what is planned, in each of its processes; returns the phases that take most."""
-    common = {
-        "model__generation__max_tokens": 16, "data__batch_size": 4, "data__eval_batch_size": 8, "data__val_faces": 8,
-        "trainer__accumulate_grad_batches": 2, "trainer__max_steps": 2, "trainer__limit_val_batches": 1,
-        "trainer__val_check_interval": 4, "trainer__callbacks": json.dumps([{"class_path": "test_grpo.Vowels"}, MEASURING]),
-    }  # fmt: skip
-    words = fit_arguments(stage, folder / "run", **{**common, **settings}, trainer__devices=processes)
-    for process in start_together(words, processes, FEA_MEASURED=str(folder)):
-        done = ended(process)
-        assert done.returncode == 0, done.stderr[-2000:]
-    most = set()
-    for rank in range(processes):
-        told = json.loads((folder / f"rank{rank}.json").read_text())
-        for phase, planned in told["planned"].items():
-            print(
-                f"{phase} of process {rank}: planned {planned / 2**20:.1f} MiB, measured {told['measured'][phase] / 2**20:.1f}"
-            )
-        peaks = max(told["planned"].values()), max(told["measured"].values())
-        print(f"process {rank}: {peaks[0] / peaks[1]:.3f}")
-        assert abs(peaks[0] / peaks[1] - 1) < 0.1
-        most.add(max(told["measured"], key=told["measured"].__getitem__))
-    return most
 
 
 @pytest.mark.parametrize(("size", "kind"), [*(("large", kind) for kind in KINDS), ("small", "adapter, bf16")])
@@ -97,8 +64,6 @@ def test_an_adapter_on_the_tower_is_planned_with_what_its_backward_pass_needs(
         "trainer__accumulate_grad_batches": 1,
         "data__eval_batch_size": 2,
     }
-    if stage == "sft":
-        own |= {"trainer__callbacks": json.dumps([MEASURING])}
     processes = 1 if strategy == "auto" else 2
     most = check(tmp_path, stage, processes, **own, trainer__strategy=strategy)
     assert most == {"update" if processes == 1 else "rollout"}  # which holds all of the sharded weights
@@ -147,14 +112,9 @@ def test_the_passes_of_fine_tuning_are_planned_with_the_tower_before_them(
     tmp_path: Path, faces_file: Path, kind: str
 ) -> None:
     """Analyses, here all of one length, are longer than what is written in validation."""
-    records = [json.loads(line) for line in faces_file.read_text().splitlines()]
-    longest = max((record["description"] for record in records), key=len)
-    file = tmp_path / "alike.jsonl"
-    file.write_text("".join(json.dumps({**record, "description": longest}) + "\n" for record in records))
-    source = json.dumps([{"file": str(file), "image_root": str(faces_file.parent)}])
-    data = {"data__train": source, "data__train_faces": 1, "data__text": "none"}
+    data = alike(tmp_path / "alike.jsonl", faces_file)
     own = KINDS.get(kind, {})
-    assert check(tmp_path, "sft", **MIDDLE, **own, **data, trainer__callbacks=json.dumps([MEASURING])) == {"update"}
+    assert check(tmp_path, "sft", **MIDDLE, **own, **data) == {"update"}
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])

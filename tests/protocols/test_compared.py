@@ -175,6 +175,9 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(
         assert len(said.splitlines()) == 1
     for words in (["--draws", "0"], ["--out", "page.txt"]):
         assert main(["compare", str(tmp_path / "a"), str(tmp_path / "a"), *words]) == 2
+    (tmp_path / "report.html").write_text("<title>Evaluation</title>")
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "a"), "-o", str(tmp_path / "report.html")]) == 2
+    assert (tmp_path / "report.html").read_text() == "<title>Evaluation</title>"
     assert main(["compare", str(tmp_path / "a"), str(tmp_path)]) == 2
     assert "holds no metrics.json" in capsys.readouterr().err
 
@@ -189,6 +192,11 @@ def test_it_is_a_table_and_a_page(
     page = tmp_path / "compare.html"
     assert main(["compare", *map(str, names.values()), "-o", str(page), "--draws", str(DRAWS)]) == 0
     shown = capsys.readouterr().out
+    assert (
+        main(["compare", *map(str, names.values()), "-o", str(page), "--draws", "5"]) == 0
+    )  # one of its own is replaced
+    assert main(["compare", *map(str, names.values()), "-o", str(page), "--draws", str(DRAWS)]) == 0
+    capsys.readouterr()
     found = compared(read(names["first"]), read(names["second"]), DRAWS)
     lines = shown.splitlines()
     for title, name in (("AU F1", "au_f1"), ("accuracy", "accuracy"), ("invented", "invented")):

@@ -79,7 +79,7 @@ def test_the_summary_counts_everything(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(FEAError, match=r"data file '.*no\.jsonl' does not exist; .*`fea data faces .* --n 2000`"):
+    with pytest.raises(FEAError, match=r"data file '.*no\.jsonl' does not exist; .*fea data faces FOLDER --n 2000"):
         read(tmp_path / "no.jsonl")
 
 

@@ -95,6 +95,7 @@ def test_a_model_says_what_faces_show_and_orders_them(
         (["AU4", "--top", "0"], "top: 0"),
         (["AU4", "--rerank", "5"], "name one with --model"),
         (["AU4", "--out", "x.txt"], "does not end in .jsonl"),
+        (["AU4", "--out", "IN"], "exists and holds something else than what was found; choose another name"),
         (["AU4", "--model", "no/run"], "no/run"),
         (["AU4", "--sentences", "some"], "pip install sentence-transformers"),
         (["AU4", "--what", "texts"], "what"),
@@ -104,6 +105,7 @@ def test_bad_input_is_one_sentence(
     file: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "sentence_transformers" else True)
+    options = [str(file) if word == "IN" else word for word in options]
     given = options if "--in" in options or "given for in" in told else [*options, "--in", str(file)]
     assert main(["find", *given]) == 2
     shown = capsys.readouterr()

@@ -239,7 +239,7 @@ def first(reward: RewardCallback, faces: list[Example]) -> None:
 def test_a_reward_that_never_says_anything_is_refused(kind: type[Says], value: float | None) -> None:
     reward = kind(value if kind is Says else torch.full((2, 2), torch.nan))
     with pytest.raises(
-        FEAError, match=rf"^reward '{kind.__name__}' returned None for every answer of the first rollout"
+        FEAError, match=rf"^reward '{kind.__name__}' returned None or NaN for every answer of the first rollout"
     ):
         first(reward, [SMILE] * 200)
 
@@ -264,7 +264,7 @@ class Shipped(Says):
 
 
 def test_one_of_the_package_may_say_nothing_and_is_told() -> None:
-    with pytest.warns(match=r"^reward 'Shipped' returned None for every answer .* labels say nothing about it"):
+    with pytest.warns(match=r"^reward 'Shipped' returned None or NaN for every answer .* labels say nothing about it"):
         first(Shipped(None), [SMILE] * 3)
 
 
