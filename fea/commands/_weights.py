@@ -205,7 +205,7 @@ def facts(checkpoint: Path | None, module: FEAModule) -> dict[str, Any]:
         "run": content.get("run"),
         "step": content.get("global_step"),
         "fold": fold_of(seen),
-        "datasets": sorted(stored(seen).datasets) if seen else [],
+        "datasets": sorted(stored(seen, module.config.base).datasets) if seen else [],
     }
     return {name: value for name, value in known.items() if value not in (None, [])}
 

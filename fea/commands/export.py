@@ -70,7 +70,7 @@ def export(
     told = replace(told, policy=replace(told.policy, base=base_of(run, told, base)))
     # A folder of this machine means nothing to others, but its own name may.
     called = base_name or (Path(told.policy.base).name if Path(told.policy.base).is_dir() else told.policy.base)
-    order = exporting.Order(run, told, format, called, (), 0, max_tokens, device)
+    order = exporting.Order(run, told, format, called, _near(told.policy.base, place), (), 0, max_tokens, device)
     exporting.check_order(order)
     with TemporaryDirectory() as scratch:
         asked = faces_of(run, told, faces, scored, Path(scratch))
@@ -79,6 +79,14 @@ def export(
     if push:
         print(f"uploaded to {upload(place, push)}")
     return 0
+
+
+def _near(base: str, out: Path) -> str:
+    """Where a base lies as seen from the export, if both are below the working directory; no folder beyond it is told."""
+    here, inside = Path.cwd().resolve(), [Path(base).resolve(), out.resolve()]
+    if not Path(base).is_dir() or not all(place.is_relative_to(here) for place in inside):
+        return ""
+    return Path(os.path.relpath(*inside)).as_posix()
 
 
 def _carried_out(order: Order, asked: Faces, out: Path) -> Compared:

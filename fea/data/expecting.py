@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -38,6 +39,34 @@ def expect_labels(name: str, tables: Sequence[Table]) -> None:
         raise FEAError(
             f"data.{name}: no label is understood in {files}{_hint(tables[0])}; give 'labels' or 'AUs' to the lines that "
             "answers are measured on"
+        )
+
+
+Kind = Literal["", "analysed", "paired"]  # of examples that a stage trains on; "" stands for any
+_KINDS: dict[Kind, str] = {
+    "": "examples",
+    "analysed": "examples with an analysis (key 'description')",
+    "paired": "preference pairs (key 'rejected', see 'fea data pairs')",
+}
+
+
+def expect_a_batch(count: int, kind: Kind, batch_size: int, processes: int, remedy: str) -> None:
+    """Refuses a training set that is smaller than a batch.
+
+    Args:
+        count: its examples of the kind.
+        kind: that the stage trains on.
+        batch_size: of each process.
+        processes: that train.
+        remedy: what to do.
+
+    Raises:
+        FEAError: there are too few.
+    """
+    if count < batch_size * processes:
+        raise FEAError(
+            f"data.batch_size: {batch_size} on {processes} processes, but 'data.train' holds only {count} {_KINDS[kind]}; "
+            f"{remedy}"
         )
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from fea.data.apart import expect_apart
-from fea.data.expecting import expect_labels, expect_something_to_learn, look_at_images
+from fea.data.expecting import Kind, expect_a_batch, expect_labels, expect_something_to_learn, look_at_images
 from fea.data.folds import choose
 from fea.data.loader import Encode, EncodeEach, EpochSampler, Loader
 from fea.data.mixture import Balance, Examples
@@ -232,13 +232,8 @@ class FEADataModule(L.LightningDataModule):
         """Batches for the module's stage; GRPO turns them into rollouts."""
         module, examples = self._module, self._trained_on
         self.counted = None  # weights may have changed
-        if len(examples) < self.batch_size * self._trainer.world_size:
-            what = "examples with an analysis (key 'description')" if module.needs_analyses else "examples"
-            what = "preference pairs (key 'rejected', see 'fea data pairs')" if module.needs_pairs else what
-            raise FEAError(
-                f"data.batch_size: {self.batch_size} on {self._trainer.world_size} processes, but 'data.train' holds only "
-                f"{len(examples)} {what}; lower it, or give more"
-            )
+        kind = "paired" if module.needs_pairs else "analysed" if module.needs_analyses else ""
+        expect_a_batch(len(examples), kind, self.batch_size, self._trainer.world_size, self.remedy(kind))
         sampler = EpochSampler(
             len(examples), self.seed, True, self.weights(examples), self.mirror, self._trainer.global_rank,
             self._trainer.world_size, forms=module.forms,
@@ -246,6 +241,10 @@ class FEADataModule(L.LightningDataModule):
         return module.train_loader(
             self._loader(examples, module.encode_training, sampler, self.batch_size, training=True)
         )
+
+    def remedy(self, kind: Kind) -> str:
+        """What to do where there are too few training examples of a kind for a batch."""
+        return "lower it, or give more"
 
     def weights(self, examples: Examples) -> NDArray[np.float64] | None:
         """How often each example is drawn in training; None if all are drawn alike."""

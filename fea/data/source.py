@@ -70,4 +70,5 @@ def told_root(root: Path | str, files: Mapping[str, Path]) -> str:
     root, here = Path(root).resolve(), Path.cwd()
     shown = os.path.relpath(root, here) if root.is_relative_to(here) else root
     options = " ".join(option(name, file, shown) for name, file in files.items())
-    return f"the images are relative to '{shown}'; give it with the file: {options}"
+    other = f"to commands such as fea data check: --image_root {shlex.quote(str(shown))}"
+    return f"the images are relative to '{shown}'; give it with the file: {options}; {other}"

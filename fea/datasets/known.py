@@ -113,6 +113,8 @@ def chosen(words: Sequence[str], command: str) -> tuple[Format, Path]:
     if not path.exists():
         hint = "; name the file or folder after it" if words[-1] in FORMATS else "; check the path"
         raise FEAError(f"'{path}' does not exist{hint}")
+    if path.is_file() and _is_blank(path):
+        raise FEAError(f"'{path}' is empty: there is nothing in it to convert; give the file that was meant")
     found = FORMATS[words[0].lower()] if len(words) == 2 else recognize(path)
     if found is None:
         raise FEAError(
@@ -120,3 +122,10 @@ def chosen(words: Sequence[str], command: str) -> tuple[Format, Path]:
             f"{', '.join(FORMATS)}"
         )
     return found, path
+
+
+def _is_blank(file: Path) -> bool:
+    """Whether a file holds nothing but blanks and a mark of its encoding; whoever has more of them than these has a table."""
+    with file.open("rb") as stream:
+        head = stream.read(1 << 12)  # more blanks than an editor leaves behind
+    return len(head) < 1 << 12 and not head.strip(b" \t\r\n\xef\xbb\xbf")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fea.data.expecting import Kind
 from fea.data.mixture import Balance
 from fea.data.module import FEADataModule
 from fea.data.source import Source
@@ -58,6 +59,7 @@ class RenderedFaces(FEADataModule):
         balance_power: float = 1.0,
         numbers: bool = False,
     ):
+        self.text = text
         self.world = world_of(world.prior, world.people, world.noise)
         learned, judged = (of.name + "-numbers" * numbers for of in (self.world, self.world._replace(noise=0.0)))
         like: dict[str, Any] = {"prior": world.prior, "people": world.people, "numbers": numbers}
@@ -93,6 +95,12 @@ class RenderedFaces(FEADataModule):
             mirror=mirror,
             seed=seed,
         )
+
+    def remedy(self, kind: Kind) -> str:
+        """What to do where there are too few drawn faces for a batch, or none with a text."""
+        if kind == "analysed" and self.text == "none":
+            return "drawn faces have none with data.text: none; set it to annotator, or to analysis"
+        return super().remedy(kind) if kind == "paired" else "lower it, or set data.train_faces higher"
 
     def prepare_data(self) -> None:
         """Draws what is not there yet, then converts the files."""

@@ -58,6 +58,7 @@ class Order:
         told: what its checkpoint says, with its base where it is now.
         format: of the export.
         base_name: what others call the base.
+        base_near: where it lies as seen from the export; "" if that is not to be told.
         faces: that the run is asked about.
         compared: how many of them, the first ones, its export is asked about, too.
         max_tokens: length limit of an answer.
@@ -68,6 +69,7 @@ class Order:
     told: Stored
     format: Format
     base_name: str
+    base_near: str
     faces: Sequence[Example]
     compared: int
     max_tokens: int
@@ -237,7 +239,8 @@ def _original(
     run = heard(policy, order.faces[: order.compared], asked, order.max_tokens)
     updates = updates_of(policy.model)
     network = policy.network
-    write_beside(part, base, network, order.told, weights=order.format != "peft")
+    near = order.base_near if order.format == "peft" else ""
+    write_beside(part, base, network, order.told, weights=order.format != "peft", near=near)
     family = network.family
     asking = Asking(network.forbidden.tolist(), family.patch, family.merge) if order.format == "gguf" else None
     del policy, network

@@ -72,7 +72,9 @@ def base_folder(config: PolicyConfig, scratch: Path) -> Path:
     return folder
 
 
-def write_beside(folder: Path, base: Path, network: Network | Stock, told: Stored, weights: bool) -> None:
+def write_beside(
+    folder: Path, base: Path, network: Network | Stock, told: Stored, weights: bool, near: str = ""
+) -> None:
     """Writes all but weights and card.
 
     Args:
@@ -81,6 +83,7 @@ def write_beside(folder: Path, base: Path, network: Network | Stock, told: Store
         network: of the run.
         told: by its checkpoint.
         weights: whether the folder holds a whole model, which needs its config.
+        near: where the base lies as seen from the folder, for an adapter; "" if that is not to be told.
     """
     for name in (*_AS_IT_IS, *(_LICENSES if weights else ()), *((_CONFIG,) if weights else ())):
         source = base / name
@@ -97,7 +100,7 @@ def write_beside(folder: Path, base: Path, network: Network | Stock, told: Store
                 shutil.copyfile(base / name, folder / name)
     else:
         _write_processors(folder, base, network, told.policy)
-    _write(folder / SETTINGS, settings(told))
+    _write(folder / SETTINGS, settings(told) | ({"base": near} if near else {}))
 
 
 def copy_settings(folder: Path, other: Path) -> None:

@@ -152,14 +152,14 @@ def _why(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def stored(run: str) -> Stored:
-    """What the checkpoint of a run says.
+def stored(run: str, base: str | None = None) -> Stored:
+    """What the checkpoint of a run says, or what is known of an adapter of PEFT on its base, or on that which is named.
 
     Raises:
         FEAError: there is none, it cannot be read, or it was trained with another version of the prompt.
     """
     if elsewhere.is_adapter(run):
-        return _of_elsewhere(run, torch.device("cpu"), None)
+        return _of_elsewhere(run, torch.device("cpu"), None if base == "tiny" else base)
     file = find(run)
     return Stored.of(read(file), file).seen_from(folder_of(file))
 
@@ -243,7 +243,7 @@ def check_adapter(run: str | None, config: PolicyConfig) -> None:
     Raises:
         FEAError: the adapters differ.
     """
-    earlier = None if run is None else stored(run).policy.lora
+    earlier = None if run is None else stored(run, config.base).policy.lora
     if earlier and config.lora and not config.lora.extends(earlier):
         raise FEAError(
             f"policy.lora: {_sizes(config.lora)}, but '{run}' (model.init_from) was trained with {_sizes(earlier)}; use the "

@@ -99,7 +99,7 @@ def described(name: str, device: torch.device, base: str | None = None) -> Elsew
     told = _settings(Path(name))
     lora = None
     if is_adapter(name):
-        base = base or _base_of(Path(name))
+        base = base or _base_of(Path(name), str(told.get("base") or ""))
         lora = _lora(Path(name), _all_layers(base))
     elif base:
         raise FEAError(f"base: '{name}' is a whole model and needs none; leave --base out")
@@ -269,16 +269,23 @@ def _targets(folder: Path, layers: Iterable[str], usual: str) -> str:
     return rf"(?=.*\.({'|'.join(sorted(names))})$){usual}"
 
 
-def _base_of(folder: Path) -> str:
-    """The base of an adapter: lying beside its folder, or as that names it."""
+def _base_of(folder: Path, near: str) -> str:
+    """The base of an adapter: where it lies as seen from its folder, or beside that, or as that names it.
+
+    Args:
+        folder: of PEFT.
+        near: path from there that `fea export` has left; "" if it has not.
+    """
     named = str(_read(folder / ADAPTER).get("base_model_name_or_path") or "")
-    if not named or (Path(named).is_absolute() and not Path(named).exists()):
-        raise FEAError(
-            f"the model that '{folder}' was trained on is not at '{named}'; name it with --base FOLDER_OR_HUB_NAME"
-        )
     # What lies beside it went the same way; a folder of this name where the command is called may be another one.
-    places = (folder / named, folder.parent / named, Path(named))
-    return next((absolute(str(place)) for place in places if place.is_dir()), named)
+    places = [folder / near] * bool(near) + [folder / named, folder.parent / named, Path(named)] * bool(named)
+    if place := next((place for place in places if place.is_dir()), None):
+        return absolute(str(place))
+    if not _HUB.fullmatch(named):
+        raise FEAError(
+            f"the model that '{folder}' was trained on is not at '{near or named}'; name it with --base FOLDER_OR_HUB_NAME"
+        )
+    return named
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def make_pairs(
     """
     made = _maker(recipe, retrieve or Labeled(examples))
     trunk, begun = Trunk(), journal.batches * pace.batch_size
-    with progress(len(examples), "faces", begun) as advance:
+    with progress(len(examples), "faces", min(begun, len(examples))) as advance:  # the last batch may be a short one
         for faces, prompts in _batches(policy, examples, begun, pace):
             said = _answers(policy, prompts, recipe, generation, trunk)
             journal.add([made(face, said.get(face.place)) for face in faces])

@@ -18,7 +18,7 @@ from fea.errors import FEAError
 from fea.evaluation.scores import au_f1
 from fea.synthesis.admission import Admitted
 from fea.synthesis.attempts import Outcome
-from fea.synthesis.tried import Tried, accepted_lines, of_whole_batches, read_tried, tried_of
+from fea.synthesis.tried import Tried, accepted_lines, command_of, of_whole_batches, read_tried, tried_of
 from fea.system.files import lock, try_place
 from fea.system.lines import append, keep_lines, write_jsonl
 from fea.system.processes import rank
@@ -31,6 +31,8 @@ def check_place(file: Path) -> None:
         FEAError: it was not written by a synthesis, or it or the file of what was tried was changed by hand.
         OSError: there is no room, or no permission.
     """
+    if command := command_of(file):
+        raise FEAError(f"out: '{file}' was written by {command}; choose another name")
     if file.exists() and not tried_of(file).exists():
         raise FEAError(f"out: '{file}' exists and was not written by a synthesis; choose another name")
     try_place(file)

@@ -113,7 +113,8 @@ def run(
         return attempted(policy, prompts, filler, generation, recipe, journal.round, judge)
 
     left = math.ceil(len(examples) / pace.batch_size) - begun
-    with progress(len(examples), "faces", begun * pace.batch_size, silent=rank() > 0) as advance:
+    done = min(begun * pace.batch_size, len(examples))  # the last batch may be a short one
+    with progress(len(examples), "faces", done, silent=rank() > 0) as advance:
         for _ in range(math.ceil(left / count())):
             if gathered(time.monotonic() > end)[0]:
                 break

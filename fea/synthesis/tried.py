@@ -78,8 +78,22 @@ def tried_of(file: Path) -> Path:
 
 
 def written_into(folder: Path) -> list[Path]:
-    """The files with accepted lines in a folder, by their names; other files are passed over."""
-    return [tried.with_name(tried.name.removesuffix(_TRIED)) for tried in sorted(folder.glob(f"*{_TRIED}"))]
+    """The files with accepted lines in a folder, by their names; other files are passed over, those of other commands, too."""
+    files = [tried.with_name(tried.name.removesuffix(_TRIED)) for tried in sorted(folder.glob(f"*{_TRIED}"))]
+    return [file for file in files if not command_of(file)]
+
+
+def command_of(file: Path) -> str:
+    """The command that a file of what was tried names in its first line; "" for a synthesis, which names none."""
+    if not tried_of(file).is_file():
+        return ""
+    with tried_of(file).open("rb") as stream:
+        first = stream.readline()
+    try:
+        settings = json.loads(first)
+    except (ValueError, RecursionError):
+        return ""  # damaged: whoever reads all of it says so
+    return str(settings.get("command") or "") if isinstance(settings, dict) else ""
 
 
 def read_tried(file: Path) -> tuple[dict[str, Any], list[Tried]]:

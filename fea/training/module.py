@@ -97,7 +97,7 @@ class FEAModule(Evaluated):
         self.config = self.policy.config  # its layout is the one that there is
         self.inherits = not start.keys() <= self.policy.trainable().keys()
         self.frozen = "" if empty else frozen.digest(self.policy)
-        self.before = checkpoints.stored(self.init_from) if self.init_from else None
+        self.before = checkpoints.stored(self.init_from, self.config.base) if self.init_from else None
         if self.before and self.before.policy.faces != self.config.faces:
             rank_zero_info(
                 f"note: policy.faces is {self.config.faces}, and was {self.before.policy.faces} in '{self.init_from}': it has "

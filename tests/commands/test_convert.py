@@ -92,6 +92,17 @@ def test_a_wrong_source_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf\r\n \n"])
+@pytest.mark.parametrize("words", [[], ["csv"], ["parquet"], ["fea20k"], ["conversations"]])
+def test_an_empty_file_is_called_empty(
+    words: list[str], content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.csv").write_bytes(content)
+    done = convert(capsys, tmp_path / "o.jsonl", *words, tmp_path / "labels.csv")
+    assert (done.code, done.error.count("\n")) == (2, 1)
+    assert f"'{tmp_path / 'labels.csv'}' is empty: there is nothing in it to convert" in done.error
+
+
 def test_without_a_place_to_write_nothing_is_read(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "convert", "csv", str(table)]) == 2
     assert "nothing is given for out; name the file to be written: -o faces.jsonl" in capsys.readouterr().err

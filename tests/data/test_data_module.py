@@ -310,6 +310,30 @@ def test_rendered_faces_are_drawn_once_and_never_shared_between_sets(
     assert [len(batch) for batch in data.train_dataloader()] == [2, 2, 2]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("settings", "needs", "told"),
+    [
+        (
+            {},
+            True,
+            r"only 0 examples with an analysis .*; drawn faces have none with data.text: none; set it to annotator",
+        ),
+        (
+            {"text": "annotator"},
+            True,
+            r"holds only 3 examples with an analysis .*; lower it, or set data.train_faces higher",
+        ),
+        ({}, False, r"holds only 3 examples; lower it, or set data.train_faces higher"),
+    ],
+)
+def test_too_few_drawn_faces_are_refused_with_what_to_set(
+    tmp_path: Path, settings: dict[str, Any], needs: bool, told: str
+) -> None:
+    data = attach(RenderedFaces(str(tmp_path), 3, val_faces=2, num_workers=0, **settings), needs_analyses=needs)
+    with pytest.raises(FEAError, match=told):
+        data.train_dataloader()
+
+
 def test_files_are_drawn_by_their_weight_and_by_default_once_each(tmp_path: Path, faces_file: Path) -> None:
     few = relabeled(faces_file, tmp_path / "few.jsonl", *[{}] * 4)
     root = str(faces_file.parent)

@@ -143,7 +143,8 @@ def test_published_lists_come_before_dealing(tmp_path: Path, capsys: pytest.Capt
     assert "published lists" in shown
     entry = f"'[{{file: {tmp_path / 'out/folds.jsonl'}, image_root: {tmp_path / 'in'}}}]'"
     assert shown.endswith(
-        f"relative to '{tmp_path / 'in'}'; give it with the file: --data.train {entry} --data.test {entry}\n"
+        f"relative to '{tmp_path / 'in'}'; give it with the file: --data.train {entry} --data.test {entry}; "
+        f"to commands such as fea data check: --image_root {tmp_path / 'in'}\n"
     )
     found = told_folds(tmp_path / "out/folds.jsonl")
     assert {person for person, folds in found.items() if folds == {1}} == DISFA.folds[0]

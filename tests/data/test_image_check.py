@@ -42,7 +42,8 @@ def test_a_folder_below_the_present_one_is_named_from_there(tmp_path: Path, monk
     told = told_root(tmp_path / "my_photos", {"train": Path("data/train.jsonl")})
     assert told == (
         "the images are relative to 'my_photos'; give it with the file: "
-        "--data.train '[{file: data/train.jsonl, image_root: my_photos}]'"
+        "--data.train '[{file: data/train.jsonl, image_root: my_photos}]'; "
+        "to commands such as fea data check: --image_root my_photos"
     )
 
 

@@ -175,6 +175,20 @@ def test_a_peft_folder_is_read_by_peft(place: Path, taken: dict[str, str]) -> No
     assert len(names) == 2 * 7
     assert all("language_model" in name for name in names)
     assert not list((place / "peft").glob("model*"))
+    assert "base" not in read(place / "peft" / "fea.json")  # which lies outside of the working directory
+
+
+def test_an_adapter_finds_a_base_below_the_working_directory(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place.parent)
+    out = place / "to" / "give"
+    exported(place, out, "old", "--format", "peft", "--faces", "1", "--scored", "0")
+    assert read(out / "adapter_config.json")["base_model_name_or_path"] == "old"
+    assert read(out / "fea.json")["base"] == "../../old"
+    assert str(place) not in texts(out)
+    monkeypatch.chdir(tmp_path)
+    assert described(str(out), torch.device("cpu")).policy.base == str((place / "old").resolve())
 
 
 def test_each_layer_has_its_own_rank_and_scale_in_a_peft_folder(place: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 import fea
+from fea.commands import _weights
 from fea.data.example import Example
 from fea.data.prompt import Prompt
 from fea.errors import FEAError
@@ -187,6 +188,29 @@ def test_the_base_of_an_adapter_is_named_lies_beside_it_or_is_where_it_was(
         load_policy(str(written), "cpu")
     with pytest.raises(FEAError, match=r"is a whole model and needs none; leave --base out"):
         load_policy(str(base), "cpu", str(base))
+
+
+def test_a_base_that_is_found_nowhere_is_named_once_for_all(base: Path, written: Path, tmp_path: Path) -> None:
+    told = read(written / "adapter_config.json")
+    write(
+        written / "adapter_config.json", told | {"base_model_name_or_path": "model"}
+    )  # as of a folder, by its own name
+    write(written / "fea.json", {**ASKED, "base": "../bases/model"})
+    with pytest.raises(
+        FEAError, match=r"adapter' was trained on is not at '\.\./bases/model'; name it with --base FOLDER"
+    ):
+        load_policy(str(written), "cpu")
+    assert stored(str(written), str(base)).policy.base == str(base)
+    start = {
+        "model__policy__base": base,
+        "model__init_from": written,
+    }  # as fea test --model ADAPTER --base BASE sets it up
+    cli = fit("sft", tmp_path / "run", trainer__max_steps=1, model__policy__lora='{"rank": 4, "alpha": 8}', **start)
+    assert cli.model.before.policy.base == str(base)
+    assert _weights.facts(None, cli.model)["datasets"] == ["mine"]
+    copy = shutil.copytree(base, tmp_path / "bases" / "model")
+    shutil.copytree(base, tmp_path / "model")  # the path from there tells more than the name
+    assert load_policy(str(written), "cpu")[1].policy.base == str(copy)
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,12 @@ def test_pairs_are_written_reviewed_and_learned_from(
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
-    run: Path, faces_file: Path, tmp_path: Path, spoken: None, monkeypatch: pytest.MonkeyPatch
+    run: Path,
+    faces_file: Path,
+    tmp_path: Path,
+    spoken: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
     assert command(run, faces_file, whole) == 0
@@ -208,8 +213,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
         stream.write('{"id": "left of a bat')  # what a kill left
     assert command(run, faces_file, cut) == 0
     assert cut.read_bytes().replace(b"cut.images", b"whole.images") == whole.read_bytes()
+    capsys.readouterr()
     assert command(run, faces_file, cut) == 0
     assert cut.read_bytes().replace(b"cut.images", b"whole.images") == whole.read_bytes()
+    assert "faces 24/24, 100%" in capsys.readouterr().err  # though the last of five batches of five is short
 
 
 @pytest.mark.parametrize(

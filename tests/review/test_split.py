@@ -241,10 +241,13 @@ def test_the_files_can_be_checked_and_find_their_images(
     options = (
         f"--data.{name} '[{{file: {out / name}.jsonl, image_root: {root.resolve()}}}]'" for name in ("train", "test")
     )
-    said = f"the images are relative to '{root.resolve()}'; give it with the file: {' '.join(options)}\n"
+    words = [] if beside else ["--image_root", str(root.resolve())]
+    said = (
+        f"the images are relative to '{root.resolve()}'; give it with the file: {' '.join(options)}; "
+        f"to commands such as fea data check: {' '.join(words)}\n"
+    )
     assert (said in shown, "image_root" in shown) == (not beside, not beside)
     for name, count in zip(("train", "test"), map(len, sides(out)), strict=True):
-        words = [] if beside else ["--image_root", str(root)]
         assert main(["data", "check", str(out / f"{name}.jsonl"), *words]) == 0
         assert f"{count} lines, {count} usable, 0 bad" in capsys.readouterr().out
         (out / f"{name}.jsonl").unlink()

@@ -24,7 +24,7 @@ from fea.synthesis.attempts import Outcome
 from fea.synthesis.datacard import check_card, write_datacard
 from fea.synthesis.journal import Journal, admitted, check_place
 from fea.synthesis.recipe import Recipe
-from fea.synthesis.tried import read_tried, tried_of
+from fea.synthesis.tried import read_tried, tried_of, written_into
 from fea.system.lines import whole_lines, write_jsonl
 
 ORIGIN = {"round": 2, "seed": 7, "base": "Qwen2.5-VL-3B-Instruct", "model": "abc", "prompt": "1"}
@@ -136,6 +136,21 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FEAError, match="exists and was not written by a synthesis"):
         journal_of(tmp_path / "s.jsonl", seed=0)
     assert (tmp_path / "s.jsonl").read_text() == "mine\n"
+
+
+def test_pairs_in_the_same_folder_are_passed_over_and_not_written_into(prompts: list[Prompt], tmp_path: Path) -> None:
+    settings = {"command": "fea data pairs", "faces": 2, "images": "."}
+    entries = [{"batch": 0, "of": 1, "id": "a", "kept": False, "why": "no answer is right"}]
+    write_jsonl(tried_of(tmp_path / "pairs.jsonl"), [settings, *entries])
+    check_card(tmp_path)
+    journal_of(tmp_path / "s.jsonl").add(outcomes_of(prompts))
+    assert "3 of 4 faces" in write_datacard(tmp_path)
+    assert written_into(tmp_path) == [tmp_path / "s.jsonl"]
+    with pytest.raises(FEAError, match=r"out: '.*pairs\.jsonl' was written by fea data pairs; choose another name"):
+        check_place(tmp_path / "pairs.jsonl")
+    tried_of(tmp_path / "pairs.jsonl").write_text("{mine\n")
+    with pytest.raises(FEAError, match=r"pairs\.jsonl\.tried' holds a line that no synthesis"):
+        check_card(tmp_path)
 
 
 def test_the_card_counts_by_class_unit_and_reason(prompts: list[Prompt], tmp_path: Path) -> None:

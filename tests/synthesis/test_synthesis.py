@@ -43,6 +43,18 @@ def test_the_command_tries_every_face(trained: Path, tmp_path: Path, capsys: pyt
     assert all(entry["attempts"] == 2 and not entry["revealed"] for entry in tried if not entry["accepted"])
 
 
+def test_a_finished_file_is_told_as_done(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        *arguments(trained, tmp_path / "s.jsonl"),
+        "--batch_size=5",
+        "--recipe.attempts=1",
+    ]  # batches of 5, 5 and 2
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "faces 12/12, 100%" in capsys.readouterr().err
+
+
 def accept_all(monkeypatch: pytest.MonkeyPatch) -> None:
     run = functools.partial(round.run, judge=lambda answer, example, checks: [])
     monkeypatch.setattr(round, "run", run)
