@@ -23,6 +23,7 @@ from fea.system.lines import append, append_bytes, jsonl, whole_lines
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
 _RESUME = ".resume"
+DIGEST = "list of images"  # of what answers depend on, the one that is kept as a digest, which tells a reader nothing
 
 
 class Place(NamedTuple):
@@ -89,6 +90,10 @@ def check_place(file: Path, resume: bool = False) -> None:
         )
 
 
+def _word(value: object) -> object:
+    return "none" if value is None else value
+
+
 def _log_of(file: Path) -> Path:
     return file.with_name(f"{file.name}{_RESUME}")
 
@@ -151,10 +156,12 @@ class AnswerFile:
             return False
         begun, last = lines[0], lines[-1] if len(lines) > 1 else None
         for name, value in json.loads(json.dumps(self.settings)).items():
-            if begun["settings"].get(name) != value:
+            earlier = begun["settings"].get(name)
+            if earlier != value:
+                shown = "" if name == DIGEST else f" ({_word(earlier)}, not {_word(value)})"
                 raise FEAError(
-                    f"resume: '{self.file}' was begun with another {name} ({begun['settings'].get(name)}, not {value}); give "
-                    f"the same, or remove '{_log_of(self.file)}' to begin anew"
+                    f"resume: '{self.file}' was begun with another {name}{shown}; give the same, or remove "
+                    f"'{_log_of(self.file)}' to begin anew"
                 )
         self.written = self.file.with_name(begun["written"])
         if last is None:

@@ -136,6 +136,7 @@ def _check(inputs: Sequence[Input], asking: Asking, out: str | None, format: For
 
 def _settings(model: str, base: str | None, inputs: Sequence[Input], asking: Asking, layout: Layout) -> dict[str, Any]:
     """What the answers depend on, for a run that goes on with them."""
+    from fea.analysis.writing import DIGEST
     from fea.model.elsewhere import names_one
     from fea.model.runs import find
 
@@ -146,7 +147,7 @@ def _settings(model: str, base: str | None, inputs: Sequence[Input], asking: Ask
     weights = None if names_one(model) else find(model).stat().st_mtime_ns
     return {
         "model": model, "checkpoint": weights, "base": base, "format": layout.format, **asked,
-        "list of images": hashlib.sha256(names).hexdigest(),
+        DIGEST: hashlib.sha256(names).hexdigest(),
     }  # fmt: skip
 
 

@@ -187,7 +187,7 @@ def test_answers_that_were_asked_otherwise_are_not_gone_on_with(
         assert told in capsys.readouterr().err
     (pictures / "9.png").write_bytes((pictures / "1.png").read_bytes())
     assert run(pictures, out, "--batch-size", "1", "--resume") == 2
-    assert "begun with another list of images" in capsys.readouterr().err
+    assert "begun with another list of images; give the same" in capsys.readouterr().err
     (pictures / "9.png").unlink()
     os.truncate(out, 10)
     assert run(pictures, out, "--batch-size", "1", "--resume") == 2
