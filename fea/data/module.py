@@ -232,7 +232,7 @@ class FEADataModule(L.LightningDataModule):
         """Batches for the module's stage; GRPO turns them into rollouts."""
         module, examples = self._module, self._trained_on
         self.counted = None  # weights may have changed
-        kind = "paired" if module.needs_pairs else "analysed" if module.needs_analyses else ""
+        kind: Kind = "paired" if module.needs_pairs else "analysed" if module.needs_analyses else ""
         expect_a_batch(len(examples), kind, self.batch_size, self._trainer.world_size, self.remedy(kind))
         sampler = EpochSampler(
             len(examples), self.seed, True, self.weights(examples), self.mirror, self._trainer.global_rank,
