@@ -9,6 +9,7 @@ tells them apart. What the paper leaves open is marked "our reading" where it is
     gradients      gradients      of each layer, in fp32, in bf16 and in 4 bits, one backward pass for each pair
     scores         criteria       of each layer, the same question for all seven
     rounds         rounds         score, take out the least of the inner layers, number the rest anew, draw x~ again
+    rounds kept    journal        beside the folder, until it is there
     files          starting, writing      a stock folder with fewer layers, read back before it is there
     numbers        measuring      parameters, planned memory, tokens a second, time to the first token
 """

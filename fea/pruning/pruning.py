@@ -5,12 +5,14 @@
     3  files without these layers, in a hidden folder beside the right one
     4  the files are read back and give the log-probabilities that were there in memory; the folder gets its name
 
-Everything that is drawn is a function of the seed and of the faces, so a pruning that was killed ends, called again, alike.
+Everything that is drawn is a function of the seed and of the faces, and rounds are kept beside the folder until it is there: a
+pruning that was killed, called again, goes on behind its last round and ends alike.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,9 +27,12 @@ from fea.data.example import Example
 from fea.errors import FEAError
 from fea.export.folder import write_beside
 from fea.model.checkpoints import Stored
+from fea.model.elsewhere import names_one
 from fea.model.policy import Policy
 from fea.model.precision import computing
+from fea.model.runs import find
 from fea.pruning.calibration import Face, read_faces
+from fea.pruning.journal import Journal
 from fea.pruning.measuring import Speed, planned_peak, speed_of
 from fea.pruning.rounds import Round, kept_of, rounds_of
 from fea.pruning.settings import Criterion
@@ -127,6 +132,7 @@ def prune(order: Order, out: Path, told: Callable[[int, Round], object]) -> Prun
         FEAError: a base or an image is missing, or what was written reads back otherwise; then
             nothing is at `out`.
     """
+    journal = Journal(out, _settings(order))
     with TemporaryDirectory() as scratch, together(out, REPORT) as part:
         whole = whole_model(order.run, order.told, Path(scratch))
         config = looked_at(order.told.policy, whole, order.four_bit)
@@ -135,9 +141,9 @@ def prune(order: Order, out: Path, told: Callable[[int, Round], object]) -> Prun
         with computing(order.told.precision, order.device):
             faces = read_faces(policy, order.faces, order.max_tokens, order.counterfactual)
             before = _numbers(order, policy, faces, whole)
-            rounds = []
-            for turn in rounds_of(policy, faces, order.criterion, order.layers, order.seed):
-                rounds.append(turn)
+            rounds = journal.rounds
+            for turn in rounds_of(policy, faces, order.criterion, order.layers, order.seed, rounds):
+                journal.add(turn)
                 told(len(rounds), turn)
             said, kept = _said(policy, faces), kept_of(depth, rounds)
             write_beside(part, whole, policy.network, order.told, weights=True)
@@ -149,7 +155,19 @@ def prune(order: Order, out: Path, told: Callable[[int, Round], object]) -> Prun
             after = _numbers(order, policy, faces, part)
         found = Pruned(kept, rounds, before, after, sum(face.drawing is not None for face in faces))
         (part / REPORT).write_text(json.dumps(_plain(order, found), indent=2) + "\n", encoding="utf-8")
+    journal.close()
     return found
+
+
+def _settings(order: Order) -> dict[str, Any]:
+    """What the rounds depend on, in plain values."""
+    weights = None if names_one(order.run) else find(order.run).stat().st_mtime_ns
+    faces = "\n".join(f"{face.place} {face.id}" for face in order.faces).encode("utf-8", "surrogatepass")
+    return {
+        "run": order.run, "base": order.told.policy.base, "checkpoint": weights, "criterion": order.criterion,
+        "layers": order.layers, "seed": order.seed, "max_tokens": order.max_tokens, "four_bit": order.four_bit,
+        "counterfactual": order.counterfactual, "faces": hashlib.sha256(faces).hexdigest(),
+    }  # fmt: skip
 
 
 def _numbers(order: Order, policy: Policy, faces: Sequence[Face], folder: Path) -> Numbers:

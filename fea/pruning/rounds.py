@@ -45,7 +45,9 @@ def check_count(network: Network, count: int) -> None:
         )
 
 
-def rounds_of(policy: Policy, faces: Sequence[Face], criterion: Criterion, count: int, seed: int) -> Iterator[Round]:
+def rounds_of(
+    policy: Policy, faces: Sequence[Face], criterion: Criterion, count: int, seed: int, done: Sequence[Round] = ()
+) -> Iterator[Round]:
     """Takes layers out of a policy in memory, and tells of each round when it is done.
 
     Args:
@@ -54,11 +56,14 @@ def rounds_of(policy: Policy, faces: Sequence[Face], criterion: Criterion, count
         criterion: by what the layers are chosen; iterative ones take a layer a round, the others all at once, as published.
         count: layers that go.
         seed: of what is drawn.
+        done: rounds that an earlier call has told of; their layers are taken out without a look.
     """
     network = policy.network
-    left = list(range(len(network.language_model.layers)))
-    turns = count if criterion in ITERATIVE else 1
-    for turn in range(turns):
+    depth, turns = len(network.language_model.layers), count if criterion in ITERATIVE else 1
+    left = kept_of(depth, done)
+    if done:
+        keep(network, left)
+    for turn in range(len(done), turns):
         found = scores(criterion, Question(policy, faces, count, seed, turn))
         if criterion == "cosine_block":
             start = min(found, key=lambda place: found[place])

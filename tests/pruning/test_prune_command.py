@@ -20,7 +20,7 @@ from fea.drawn.faces import write_faces
 from fea.model.checkpoints import weights
 from fea.model.config import TinySize
 from fea.model.policy import Policy
-from fea.pruning import pruning
+from fea.pruning import pruning, rounds
 
 QUICK = ("--faces", "3", "--max_tokens", "6", "--device", "cpu")
 ADAPTER = '{"rank": 4, "alpha": 8}'
@@ -99,6 +99,39 @@ def test_pruned_again_it_is_the_same_to_the_byte(place: Path, pruned: Path, caps
     for row in ("layers  ", "parameters, in millions", "planned peak", "tokens a second", "time to the first token"):
         assert row in out
     assert "of its parameters are left" in out
+
+
+def test_a_pruning_that_was_killed_goes_on_behind_its_last_round(
+    place: Path, pruned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, asked, scores = place / "killed", list[int](), rounds.scores
+
+    def counted(criterion: Any, question: Any) -> dict[int, float]:
+        asked.append(question.turn)
+        if asked == [0, 1]:
+            raise KeyboardInterrupt
+        return scores(criterion, question)
+
+    monkeypatch.setattr(rounds, "scores", counted)
+    assert prune(place, "qwen3_vl-run", out) == 130
+    kept = place / "killed.rounds"
+    assert len(kept.read_text().splitlines()) == 2
+    with kept.open("a") as stream:
+        stream.write('{"dropped": [')  # cut short by a kill
+    assert not out.exists()
+    assert prune(place, "qwen3_vl-run", out, "--seed", "1") == 2
+    assert "holds rounds of another pruning (seed); give the same" in capsys.readouterr().err
+    assert prune(place, "qwen3_vl-run", out) == 0
+    assert asked == [0, 1, 1]
+    assert not kept.exists()
+    assert (out / "model.safetensors").read_bytes() == (pruned / "model.safetensors").read_bytes()
+    assert read(out / "pruning.json")["rounds"] == read(pruned / "pruning.json")["rounds"]
+    kept.write_text("something else\n")
+    assert prune(place, "qwen3_vl-run", place / "killed-2") == 0
+    shutil.rmtree(out)
+    assert prune(place, "qwen3_vl-run", out) == 2
+    assert "holds no rounds of a pruning" in capsys.readouterr().err
+    assert kept.read_text() == "something else\n"
 
 
 def test_it_is_planned_healed_measured_and_exported(
