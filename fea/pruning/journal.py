@@ -41,8 +41,8 @@ class Journal:
             begun = lines[0] if isinstance(lines[0], dict) else {}
             differing = ", ".join(sorted(name for name in settings if begun.get(name) != settings[name]))
             raise FEAError(
-                f"out: '{self.file}' holds rounds of another pruning ({differing or 'of another release'}); give the same to go "
-                "on with it, choose another folder, or remove that file"
+                f"out: '{self.file}' holds rounds of another pruning ({differing or 'of another release'}); give the same to "
+                "go on with it, choose another folder, or remove that file"
             )
         self.file.parent.mkdir(parents=True, exist_ok=True)
         keep_lines(self.file, len(lines))  # a line that a kill cut short goes
