@@ -18,6 +18,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -144,28 +145,28 @@ class Bench:
         """Healed by as many steps on as many faces as every other one."""
         return self.fit(f"{name}-healed", model, self.given.steps, self.given.heal_faces, 5e-4, 1000 + self.seed)
 
-    def said(self, name: str, model: Path) -> list[list[Answer]]:
-        """Greedy answers to the held-out faces, kept as texts."""
+    def said(self, name: str, model: Callable[[], Path]) -> list[list[Answer]]:
+        """Greedy answers to the held-out faces, kept as texts; the model is made if there are none."""
         file = self.out / f"answers-{name}-{len(self.examples)}.json"
         if not file.exists():
-            policy, trunk, texts = load_policy(str(model), "cpu")[0], Trunk(), list[str]()
+            policy, trunk, texts = load_policy(str(model()), "cpu")[0], Trunk(), list[str]()
             for start in range(0, len(self.examples), 100):
                 prompts = policy.look([policy.encoder(face) for face in self.examples[start : start + 100]])
                 texts += ask(policy, prompts, 1, Generation(TOKENS), trunk=trunk).completions.texts
             file.write_text(json.dumps(texts))
         return [[parse(text, e.emotions)] for text, e in zip(json.loads(file.read_text()), self.examples, strict=True)]
 
-    def tally(self, name: str, model: Path) -> Tally:
+    def tally(self, name: str, model: Callable[[], Path]) -> Tally:
         """Counts of its answers."""
         return judge(self.examples, self.said(name, model))
 
-    def pruned(self, criterion: str, model: Path) -> Path:
-        """The model without layers, by a criterion."""
+    def pruned(self, criterion: str) -> Path:
+        """The deep run without layers, by a criterion; the run, and not its weights alone, says how it is asked."""
         out = self.out / criterion
         if not (out / "pruning.json").exists():
             words = [
                 "prune",
-                model,
+                self.out / "deep",
                 self.calibration,
                 "--layers",
                 self.given.gone,
@@ -178,11 +179,13 @@ class Bench:
             subprocess.run([sys.executable, "-m", "fea", *map(str, [*words, *more])], check=True)
         return out
 
-    def row(self, criterion: str, model: Path) -> dict[str, Any]:
-        """All that is measured of a criterion."""
-        begun, folder = time.perf_counter(), self.pruned(criterion, model)
-        before, after = self.tally(criterion, folder), self.tally(f"{criterion}-healed", self.healed(criterion, folder))
+    def row(self, criterion: str) -> dict[str, Any]:
+        """All that is measured of a criterion; where two drop the same layers, what is healed is the same."""
+        begun, folder = time.perf_counter(), self.pruned(criterion)
         told = json.loads((folder / "pruning.json").read_text())
+        gone = "-".join(map(str, sorted(told["dropped"])))
+        before = self.tally(f"without-{gone}", lambda: folder)
+        after = self.tally(f"without-{gone}-healed", lambda: self.healed(f"without-{gone}", folder))
         print(f"seed {self.seed}, {criterion}: {time.perf_counter() - begun:.0f} s", flush=True)
         return {"dropped": sorted(told["dropped"]), "told": told, "before": before, "after": after}
 
@@ -197,9 +200,9 @@ def one_seed(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Everything of a seed: scores by criterion, and PIP against the others, paired over faces."""
     bench = Bench(arguments, seed)
     model = bench.deep()
-    whole = bench.tally("deep", model)
-    longer = bench.tally("deep-healed", bench.healed("deep", model))
-    rows = {criterion: bench.row(criterion, model) for criterion in arguments.criteria}
+    whole = bench.tally("deep", lambda: bench.out / "deep")
+    longer = bench.tally("deep-healed", lambda: bench.healed("deep", model))
+    rows = {criterion: bench.row(criterion) for criterion in arguments.criteria}
     found = {
         "whole": {"before": values(whole), "after": values(longer)},
         **{
