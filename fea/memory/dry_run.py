@@ -138,7 +138,8 @@ class Dry:
                 weight.grad = torch.empty_like(weight) if weight.requires_grad else None
 
     @contextmanager
-    def _counted(self, given: Iterable[Tensor] = ()) -> Iterator[TensorBytes]:
+    def counted(self, given: Iterable[Tensor] = ()) -> Iterator[TensorBytes]:
+        """Inside, bytes are counted, but for those of the network and of what it is given."""
         model = self.network.model
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
         before = [*model.parameters(), *model.buffers(), *gradients, *given]
@@ -180,7 +181,7 @@ class DryRun(Dry):
             for ids in parts_of(ids_NT, prompts, parts)
         ]
         before = self._laid_out(asked, name == "tree") if apart else None
-        with self._counted() as counted:
+        with self.counted() as counted:
             leaves = Leaves(before and self._read(*before, features))
             losses = [self._learn(leaves, ready, features) for ready in passes]
             if apart:
@@ -205,7 +206,7 @@ class DryRun(Dry):
         """
         layout, tree = self._laid_out(blank_prompts(prompts, shape), together=True)
         features = self._features(prompts, shape)
-        with torch.no_grad(), self._counted() as counted:
+        with torch.no_grad(), self.counted() as counted:
             self._read(layout, tree, features)
         return counted.peak
 
@@ -217,7 +218,7 @@ class DryRun(Dry):
         """
         layout, tree = self._laid_out(blank_prompts(1, shape), together=True)
         features = self._features(1, shape)
-        with torch.no_grad(), self._counted():
+        with torch.no_grad(), self.counted():
             read = self._read(layout, tree, features)
         # In mixed precision rotated keys can be wider than values; what is written then has the type of the keys.
         return 2 * sum(key.element_size() * key[0].numel() for (_, key), _ in read.kept)
@@ -240,7 +241,7 @@ class DryRun(Dry):
             rows: how many.
             sampled: whether by uniform numbers; else greedily.
         """
-        with torch.no_grad(), self._counted() as counted:
+        with torch.no_grad(), self.counted() as counted:
             hidden = self.network.head.weight.new_empty(rows, self.network.width)
             log_p = log_distribution(logits(hidden, self.network.head.weight), torch.tensor([_IMAGE]), 1.0)
             choose(log_p, torch.empty(rows, dtype=torch.float64) if sampled else None)
@@ -262,7 +263,7 @@ class DryRun(Dry):
 
     def _seen(self) -> tuple[int, int]:
         prompt, *_ = longest_prompts(self.setting.policy, cast(Causal, self.network))
-        with self._counted((prompt.given or {}).values()) as counted:
+        with self.counted((prompt.given or {}).values()) as counted:
             (seen,) = self.network.features([prompt])
             kept = counted.now
             if seen.tokens.requires_grad:

@@ -138,7 +138,7 @@ class DryStock(Dry):
     @contextmanager
     def _real(self, prompt: Prompt) -> Iterator[Real]:
         policy = self.setting.policy
-        with self._counted([prompt.ids, *(prompt.given or {}).values()]) as counted:
+        with self.counted([prompt.ids, *(prompt.given or {}).values()]) as counted:
             try:
                 with Real(_text(prompt), counted) as real:
                     yield real
