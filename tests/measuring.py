@@ -21,12 +21,15 @@ from lightning.pytorch.core import hooks
 from torch import Tensor
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from fea.data import loader
 from fea.memory.plan import plan
-from fea.model import roads
+from fea.model import roads, stock
 
 Mapped = list[tuple[int, int]]
+
+_there = WeakTensorKeyDictionary()  # what was moved to the card, so that it is not moved again
 
 HOST = "in host memory"
 MARK = "mark "  # and its number: an event among those of the profiler, whose clock is not that of Python
@@ -126,12 +129,19 @@ def _part_host_and_card() -> None:
     owners: list[tuple[Any, str]] = [(loader.Encoded, "__getitem__"), (loader, "_join")]
     for owner, name in owners:
         setattr(owner, name, _hosted(getattr(owner, name)))
-    roads.move_data_to_device = hooks.move_data_to_device = _moved
+    roads.move_data_to_device = stock.move_data_to_device = hooks.move_data_to_device = _moved
 
 
 def _moved(data: Any, device: Any) -> Any:
     """Prompts of a loader come in a list; packs of a rollout are there already."""
-    return apply_to_collection(data, Tensor, Tensor.clone) if isinstance(data, list) else data
+    return apply_to_collection(data, Tensor, _copied) if isinstance(data, list) else data
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    if tensor not in _there:
+        tensor = tensor.clone()
+        _there[tensor] = True
+    return tensor
 
 
 def _hosted(make: Callable[..., Any]) -> Callable[..., Any]:

@@ -36,7 +36,6 @@ from fea.model import precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import LoRA, PolicyConfig, TinySize
-from fea.model.load import is_planned
 from fea.model.sampling import Generation
 from fea.preference import EMPOModule  # noqa: F401
 from fea.protocols.known import protocol_of
@@ -147,12 +146,13 @@ class CLI(LightningCLI):
     def _remedy(self) -> str:
         """What would need less memory: by the plan, or where none can be made, what helps whatever the model."""
         setting = self.model.own_setting()
-        if is_planned(setting.policy):
+        try:
             return f"by the plan this run {verdict(setting, plan(setting), total_memory())}"
-        return (
-            "raise model.microbatches or trainer.accumulate_grad_batches, or set model.policy.checkpointing or "
-            "model.policy.four_bit to true"
-        )
+        except FEAError:
+            return (
+                "raise model.microbatches or trainer.accumulate_grad_batches, or set model.policy.checkpointing or "
+                "model.policy.four_bit to true"
+            )
 
     def before_fit(self) -> None:
         """Sees that the folder of the run is free, and finds the checkpoint that a resumed run goes on from."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from math import isqrt
 
+from fea.errors import FEAError
 from fea.memory.plan import GIB, SYSTEM, Plan, plan, prompt_shape
 from fea.memory.setting import Setting
 from fea.model.load import is_known, skeleton
@@ -29,6 +30,14 @@ def table(needs: Plan) -> str:
     ]
     rows = [(name, _size(size), what) for name, size, what in lines if size]
     return tables.plain("  {:<10}{:>10}   {}", rows)
+
+
+def shown(setting: Setting) -> str:
+    """What a fit needs, or why that is not known, for the log of a run that goes on without it."""
+    try:
+        return f"memory plan\n{table(plan(setting))}"
+    except FEAError as error:
+        return str(error)
 
 
 def fitting(needs: Mapping[str, Plan], card: float) -> str:

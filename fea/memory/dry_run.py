@@ -25,8 +25,10 @@ from fea.model.causal import Causal
 from fea.model.config import PolicyConfig
 from fea.model.layout import Layout, shared, trunk_of
 from fea.model.load import skeleton
+from fea.model.network import Network
 from fea.model.reading import Leaves, Pass, Read, parts_of
 from fea.model.sampling import choose
+from fea.model.stock import Stock
 
 _IMAGE, _TEXT = 1, 2  # ids of the image placeholder, and of what is no image
 
@@ -94,7 +96,7 @@ def blank_prompts(number: int, shape: PromptShape) -> list[Prompt]:
     return prompts
 
 
-def longest_prompts(config: PolicyConfig, network: Causal) -> list[Prompt]:
+def longest_prompts(config: PolicyConfig, network: Causal | Stock) -> list[Prompt]:
     """What a processor makes of an ordinary question about a square image, in each form; the longest comes first.
 
     Args:
@@ -106,8 +108,8 @@ def longest_prompts(config: PolicyConfig, network: Causal) -> list[Prompt]:
     return sorted(asked, key=lambda prompt: -len(prompt.ids))
 
 
-class DryRun:
-    """The passes of a training step through a network of which only the sizes are there.
+class Dry:
+    """A network of which only the sizes are there.
 
     Args:
         setting: the policy, and the precision that it computes in.
@@ -119,8 +121,7 @@ class DryRun:
 
     def __init__(self, setting: Setting, layers: int):
         self.setting, self.layers = setting, layers
-        self.network = skeleton(setting.policy, layers)
-        self.network.image_token = _IMAGE
+        self.network: Any = skeleton(setting.policy, layers)
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         seen: dict[Tensor, Tensor] = {}
         with self.fake:
@@ -135,6 +136,29 @@ class DryRun:
                             )
             for weight in self.network.model.parameters():  # after the first step they are there
                 weight.grad = torch.empty_like(weight) if weight.requires_grad else None
+
+    @contextmanager
+    def counted(self, given: Iterable[Tensor] = ()) -> Iterator[TensorBytes]:
+        """Inside, bytes are counted, but for those of the network and of what it is given."""
+        model = self.network.model
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        before = [*model.parameters(), *model.buffers(), *gradients, *given]
+        # Numbers that follow from ids and pixels alone are real, for what depends on them; what comes of a weight is not.
+        with (
+            TensorBytes(before) as counted,
+            torch.autocast("cpu", torch.bfloat16, enabled=self.setting.autocast),
+        ):
+            yield counted
+
+
+class DryRun(Dry):
+    """The passes of a training step through a network that is asked part by part. Its arguments are those of `Dry`."""
+
+    network: Network
+
+    def __init__(self, setting: Setting, layers: int):
+        super().__init__(setting, layers)
+        self.network.image_token = _IMAGE
 
     def update(self, prompts: int, shape: PromptShape, completions: int, length: int, parts: int = 1) -> int:
         """Bytes that the passes over a pack need at most, beside weights and gradients.
@@ -157,7 +181,7 @@ class DryRun:
             for ids in parts_of(ids_NT, prompts, parts)
         ]
         before = self._laid_out(asked, name == "tree") if apart else None
-        with self._counted() as counted:
+        with self.counted() as counted:
             leaves = Leaves(before and self._read(*before, features))
             losses = [self._learn(leaves, ready, features) for ready in passes]
             if apart:
@@ -182,7 +206,7 @@ class DryRun:
         """
         layout, tree = self._laid_out(blank_prompts(prompts, shape), together=True)
         features = self._features(prompts, shape)
-        with torch.no_grad(), self._counted() as counted:
+        with torch.no_grad(), self.counted() as counted:
             self._read(layout, tree, features)
         return counted.peak
 
@@ -194,7 +218,7 @@ class DryRun:
         """
         layout, tree = self._laid_out(blank_prompts(1, shape), together=True)
         features = self._features(1, shape)
-        with torch.no_grad(), self._counted():
+        with torch.no_grad(), self.counted():
             read = self._read(layout, tree, features)
         # In mixed precision rotated keys can be wider than values; what is written then has the type of the keys.
         return 2 * sum(key.element_size() * key[0].numel() for (_, key), _ in read.kept)
@@ -217,7 +241,7 @@ class DryRun:
             rows: how many.
             sampled: whether by uniform numbers; else greedily.
         """
-        with torch.no_grad(), self._counted() as counted:
+        with torch.no_grad(), self.counted() as counted:
             hidden = self.network.head.weight.new_empty(rows, self.network.width)
             log_p = log_distribution(logits(hidden, self.network.head.weight), torch.tensor([_IMAGE]), 1.0)
             choose(log_p, torch.empty(rows, dtype=torch.float64) if sampled else None)
@@ -239,7 +263,7 @@ class DryRun:
 
     def _seen(self) -> tuple[int, int]:
         prompt, *_ = longest_prompts(self.setting.policy, cast(Causal, self.network))
-        with self._counted((prompt.given or {}).values()) as counted:
+        with self.counted((prompt.given or {}).values()) as counted:
             (seen,) = self.network.features([prompt])
             kept = counted.now
             if seen.tokens.requires_grad:
@@ -251,18 +275,6 @@ class DryRun:
         with self.fake:
             tokens = [torch.empty(shape.visual, self.network.width, dtype=kind) for _ in range(prompts)]
             return [Seen(part, (part,) * self.network.deepstack) for part in tokens]
-
-    @contextmanager
-    def _counted(self, given: Iterable[Tensor] = ()) -> Iterator[TensorBytes]:
-        model = self.network.model
-        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-        before = [*model.parameters(), *model.buffers(), *gradients, *given]
-        # Numbers that follow from ids and pixels alone are real, for what depends on them; what comes of a weight is not.
-        with (
-            TensorBytes(before) as counted,
-            torch.autocast("cpu", torch.bfloat16, enabled=self.setting.autocast),
-        ):
-            yield counted
 
 
 def _emptied(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from fea.facs import EMOTION_SETS
 from fea.memory import weights
-from fea.memory.dry_run import DryRun, PromptShape, longest_prompts
+from fea.memory.dry_run import Dry, DryRun, PromptShape, longest_prompts
+from fea.memory.dry_stock import DryStock
 from fea.memory.setting import Setting, Spread
 from fea.model.cache import LONG
 from fea.model.causal import Causal
@@ -20,11 +21,15 @@ from fea.model.config import PolicyConfig
 from fea.model.layout import trunk_of
 from fea.model.load import count_tokens, skeleton
 from fea.model.network import Network
+from fea.model.outline import kinds_of
+from fea.model.stock import Stock, together
 from fea.prompts.prompt import DEFAULT_QUESTION, system_prompt, user_prompt
 
 GIB = 2**30  # bytes; cards are sold by it, under the name of GB
 _FRAME = 10  # tokens of the chat format around a text
-_DEPTHS = (2, 3)  # layers of the dry runs beyond those that add features of the image; every further one costs the same
+_SHALLOW = (
+    2  # layers at least of a dry run beyond those that add features of the image; every further one costs the same
+)
 SYSTEM = 1.0 * GIB  # what the driver and the gaps between tensors take on a GPU
 Measure = Callable[..., int]
 
@@ -81,7 +86,6 @@ def plan(setting: Setting) -> Plan:
     s, network = setting, skeleton(setting.policy)
     shape, trained = prompt_shape(s, network), weights.trained(network.model)
     parts = s.spread.processes if s.spread.sharded else 1
-    rows = s.batch_size * s.group_size
     return Plan(
         weights=weights.held(network, s) / parts,
         # Without an adapter the reference is all weights, and lies in host memory.
@@ -92,10 +96,10 @@ def plan(setting: Setting) -> Plan:
         rollout=_writing(s, network, shape, s.batch_size, s.group_size) if s.samples else 0.0,
         validation=_writing(s, network, shape, s.eval_batch_size, 1) if s.eval_batch_size else 0.0,
         update=_update(s, network, shape),
-        tokens=(shape.trunk if s.policy.layout == "tree" else 0) + s.pack * (shape.own + s.group_size * s.learned),
-        rows=rows,
-        eval_rows=s.eval_batch_size,
-        per_row=float(s.max_tokens * _kept(s, network, shape)),
+        tokens=_tokens(s, network, shape),
+        rows=_together(s.batch_size, s.group_size, network) * s.group_size,
+        eval_rows=_together(s.eval_batch_size, 1, network),
+        per_row=_of_row(s, network, shape),
     )
 
 
@@ -114,10 +118,10 @@ def settled(setting: Setting, card: float | None) -> Setting:
     return whole if fits else setting.but(spread=spread._replace(gather="never"))
 
 
-def prompt_shape(setting: Setting, network: Network) -> PromptShape:
+def prompt_shape(setting: Setting, network: Network | Stock) -> PromptShape:
     """Of the longest prompt that an ordinary question makes."""
     config = setting.policy
-    if isinstance(network, Causal):
+    if isinstance(network, Causal | Stock):
         return _processed_shape(config, network)
     visual = -(-config.max_pixels // network.family.pixels)  # a few more of very narrow images
     told = [system_prompt(config.knowledge, form, config.numbers) for form in config.forms]
@@ -129,7 +133,7 @@ def prompt_shape(setting: Setting, network: Network) -> PromptShape:
     return PromptShape(trunk, visual + asked, visual, int(visual * weights.pixels(network)))
 
 
-def _processed_shape(config: PolicyConfig, network: Causal) -> PromptShape:
+def _processed_shape(config: PolicyConfig, network: Causal | Stock) -> PromptShape:
     """As the processor of the base makes it."""
     longest, *others = longest_prompts(config, network)
     trunk = trunk_of([longest, *others, longest], network.image_token)  # a question is asked of many faces
@@ -138,9 +142,32 @@ def _processed_shape(config: PolicyConfig, network: Causal) -> PromptShape:
     return PromptShape(trunk, len(longest.ids) - trunk, visual, pixels)
 
 
-def _update(s: Setting, network: Network, shape: PromptShape) -> float:
+def _tokens(s: Setting, network: Network | Stock, shape: PromptShape) -> int:
+    """In a pack."""
+    if isinstance(network, Stock):
+        return s.pack * s.group_size * (shape.trunk + shape.own + s.learned)
+    return (shape.trunk if s.policy.layout == "tree" else 0) + s.pack * (shape.own + s.group_size * s.learned)
+
+
+def _together(prompts: int, group: int, network: Network | Stock) -> int:
+    """Prompts that are written for at a time."""
+    return min(prompts, together(group)) if isinstance(network, Stock) else prompts
+
+
+def _of_row(s: Setting, network: Network | Stock, shape: PromptShape) -> float:
+    """Keys and values of one completion, with its prompt where it has one of its own."""
+    if isinstance(network, Stock):
+        return _measured(s, DryStock.kept, s.max_tokens)
+    return s.max_tokens * _kept(s, network, shape)
+
+
+def _update(s: Setting, network: Network | Stock, shape: PromptShape) -> float:
     """The passes over a pack, and in a rollout's update the images of all its prompts."""
-    passes = _measured(s, DryRun.update, s.pack, shape, s.pack * s.group_size, s.learned, s.microbatches)
+    completions = s.pack * s.group_size
+    if isinstance(network, Stock):
+        passes = _measured(s, DryStock.update, s.pack, completions, s.learned, s.microbatches)
+        return s.batch_size * s.views * shape.pixels + passes + weights.unpacked(network, s)
+    passes = _measured(s, DryRun.update, s.pack, shape, completions, s.learned, s.microbatches)
     seen, images = s.pack * shape.visual, s.batch_size * s.views * _image(s, network, shape)
     if s.policy.train_vision and isinstance(network, Causal):
         kept = _measured(s, DryRun.remembering)
@@ -162,8 +189,11 @@ def _looking(s: Setting, network: Network, shape: PromptShape, prompts: int) -> 
     return prompts * shape.visual * weights.looking(network, s)
 
 
-def _writing(s: Setting, network: Network, shape: PromptShape, prompts: int, group: int) -> float:
+def _writing(s: Setting, network: Network | Stock, shape: PromptShape, prompts: int, group: int) -> float:
     """Looking at images, reading prompts, and writing completions of each."""
+    if isinstance(network, Stock):
+        working = _measured(s, DryStock.writing, _together(prompts, group, network), group, s.max_tokens)
+        return prompts * shape.pixels + working + weights.unpacked(network, s)
     rows, kept = prompts * group, _kept(s, network, shape)
     looking = _looking(s, network, shape, prompts)
     reading = _measured(s, DryRun.reading, prompts, shape)
@@ -218,8 +248,11 @@ def _by_depth(setting: Setting, measure: Measure, sizes: tuple[Any, ...]) -> flo
 
 
 @functools.lru_cache(maxsize=2)
-def _dry_runs(setting: Setting) -> tuple[int, list[DryRun]]:
-    """The depth of the model, and dry runs of two depths."""
+def _dry_runs(setting: Setting) -> tuple[int, list[Dry]]:
+    """The depth of the model, and dry runs of two depths: where layers are of several kinds, whole rounds of these."""
     network = skeleton(setting.policy)
-    layers = int(network.model.config.get_text_config().num_hidden_layers)
-    return layers, [DryRun(setting, network.deepstack + depth) for depth in _DEPTHS]
+    text = network.model.config.get_text_config()
+    run, more = (DryStock, 0) if isinstance(network, Stock) else (DryRun, network.deepstack)
+    kinds = max(1, len(kinds_of(text)))
+    few = more + -(-_SHALLOW // kinds) * kinds
+    return int(text.num_hidden_layers), [run(setting, depth) for depth in (few, few + kinds)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from fea.memory.setting import Setting
-from fea.model.network import Network
+from fea.model.network import Network, Speaker
 
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight in 4 bits, with its doubly quantized scales
 _LOW = 2  # bytes of a number in bf16
@@ -25,7 +25,7 @@ def trained(part: nn.Module) -> float:
     return float(sum(weight.numel() * weight.element_size() for weight in part.parameters() if weight.requires_grad))
 
 
-def held(network: Network, setting: Setting) -> float:
+def held(network: Speaker, setting: Setting) -> float:
     """Of the whole model, adapter included."""
     named = network.model.named_parameters()
     sizes = {name: float(weight.numel() * weight.element_size()) for name, weight in named}
@@ -34,7 +34,7 @@ def held(network: Network, setting: Setting) -> float:
     return sum(sizes.values())
 
 
-def unpacked(network: Network, setting: Setting) -> float:
+def unpacked(network: Speaker, setting: Setting) -> float:
     """A matrix in 4 bits is unpacked while it is used, one at a time."""
     matrices = (layer.weight.numel() for _, layer in _quantized(network)) if setting.policy.four_bit else ()
     return float(_LOW * max(matrices, default=0))
@@ -96,7 +96,7 @@ def _low(weight: Tensor, setting: Setting) -> int:
     return _LOW if setting.autocast else weight.element_size()
 
 
-def _quantized(network: Network) -> Iterator[tuple[str, nn.Linear]]:
+def _quantized(network: Speaker) -> Iterator[tuple[str, nn.Linear]]:
     for name, module in network.model.named_modules():
         inside = name.startswith(f"{network.family.language_model}.")
         if isinstance(module, nn.Linear) and inside and "lora_" not in name:

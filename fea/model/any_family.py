@@ -15,7 +15,7 @@ from fea.model import belonging, trained
 from fea.model.causal import Causal
 from fea.model.config import PolicyConfig
 from fea.model.families.general import General
-from fea.model.outline import outline, shares
+from fea.model.outline import kinds_of, outline
 from fea.model.pretrained import config_of, from_base, pretrained, recompute_activations
 from fea.model.processor import load_processor
 from fea.model.stock import Stock
@@ -40,27 +40,26 @@ def build(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool) -> Cau
     return (Causal if general.shares else Stock)(general, model, processor)
 
 
-def skeleton(config: PolicyConfig, layers: int | None) -> Causal:
-    """The network of a base that is asked part by part, without weights. Arguments are those of `fea.model.load.skeleton`.
+def skeleton(config: PolicyConfig, layers: int | None) -> Causal | Stock:
+    """The network of a base without weights. Arguments are those of `fea.model.load.skeleton`.
 
     Raises:
-        FEAError: the base is asked as it comes, or files of it are not here; or the config asks for what is not to be had.
+        FEAError: files of the base are not here; or the config asks for what is not to be had.
     """
     from transformers import AutoModelForImageTextToText
 
     check(config, sharded=False)
-    if not shares(config_of(config.base)):
-        raise _unplanned(config)
     general, sizes, processor = _read_off(config.base)
     text = sizes.get_text_config()
-    text.num_hidden_layers = layers or text.num_hidden_layers
-    if layers and getattr(text, "layer_types", None):
-        text.layer_types = None  # one for each layer, made again from the number
+    if layers:
+        text.num_hidden_layers, kinds = layers, kinds_of(text)
+        if kinds:
+            text.layer_types = [kinds[layer % len(kinds)] for layer in range(layers)]
     sizes = type(sizes).from_dict(sizes.to_dict())
     with torch.device("meta"):
         model = cast(Any, AutoModelForImageTextToText).from_config(sizes).to(getattr(torch, config.dtype))
         model = _prepared(general, model, config, {})
-    return Causal(general, model, processor)
+    return (Causal if general.shares else Stock)(general, model, processor)
 
 
 def _read_off(base: str) -> tuple[General, Any, Any]:
@@ -99,14 +98,6 @@ def check(config: PolicyConfig, sharded: bool) -> None:
         raise FEAError(f"policy.vision_attention: {kind}; set sdpa, with which its tower computes as it comes")
     if sharded:
         raise FEAError(f"trainer.strategy: {kind}, so its weights cannot be sharded; use strategy: ddp, or auto")
-
-
-def _unplanned(config: PolicyConfig) -> FEAError:
-    """Why there is no plan of memory."""
-    return FEAError(
-        f"policy.base: no memory can be planned for '{config.base}', of the {config_of(config.base).model_type} family, which "
-        "is asked as it comes: how much that takes is not known; try a few steps, with trainer.max_steps"
-    )
 
 
 def lora_targets(base: str) -> str:

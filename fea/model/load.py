@@ -21,7 +21,6 @@ from fea.model.config import PolicyConfig
 from fea.model.families.family import Family
 from fea.model.families.known import TINY, of_type, publisher
 from fea.model.network import Network
-from fea.model.outline import shares
 from fea.model.pretrained import config_of, from_base, pretrained, recompute_activations, template
 from fea.model.stock import Stock
 from fea.model.tiny import build_config, build_image_processor, build_model, build_tokenizer
@@ -58,7 +57,7 @@ def load(config: PolicyConfig, start: Mapping[str, Tensor], empty: bool = False)
     return Network(family, model, tokenizer, image_processor)
 
 
-def skeleton(config: PolicyConfig, layers: int | None = None) -> Network:
+def skeleton(config: PolicyConfig, layers: int | None = None) -> Network | Stock:
     """The network of a config with sizes and no weights: all of these are on the device "meta".
 
     Args:
@@ -66,7 +65,7 @@ def skeleton(config: PolicyConfig, layers: int | None = None) -> Network:
         layers: of its language model, if not all.
 
     Raises:
-        FEAError: the dimensions of the base are not known, or it is asked as it comes.
+        FEAError: the dimensions of the base are not known.
     """
     family = publisher(config.base) or _family_of(config)
     if family is None:
@@ -149,11 +148,6 @@ def count_tokens(config: PolicyConfig, text: str) -> int:
 def is_known(config: PolicyConfig) -> bool:
     """Whether a base belongs to a family that is known by name."""
     return bool(publisher(config.base) or _family_of(config))
-
-
-def is_planned(config: PolicyConfig) -> bool:
-    """Whether there is a `skeleton`, and so a plan of memory: where a base is asked part by part."""
-    return is_known(config) or shares(config_of(config.base))
 
 
 def check_sharded(config: PolicyConfig) -> None:

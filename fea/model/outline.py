@@ -82,6 +82,19 @@ def shares(config: Any) -> bool:
     return config.model_type in _SHARING and text.model_type in _CAUSAL and whole
 
 
+def kinds_of(text: Any) -> list[str]:
+    """Kinds of the layers of a language model, as far as they repeat; empty if its config tells none.
+
+        window window whole | window window whole | window window      are      window window whole
+
+    Args:
+        text: config of the language model.
+    """
+    kinds = list(getattr(text, "layer_types", None) or [])
+    lengths = range(1, len(kinds))
+    return next((kinds[:length] for length in lengths if kinds[length:] == kinds[:-length]), kinds)
+
+
 def _parts(base: str, config: Any) -> tuple[Any, str, str]:
     """The network without weights, and the paths of its language model and of its head."""
     from transformers import AutoModelForImageTextToText

@@ -126,7 +126,7 @@ class Stock(Speaker):
     def _logits(self, prompts: Sequence[Prompt], ids_RT: Tensor, mask_RT: Tensor) -> Tensor:
         """(R, T, V): what predicts each token of completions, those of one prompt next to each other."""
         group = len(ids_RT) // len(prompts)
-        ids_RP, given = self._given(prompts, group, ids_RT.shape[1])
+        ids_RP, given = self.given(prompts, group, ids_RT.shape[1])
         length = ids_RP.shape[1]
         # Token t stands at P + t and is predicted at the place before.
         asked = torch.arange(length - 1, length - 1 + ids_RT.shape[1], device=ids_RT.device)
@@ -139,7 +139,7 @@ class Stock(Speaker):
         ).logits
         return found if self._keeps else found[:, asked]
 
-    def _given(self, prompts: Sequence[Prompt], group: int, more: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def given(self, prompts: Sequence[Prompt], group: int, more: int) -> tuple[Tensor, dict[str, Tensor]]:
         """(R, P) ids of prompts of one shape, each `group` times, and what else the network is given of these.
 
         Args:
@@ -171,12 +171,12 @@ class Stock(Speaker):
         placed: list[Prompt] = self.look(prompts)
         found = Written(self, len(prompts) * group, generation.max_tokens)
         for stack in _stacks(placed):
-            most = max(1, _ROWS // group)
+            most = together(group)
             for start in range(0, len(stack), most):
                 part = stack[start : start + most]
                 rows_R = _rows(part, group, self.device)
                 uniform_RT = None if noise_NT is None else noise_NT.to(self.device, widest(self.device))[rows_R]
-                ids_RP, given = self._given([placed[number] for number in part], group, 0)
+                ids_RP, given = self.given([placed[number] for number in part], group, 0)
                 told = partial(found.tell, heard, rows_R, ids_RP.shape[1]) if heard else None
                 chosen = Choice(self.forbidden, generation.temperature, uniform_RT, told)
                 written: Tensor = self.model.generate(
@@ -261,6 +261,15 @@ class Written:
     def completions(self) -> Completions:
         """As in `Road`."""
         return self.network.told(self.ids_NT, self.mask_NT, self.logps_NT)
+
+
+def together(group: int) -> int:
+    """Prompts that are written for at a time.
+
+    Args:
+        group: completions of each.
+    """
+    return max(1, _ROWS // group)
 
 
 def _stacks(prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from fea.errors import FEAError
 from fea.export.adapter import updates_of
@@ -14,6 +15,7 @@ from fea.model import elsewhere, frozen
 from fea.model.checkpoints import Stored, weights
 from fea.model.config import LoRA, PolicyConfig
 from fea.model.load import is_known, skeleton
+from fea.model.network import Network
 from fea.model.policy import Policy
 from fea.pruning.rounds import check_count
 
@@ -34,7 +36,7 @@ def check(run: str, told: Stored, count: int) -> None:
             f"run: the base of '{run}' belongs to a family that is not known by name, of which no layers can be taken out; use "
             "a model of Qwen3-VL, Qwen2.5-VL or Qwen2-VL"
         )
-    check_count(skeleton(told.policy), count)
+    check_count(cast(Network, skeleton(told.policy)), count)
 
 
 def whole_model(run: str, told: Stored, scratch: Path) -> Path:

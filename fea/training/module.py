@@ -17,14 +17,14 @@ from fea.data.loader import Encode, EncodeEach, Loader
 from fea.data.module import FEADataModule
 from fea.errors import FEAError
 from fea.faces.crops import Crop
-from fea.memory.advice import table
-from fea.memory.plan import plan, settled
+from fea.memory.advice import shown
+from fea.memory.plan import settled
 from fea.memory.setting import Setting, Spread
 from fea.model import checkpoints, frozen, fsdp, precision
 from fea.model.archive import read
 from fea.model.checkpoints import Stored
 from fea.model.config import PolicyConfig
-from fea.model.load import check_sharded, count_tokens, is_planned
+from fea.model.load import check_sharded, count_tokens
 from fea.model.policy import Policy
 from fea.model.runs import beside
 from fea.model.sampling import Generation
@@ -172,8 +172,8 @@ class FEAModule(Evaluated):
         if self.uses_reference and not self.policy.has_reference:
             self.policy.keep_reference()
         rank_zero_info(f"layout: {self.config.layout}")
-        if self.device.type == "cuda" and is_planned(self.config):
-            rank_zero_info(f"memory plan\n{table(plan(self.own_setting()))}")
+        if self.device.type == "cuda":
+            rank_zero_info(shown(self.own_setting()))
 
     # --- prompts ---
 

@@ -42,7 +42,7 @@ PLAN = """
     model        reading cache recorded decoding fsdp roads policy frozen archive runs precision elsewhere checkpoints
     retrieval    documents wishes near words index ranking queries
     review       decisions logs inspection similar desk reviewed split
-    memory       setting weights dry_run plan advice
+    memory       setting weights dry_run dry_stock plan advice
     rollouts     rollout likelihood consistency values buffer loader refill packing rarity replay statistics drift
     retrieval    states sentences listwise answers bench
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama

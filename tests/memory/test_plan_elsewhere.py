@@ -130,15 +130,6 @@ def test_nothing_is_advised_that_other_families_do_not_go_by(bases: dict[str, Pa
     assert "trainer.strategy" not in said
 
 
-def test_what_is_asked_as_it_comes_has_no_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = write_stranger("gemma3", tmp_path / "base")
-    words = fit_arguments("sft", tmp_path / "run", model__policy__base=base)
-    assert main(["plan", *words[1:]]) == 2
-    said = capsys.readouterr().err
-    assert "no memory can be planned" in said
-    assert "gemma3 family, which is asked as it comes" in said
-
-
 def test_a_base_that_is_not_here_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = fit_arguments("sft", tmp_path / "run", model__policy__base="HuggingFaceTB/SmolVLM2-2.2B-Instruct")
     assert main(["plan", *words[1:]]) == 2

@@ -26,6 +26,10 @@ class Anatomy(Protocol):
         """Attributes of the config that hold ids of tokens which are no text, with these tokens."""
 
     @property
+    def language_model(self) -> str:
+        """Dotted path of the part that reads and writes."""
+
+    @property
     def head(self) -> str:
         """Dotted path of what maps hidden states to the vocabulary."""
 
