@@ -47,7 +47,7 @@ PLAN = """
     retrieval    states sentences listwise answers bench
     export       formats asked gap adapter naming merged folder reading ggml mmproj gguf llama
     export       history scores card push exporting
-    pruning      settings edits calibration views gradients dropping criteria rounds starting writing measuring pruning
+    pruning      settings edits calibration views gradients dropping criteria rounds journal starting writing measuring pruning
     rewards
     training     renamed loop optimization objective preferring comparing terms microbatches nonfinite interruption
     training     progress validation module
