@@ -174,7 +174,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "batch no multiple of the packs": (
         grpo("--trainer.accumulate_grad_batches=3"), "data.batch_size: 4 prompts a rollout .* use a multiple of 3",
     ),
-    "start from nothing": (sft("--model.init_from=runs/no"), "'runs/no' holds no checkpoint; name the folder"),
+    "start from nothing": (sft("--model.init_from=runs/no"), "'runs/no' holds no checkpoint: it is not there; name the folder"),
     "start from another model": (
         sft("--model.init_from=good.ckpt", "--model.policy.tiny.layers=1"), "the weights belong to another model: .* use",
     ),

@@ -132,6 +132,8 @@ def _check(inputs: Sequence[Input], asking: Asking, out: str | None, format: For
         check_films()
     if asking.faces in ("largest", "all"):
         detector(asking.face_model)
+    if asking.likelihood and format in ("openface", "libreface"):
+        print(f"note: {format} has no columns for likelihoods; the formats fea and pyfeat have", file=sys.stderr)
 
 
 def _settings(model: str, base: str | None, inputs: Sequence[Input], asking: Asking, layout: Layout) -> dict[str, Any]:

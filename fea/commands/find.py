@@ -70,7 +70,8 @@ def find(
     found = search(corpus, scorer, said, instruction, Wish.of(query, words), max(top, rerank))
     if rerank and asked is not None:
         found = _reranked(found, rerank, asked, corpus, " ".join(filter(None, [instruction, f"Query: {said}"])))
-    _tell(found[:top], corpus, scorer.name, out)
+    order = f"{scorer.name}, the first {rerank} put in order by the model" if rerank else scorer.name
+    _tell(found[:top], corpus, order, out)
     return 0
 
 

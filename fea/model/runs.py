@@ -88,8 +88,11 @@ def find(run: str) -> Path:
             f"'{run}' is a whole model and no run: a fit starts from it with --model.policy.base {run}, and --model {run} "
             "measures it"
         )
+    within = [f"'{path / found.parent.name}'" for found in sorted(path.glob(f"*/{CHECKPOINTS}"))]
+    what = f", but there are runs within it, {', '.join(within[:5])}" if within else ""
+    what = what if path.exists() else ": it is not there"
     raise FEAError(
-        f"'{run}' holds no checkpoint; name the folder of a finished run (with checkpoints/ in it) or a .ckpt file"
+        f"'{run}' holds no checkpoint{what}; name the folder of a finished run (with checkpoints/ in it) or a .ckpt file"
     )
 
 

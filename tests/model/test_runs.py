@@ -38,6 +38,16 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path: Path, result: str | N
         runs.find(str(tmp_path))
 
 
+def test_a_folder_of_runs_names_those_within(tmp_path: Path) -> None:
+    for name in ("sft", "grpo"):
+        run_of(tmp_path / name, "best.ckpt")
+    told = rf"holds no checkpoint, but there are runs within it, '{tmp_path}/grpo', '{tmp_path}/sft'; name"
+    with pytest.raises(FEAError, match=told):
+        runs.find(str(tmp_path))
+    with pytest.raises(FEAError, match="nowhere' holds no checkpoint: it is not there; name"):
+        runs.find(str(tmp_path / "nowhere"))
+
+
 # --- whose a checkpoint is ---
 
 
