@@ -44,20 +44,20 @@ class Journal:
                 f"out: '{self.file}' holds rounds of another pruning ({differing or 'of another release'}); give the same to "
                 "go on with it, choose another folder, or remove that file"
             )
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        keep_lines(self.file, len(lines))  # a line that a kill cut short goes
-        if not lines:
-            append(self.file, [settings])
+        self.settings = settings
         self.rounds = [_round(line) for line in lines[1:]]
 
     def add(self, told: Round) -> None:
         """Keeps a round."""
-        append(self.file, [told._asdict()])
+        lines = len(self.rounds) + 1 if self.rounds else 0
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        keep_lines(self.file, lines)  # a line that a kill cut short goes
+        append(self.file, [*([] if lines else [self.settings]), told._asdict()])
         self.rounds.append(told)
 
     def close(self) -> None:
         """Takes the file away: the folder is there."""
-        self.file.unlink()
+        self.file.unlink(missing_ok=True)
 
 
 def _round(line: Mapping[str, Any]) -> Round:
