@@ -120,8 +120,8 @@ def _base(facts: Facts) -> str:
 
 
 def _use(facts: Facts) -> Iterator[str]:
-    yield f"\n## Use\n\n{_USE[facts.format].format(base=facts.base)}"
     folded = facts.manner == "folded"
+    yield f"\n## Use\n\n{_USE[facts.format].format(base=facts.base, asked=_ASKED[facts.manner])}"
     yield f"\nWhat to say is in `fea.json`: `system` and `user`. {_FOLDED if folded else _PLAIN} Answers are greedy.\n"
 
 
@@ -132,12 +132,33 @@ _FOLDED = (
 )
 _READ = """\
 ```python
+import json
+
+from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 {more}
 processor = AutoProcessor.from_pretrained("FOLDER")     # asks for torchvision
 model = {model}
+said = json.load(open("FOLDER/fea.json"))
+{{asked}}
+text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+inputs = processor(text=[text], images=[Image.open("face.jpg").convert("RGB")], return_tensors="pt")
+written = model.generate(**inputs, max_new_tokens=256, do_sample=False)
+print(processor.decode(written[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
 ```
 """
+_ASKED: Mapping[Manner, str] = {
+    "parts": """\
+system = [{"type": "text", "text": said["system"]}]
+user = [{"type": "image"}, {"type": "text", "text": said["user"]}]
+messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]""",
+    "text": """\
+user = [{"type": "image"}, {"type": "text", "text": said["user"]}]
+messages = [{"role": "system", "content": said["system"]}, {"role": "user", "content": user}]""",
+    "folded": """\
+system = {"type": "text", "text": said["system"] + "\\n\\n"}
+messages = [{"role": "user", "content": [system, {"type": "image"}, {"type": "text", "text": said["user"]}]}]""",
+}
 _USE: Mapping[str, str] = {
     "merged": _READ.format(more="", model='AutoModelForImageTextToText.from_pretrained("FOLDER", dtype="auto")')
     + "\nThe folder is a whole model, for transformers, vLLM and SGLang, and for `fea` as `policy.base`. Its generation\n"

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
+import fea
 from fea.cli import main
-from fea.export import adapter, exporting
+from fea.export import adapter, exporting, reading
 from fea.export.adapter import Update
 from fea.model.checkpoints import weights
 from fea.model.config import TinySize
@@ -164,6 +165,28 @@ def test_the_card_says_what_is_known_and_no_folder_of_this_machine(
     assert "4 of the 4 validation faces of the run" in card
     assert str(place) not in texts(place / format)
     assert ("--enable-lora" in card) is (format == "peft")
+
+
+@pytest.mark.parametrize("format", ["merged", "peft"])
+def test_what_the_card_says_to_do_asks_the_model(
+    place: Path, taken: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (place / format / "README.md").read_text(), re.DOTALL)
+    image = next(place.glob("**/*.png"))
+    code = (
+        code.replace("FOLDER", str(place / format)).replace("face.jpg", str(image)).replace('("old"', f'("{place}/old"')
+    )
+    joint = reading._processor(place / format, AutoModelForImageTextToText.from_pretrained(place / "merged"))
+    joint.chat_template = joint.tokenizer.chat_template
+    monkeypatch.setattr(
+        "transformers.AutoProcessor.from_pretrained", lambda folder: joint
+    )  # which asks for torchvision
+    shown = io.StringIO()
+    with redirect_stdout(shown):
+        exec(code, {})
+    base = {"base": place / "old"} if format == "peft" else {}
+    (said,) = fea.load(place / format, device="cpu", **base).analyze(image, max_tokens=256)
+    assert shown.getvalue().rstrip("\n") == said.text
 
 
 def test_a_peft_folder_is_read_by_peft(place: Path, taken: dict[str, str]) -> None:
