@@ -30,9 +30,9 @@ class ConsistencyReward(RewardCallback):
     and `FormatReward` beside it does. Where advantages are made of sums (`advantage: sum_then_normalize`), it says nothing of
     all answers about that face.
 
-    A policy that never sees a prompt without an image is a poor judge, and moves as it is trained: with a tiny model on drawn faces
-    the share of answers that evidence carries rose in two of three seeds, that of whole thinkings in none (RESULTS.md). Watch
-    `fea.callbacks.Consistency` beside it.
+    A policy that never sees a prompt without an image is a poor judge, and moves as it is trained: with a tiny model on drawn
+    faces the share of answers that evidence carries rose in two of three seeds, that of whole thinkings in none (RESULTS.md).
+    Watch `fea.callbacks.Consistency` beside it.
 
     Args:
         weight: factor in the total reward.
