@@ -43,7 +43,7 @@ class AnswerWriter(BasePredictionWriter):
     ) -> None:
         """Gathers the answers of all processes, one after the other, and writes them."""
         rows = [
-            {"id": example.id, **result_of(example.image, answer).row}
+            {"id": example.id, **result_of(example.image, answer, example.emotions).row}
             for batch in predictions
             for example, answer in batch
         ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fea.analysis.asking import Asking
+from fea.analysis.caveats import of_faces, of_form
 from fea.analysis.films import Frame
 from fea.analysis.inputs import Images, Input, inputs_of
 from fea.analysis.layout import Layout, Results
@@ -158,27 +159,8 @@ class Analyzer:
 
     def notes(self, asking: Asking) -> list[str]:
         """What one should know of the answers, a sentence each."""
-        told, config, shown = [], self.policy.config, self.shown(asking)
-        if self.datasets == {"faces"}:
-            told.append("this model has seen drawn faces only; what it says of photographs means nothing")
-        if config.faces == "none" and shown != "none":
-            told.append(
-                "this model was trained on images as they are (policy.faces: none), and is shown faces that are cut out; right "
-                "if those images were such cuts"
-            )
-        elif config.faces != "none" and shown == "none":
-            told.append(
-                "this model was trained on faces that were cut out (policy.faces), and is shown images as they are"
-            )
-        elif shown != "none" and asking.face_model and asking.face_model != config.face_model:
-            usual = config.face_model or "Haar cascades"
-            told.append(f"in training faces were found by {usual}, whose boxes are a little different")
-        if self.forms and self.form(asking) not in self.forms:
-            told.append(
-                f"this model was not trained to answer '{self.form(asking)}', but {' and '.join(sorted(self.forms))} "
-                "(policy.answers): it may answer worse, or in another form"
-            )
-        return told
+        told = of_faces(self.policy.config, self.shown(asking), asking.face_model, self.datasets)
+        return [*told, *of_form(self.form(asking), self.forms)]
 
     def in_parts(self, inputs: Sequence[Input], asking: Asking, start: Place = _START) -> Iterator[Part]:
         """The same, some batches at a time, so that what is there can be kept; see `analyze`.
@@ -271,8 +253,9 @@ class Analyzer:
         cut = [
             answer for answer, cut in zip(rollout.answers, rollout.completions.truncated.tolist(), strict=True) if cut
         ]
-        for voted, shares in zip(votes, likely, strict=True):
-            result = result_of("", voted.answer)._replace(likelihood=shares, cut=voted.answer in cut)
+        for prompt, voted, shares in zip(batch, votes, likely, strict=True):
+            result = result_of("", voted.answer, prompt.example.emotions)
+            result = result._replace(likelihood=shares, cut=voted.answer in cut)
             yield result._replace(votes=voted.units, emotion_votes=voted.emotions) if asking.samples else result
 
     def _asked(self, prompts: list[Prompt], asking: Asking, trunk: Trunk) -> Rollout:

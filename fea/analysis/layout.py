@@ -23,6 +23,8 @@ _FRAME = ("frame", "time")
 # Columns that hold text; all others hold numbers, but for `valid`.
 TEXTS = frozenset(("image", "AUs", "emotion", "reasoning", "text", "error"))
 TEXTS |= {"input", "input_image_path", "facial_expression"}
+# Those that hold whole numbers, where they hold any.
+WHOLE = frozenset(("face_id", "x", "y", "width", "height", "frame", "frame_idx", "success"))
 
 
 class Layout(NamedTuple):
@@ -117,7 +119,7 @@ class Results(list[Result]):
     layout = Layout()
 
     def to_frame(self, format: Format = "fea") -> Any:
-        """The same as a `pandas.DataFrame`, a row a face; a number that is not known is NaN.
+        """The same as a `pandas.DataFrame`, a row a face; a number that is not known is NaN, a whole one `pandas.NA`.
 
         Args:
             format: "fea", or the columns of "pyfeat", "openface" or "libreface".
@@ -133,7 +135,8 @@ class Results(list[Result]):
         frame = pandas.DataFrame([layout.cells(result) for result in self], columns=list(layout.header))
         numbers = [name for name in layout.header if name not in TEXTS and name != "valid"]
         frame[numbers] = frame[numbers].apply(pandas.to_numeric)  # None becomes NaN
-        return frame
+        whole = WHOLE & set(layout.header if format == "fea" else ())  # other programs read numbers as they know them
+        return frame.astype(dict.fromkeys(whole, "Int64"))
 
 
 def to_csv(results: Sequence[Result], header: bool = True, layout: Layout | None = None) -> str:

@@ -7,11 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fea.analysis.layout import TEXTS
+from fea.analysis.layout import TEXTS, WHOLE
 from fea.system.files import whole
 from fea.system.lines import lines_of
 
-_NUMBERS = {"face_id", "x", "y", "width", "height", "frame", "frame_idx", "success"}
 _ROWS = 4096  # of a group, which is held in memory: 20 MB of texts
 
 
@@ -41,4 +40,4 @@ def _kind(pa: Any, name: str) -> Any:
         return pa.string()
     if name == "valid":
         return pa.bool_()
-    return pa.int64() if name in _NUMBERS else pa.float64()
+    return pa.int64() if name in WHOLE else pa.float64()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class Result(NamedTuple):
         aus: codes of the Action Units that the answer claims, by number.
         emotion: the answer's, in the words of the allowed emotions; "" if it names none of them.
         reasoning: the thinking, without its tags.
-        valid: whether the answer is well-formed.
+        valid: whether the answer is well-formed; the emotion of a well-formed answer may still be none of the allowed.
         text: the answer as it was written.
         error: why the image could not be read, or `NO_FACE`; "" if it was answered.
         face_id: of the faces of an image, from 0: the largest comes first.
@@ -86,15 +86,20 @@ class Tally(NamedTuple):
         unread: images that could not be read.
         malformed: answers that are not well-formed.
         cut: those of them that reached the length limit.
+        strange: well-formed answers whose emotion is none of the allowed.
     """
 
     unread: int = 0
     malformed: int = 0
     cut: int = 0
+    strange: int = 0
 
     def plus(self, results: Iterable[Result]) -> Tally:
         """The same with more results."""
-        found = [(one.unread, not (one.valid or one.error), one.cut and not one.valid) for one in results]
+        found = [
+            (one.unread, not (one.valid or one.error), one.cut and not one.valid, one.valid and not one.emotion)
+            for one in results
+        ]
         return Tally(*map(sum, zip(self, *found, strict=True)))
 
     def told(self, max_tokens: int) -> list[str]:
@@ -107,15 +112,23 @@ class Tally(NamedTuple):
         if self.malformed:
             limit = f", {self.cut} of them cut off at --max_tokens {max_tokens}" if self.cut else ""
             said.append(f"answers that are not well-formed: {self.malformed}{limit}")
+        if self.strange:
+            said.append(f"answers whose emotion is none of the allowed: {self.strange}")
         return said
 
 
-def result_of(image: str, answer: Answer) -> Result:
-    """The result of an image that was answered."""
+def result_of(image: str, answer: Answer, emotions: Collection[str]) -> Result:
+    """The result of an image that was answered.
+
+    Args:
+        image: the file.
+        answer: about it.
+        emotions: the allowed ones; whatever else it says is left to its text.
+    """
     return Result(
         image=image,
         aus=tuple(f"AU{number}" for number in sorted(answer.aus)),
-        emotion=answer.emotion or "",
+        emotion=answer.emotion if answer.emotion and answer.emotion in emotions else "",
         reasoning=(answer.think or "").strip(),
         valid=answer.well_formed,
         text=answer.text,

@@ -177,7 +177,7 @@ def _printing(layout: Layout) -> Write:
 
 def _tell(follower: Follower, source: Source, layout: Layout, file: AnswerFile | None) -> None:
     """What came of it, on standard error."""
-    told = [f"{follower.frames} frames"]
+    told = [f"frames: {follower.frames}"]
     told += [f"faces: {follower.tracks.count}"] if layout.faces else []
     told += [f"answers that could not be read: {follower.unreadable}"] if follower.unreadable else []
     told += [source.remark] if source.remark else []

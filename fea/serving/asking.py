@@ -186,7 +186,7 @@ def told(face: Face, said: Said, with_picture: bool) -> dict[str, Any]:
         with_picture: whether what was shown is sent back.
     """
     voted, sampled = vote(said.answers), face.order.noise is not None
-    result = result_of("", voted.answer)._replace(
+    result = result_of("", voted.answer, face.order.prompt.example.emotions)._replace(
         face_id=face.shown.face_id, box=face.shown.box, score=face.shown.score, likelihood=said.likelihood
     )
     if sampled:

@@ -131,7 +131,7 @@ def test_json_lines_hold_the_same_answers(run: Path, images: Path, tmp_path: Pat
 
 def test_a_row_holds_what_the_answer_claims() -> None:
     text = render("Cheeks up (AU6), AU12, no AU1.", "Happy")
-    result = result_of("a.png", parse(text, ("happiness",)))
+    result = result_of("a.png", parse(text, ("happiness",)), ("happiness",))
     assert result == Result(
         "a.png", ("AU6", "AU12"), "happiness", "Cheeks up (AU6), AU12, no AU1.", True, text, error=""
     )

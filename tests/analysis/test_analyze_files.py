@@ -91,6 +91,9 @@ def test_the_last_line_says_what_became_of_the_answers(
     assert main(["analyze", str(pictures / "5.png"), "--model", "owner/model", "--max_tokens", "4"]) == 0
     printed = capsys.readouterr().err.splitlines()[-1]
     assert printed == "note: answers that are not well-formed: 1, 1 of them cut off at --max_tokens 4"
+    says(lambda *_: render("A smile (AU12).", "boredom"))
+    assert run(pictures / "5.png", out) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == f"{out}: 1 row; answers whose emotion is none of the allowed: 1"
     says(words)
     assert run(pictures / "5.png", out) == 0
     assert capsys.readouterr().err.splitlines()[-1] == f"{out}: 1 row"
@@ -365,6 +368,7 @@ def test_a_frame_of_pandas_has_the_columns_of_the_table() -> None:
         results.to_frame("py-feat")  # type: ignore[arg-type]
     frame = results.to_frame()
     assert list(frame) == to_csv([], layout=results.layout).strip().split(",")
+    assert [str(frame[name].dtype) for name in ("face_id", "x", "score")] == ["Int64", "Int64", "float64"]
     assert frame["x"].tolist()[0] == 10
     assert frame["x"].isna().tolist() == [False, True]
     foreign = results.to_frame("pyfeat")

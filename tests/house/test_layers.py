@@ -52,7 +52,7 @@ PLAN = """
     training     renamed loop optimization objective preferring comparing terms microbatches nonfinite interruption
     training     progress validation module
     training     folder logs stopping resume fits tested
-    analysis     tables foreign layout parquet writing asking films inputs looking loading analyzer album
+    analysis     tables foreign layout parquet writing asking films inputs looking loading caveats analyzer album
     watching     tracking smoothing following sources window
     synthesis    recipe checks attempts admission tried journal round datacard
     pairs        recipe edits choosing counterfactual made journal making deletion

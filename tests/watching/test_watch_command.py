@@ -115,7 +115,7 @@ def test_faces_of_a_film_keep_their_numbers_and_what_they_say_is_smoothed(
     assert max(len(batch) for batch in sees) == 3
     told = capsys.readouterr().err
     assert "frames 10/10, 100%" in told
-    assert told.endswith(f"note: 10 frames, faces: 2; the rows are in '{tmp_path / 'a.csv'}'\n")
+    assert told.endswith(f"note: frames: 10, faces: 2; the rows are in '{tmp_path / 'a.csv'}'\n")
 
 
 def test_rows_are_those_of_analyze(
@@ -177,7 +177,7 @@ def test_what_was_said_before_ctrl_c_is_kept(
     assert [record["emotion_votes"] for record in records] == [None, {"neutral": 1.0}, {"neutral": 1.0}]
     told = capsys.readouterr().err
     assert "note: ended by Ctrl-C\n" in told
-    assert "3 frames, answers that could not be read: 1; the rows" in told
+    assert "frames: 3, answers that could not be read: 1; the rows" in told
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -196,7 +196,7 @@ def test_what_came_before_a_film_breaks_off_is_answered(
     assert watch(film, "--out", str(tmp_path / "a.csv"), "--faces", "none", "--batch_size", "3") == 2
     assert [row["frame"] for row in rows_of(tmp_path / "a.csv")] == ["0", "2", "4", "6", "8"]
     told = capsys.readouterr().err.splitlines()[-2:]
-    assert told[0].startswith("note: 5 frames; the rows are in ")
+    assert told[0].startswith("note: frames: 5; the rows are in ")
     assert told[1] == f"fea: error: film '{film}' cannot be read (Invalid data); replace it"
 
 
@@ -267,7 +267,7 @@ def test_of_a_camera_the_newest_frame_counts_and_those_that_gave_way_are_told(
     ]
     assert colors == [True, True]  # red, green and blue, as a model reads them
     told = capsys.readouterr().err
-    assert "2 frames, 3 of 5 frames came while the model was at work, and were left out; the rows are in" in told
+    assert "frames: 2, 3 of 5 frames came while the model was at work, and were left out; the rows are in" in told
     assert told.endswith("fea: error: camera 0 gives no more pictures; look whether it is still plugged in\n")
     assert camera.released
 
