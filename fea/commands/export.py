@@ -16,7 +16,8 @@ from fea.system.sets import check_vacant
 
 if TYPE_CHECKING:
     from fea.commands._faces import Faces
-    from fea.export.exporting import Compared, Order
+    from fea.export.compared import Compared
+    from fea.export.exporting import Order
     from fea.rollouts.rollout import Rollout
 
 

@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import torch
 
@@ -26,18 +25,19 @@ from fea.errors import FEAError
 from fea.export.adapter import Update, updates_of, write_peft
 from fea.export.asked import Asked, Heard, answered, asked_of, heard
 from fea.export.card import CARD
+from fea.export.compared import Closer, Compared
 from fea.export.folder import base_folder, copy_settings, write_beside
 from fea.export.formats import Format
-from fea.export.gap import Gap, Limits, along_own, check, gap_of
+from fea.export.gap import Gap, Limits, along_own, check, fault, gap_of
 from fea.export.gguf import check_gguf, write_gguf
 from fea.export.llama import Asking, Llama
 from fea.export.merged import Trained, dtype_of, write_merged
 from fea.export.naming import tied_names
+from fea.export.omissions import leave_out
 from fea.export.reading import read_merged, read_peft
 from fea.model.checkpoints import Stored, load_policy, weights
 from fea.model.config import Device, PolicyConfig
 from fea.model.encoding import Encoder
-from fea.model.families.general import Manner
 from fea.model.load import is_known
 from fea.model.policy import Policy
 from fea.rollouts.rollout import Rollout
@@ -80,46 +80,6 @@ class Order:
         """The policy of the run in fp32 on an unquantized base."""
         # Another attention of the tower than sdpa is there in 16 bits alone.
         return replace(self.told.policy, four_bit=False, dtype="float32", checkpointing=False, vision_attention="sdpa")
-
-
-class Compared(NamedTuple):
-    """What came of reading an export back.
-
-    Attributes:
-        gap: between run and export.
-        limits: that it is within.
-        reader: what the files were read with.
-        kept: faces that the run answers alike in its own precision and in fp32 on the unquantized base.
-        own: that precision, in words; "" where it is fp32 on an unquantized base.
-        manner: in which the chat template was told the questions.
-        machine: that all of it was computed on.
-    """
-
-    gap: Gap
-    limits: Limits
-    reader: str
-    kept: int
-    own: str
-    manner: Manner
-    machine: str
-
-    def told(self, faces: str) -> list[str]:
-        """In lines.
-
-        Args:
-            faces: that were asked about, in words.
-        """
-        gap, limits = self.gap, self.limits
-        ties = f"; {gap.ties} part where two tokens are as good as equal" if gap.ties else ""
-        lines = [
-            f"read back by {self.reader}, and compared with the run in fp32 on its own greedy answers about {faces}",
-            f"log-probabilities of their {gap.tokens} tokens differ by {gap.largest:.1e} at most and by {gap.mean:.1e} on the "
-            f"mean; {limits.largest:.1e} is allowed ({limits.why})",
-            f"the same greedy answer on {gap.same} of {gap.faces} faces{ties}",
-        ]
-        if self.own:
-            lines.append(f"computed {self.own}, the run itself gives these answers on {self.kept} of {gap.faces} faces")
-        return lines
 
 
 def check_order(order: Order) -> None:
@@ -179,11 +139,11 @@ def export(order: Order, out: Path, card: Callable[[Sequence[Rollout], Compared]
         else:
             write_merged(files, base, _trained(order, base, updates))
         said, reader = _read_back(order, files, part, base, asked, asking, device)
-        run, said = along_own(run, said) if order.format == "gguf" else (run, said)
-        gap = gap_of(run, said, 2 * limits.largest)
-        check(gap, limits, str(out), order.format)
+        gap = _gap(order, run, said, limits)
+        closer = _closer(order, asked, said, limits, device) if asking and fault(gap, limits) else None
+        check(closer.gap if closer else gap, limits, str(out), order.format)
         kept = sum(own.answer.tolist() == mine.written for own, mine in zip(asked, run, strict=True))
-        compared = Compared(gap, limits, reader, kept, _own(order), encoder.family.manner, _machine(device))
+        compared = Compared(gap, closer, limits, reader, kept, _own(order), encoder.family.manner, _machine(device))
         (part / CARD).write_text(card(rollouts, compared), encoding="utf-8")
     return compared
 
@@ -260,6 +220,24 @@ def _limits(order: Order, base: Path, asked: Sequence[Asked], run: Sequence[Hear
     _free()
     why = f"a tenth of what training changed, since the base is stored in {str(kind).removeprefix('torch.')}"
     return Limits(max(least, _SHARE * change.largest), max(least, _SHARE * change.mean), why)
+
+
+def _gap(order: Order, run: Sequence[Heard], said: Sequence[Heard], limits: Limits) -> Gap:
+    pair = along_own(run, said) if order.format == "gguf" else (run, said)
+    return gap_of(*pair, 2 * limits.largest)
+
+
+def _closer(
+    order: Order, asked: Sequence[Asked], said: Sequence[Heard], limits: Limits, device: torch.device
+) -> Closer | None:
+    """The gap from the run as llama.cpp computes it, if that leaves something out; None if this explains nothing."""
+    policy = Policy(order.whole, weights(order.run)).eval().to(device)
+    without = leave_out(policy.model)
+    run = heard(policy, order.faces[: order.compared], asked, order.max_tokens)
+    del policy
+    _free()
+    gap = _gap(order, run, said, limits)
+    return None if not without or fault(gap, limits) else Closer(gap, without)
 
 
 def _own(order: Order) -> str:

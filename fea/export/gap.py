@@ -101,25 +101,28 @@ def along_own(run: Sequence[Heard], export: Sequence[Heard]) -> tuple[list[Heard
     return [mine for mine, _ in pairs], [other for _, other in pairs]
 
 
+def fault(gap: Gap, limits: Limits) -> str:
+    """In what an export is too far from its run; "" if it is not."""
+    if gap.largest > limits.largest:
+        return (
+            f"log-probabilities differ by up to {gap.largest:.2e}, and {limits.largest:.2e} is allowed ({limits.why})"
+        )
+    if limits.mean is not None and gap.mean > limits.mean:
+        return (
+            f"log-probabilities differ by {gap.mean:.2e} on the mean, and {limits.mean:.2e} is allowed ({limits.why})"
+        )
+    return f"{gap.parted} of {gap.faces} greedy answers are others, and not for a tie" if gap.parted else ""
+
+
 def check(gap: Gap, limits: Limits, out: str, format: Format) -> None:
     """Refuses an export that is too far from its run.
 
     Raises:
         FEAError: with the gap.
     """
-    if gap.largest > limits.largest:
-        what = (
-            f"log-probabilities differ by up to {gap.largest:.2e}, and {limits.largest:.2e} is allowed ({limits.why})"
+    if what := fault(gap, limits):
+        lossless = "" if format == "peft" else "; --format peft rounds nothing, if the run has an adapter"
+        raise FEAError(
+            f"what was exported as {format}, read back, does not answer as '{out}' has to: {what}; nothing was left there"
+            f"{lossless}"
         )
-    elif limits.mean is not None and gap.mean > limits.mean:
-        what = (
-            f"log-probabilities differ by {gap.mean:.2e} on the mean, and {limits.mean:.2e} is allowed ({limits.why})"
-        )
-    elif gap.parted:
-        what = f"{gap.parted} of {gap.faces} greedy answers are others, and not for a tie"
-    else:
-        return
-    lossless = "" if format == "peft" else "; --format peft rounds nothing, if the run has an adapter"
-    raise FEAError(
-        f"what was exported as {format}, read back, does not answer as '{out}' has to: {what}; nothing was left there{lossless}"
-    )

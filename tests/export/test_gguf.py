@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ from fea.errors import FEAError
 from fea.export import adapter, exporting
 from fea.export.adapter import Update
 from fea.export.gguf import check_gguf
+from fea.export.omissions import leave_out
 from fea.model.checkpoints import weights
 from fea.model.config import TinySize
+from fea.model.norm import RMSNorm
 from fea.model.policy import Policy
 
 QUICK = ("--faces", "4", "--scored", "4", "--max_tokens", "10", "--device", "cpu", "--format", "gguf")
@@ -27,9 +31,15 @@ MISSING = [name for name in ("gguf", "xllamacpp") if importlib.util.find_spec(na
 needs_extra = pytest.mark.skipif(bool(MISSING), reason=f"the extra gguf is not installed: {MISSING}")
 
 
-def taught(place: Path, family: str) -> Path:
-    """A run with an adapter, its base beside it."""
+def taught(place: Path, family: str, **changes: float) -> Path:
+    """A run with an adapter, its base beside it, and what is changed in that one's config."""
     Policy(small_config(tiny=TinySize(**{**vars(SMALL), "family": family, "spread": 0.1})), {}).save(place / "base")
+    file = place / "base" / "config.json"
+    config = json.loads(file.read_text())
+    told = config.get("text_config") or config
+    for name, value in changes.items():
+        (told["rope_parameters"] if name == "rope_theta" else told)[name] = value
+    file.write_text(json.dumps(config))
     fit(
         "sft", place / "run", trainer__max_steps=6, model__optimization__lr=2e-2, model__optimization__warmup=0,
         model__policy__base=place / "base", model__policy__lora='{"rank": 4, "alpha": 8}',
@@ -68,6 +78,50 @@ def test_llama_cpp_answers_as_the_run_does(run: Path, tmp_path: Path, capsys: py
     np.testing.assert_allclose(held["blk.1.ffn_up.weight"], expected.numpy(), rtol=1e-6, atol=1e-6)
     assert "output.weight" not in held  # the head is the embedding
     assert {"v.patch_embd.weight", "v.patch_embd.weight.1", "mm.2.weight"} <= {tensor.name for tensor in tower.tensors}
+
+
+@needs_extra
+@pytest.mark.parametrize(
+    ("family", "change", "left_out"),
+    [
+        ("qwen2_5_vl", {"rms_norm_eps": 1e-3}, "the epsilon of the norms"),
+        ("qwen3_vl", {"rope_theta": 100.0}, "the rotation of 2 of the 12 pairs of a head"),
+    ],
+)
+def test_what_llama_cpp_leaves_out_is_told(
+    family: str, change: dict[str, float], left_out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it reads that again, the run is as close as it is, and nothing is told."""
+    run = taught(tmp_path, family, **change)
+    assert main(["export", str(run), str(tmp_path / "out"), *QUICK]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    apart = [float(number) for number in re.findall(r"differ by (\S+) at most", shown)]
+    wide = apart[0] > 5e-3 or "the same greedy answer on 4 of 4 faces" not in shown
+    assert (f"the reader leaves out {left_out}" in shown) == wide
+    assert apart[-1] < 5e-3
+
+
+def test_norms_of_the_language_model_lose_their_epsilon_and_those_of_the_tower_do_not() -> None:
+    model: Any = Policy(small_config(), {}).model
+    before = {name: norm.eps for name, norm in model.named_modules() if isinstance(norm, RMSNorm)}
+    assert leave_out(model) == "the epsilon of the norms"
+    after = {name: norm.eps for name, norm in model.named_modules() if isinstance(norm, RMSNorm)}
+    assert after == {name: eps if "visual" in name else 0.0 for name, eps in before.items()} != before
+    assert all(eps > 0 for eps in before.values())
+    assert leave_out(model) == ""
+
+
+def test_pairs_behind_the_turns_of_height_and_width_do_not_turn() -> None:
+    model: Any = Policy(small_config(tiny=TinySize(**{**vars(SMALL), "family": "qwen3_vl"})), {}).model
+    rotary = model.model.language_model.rotary_emb
+    before = rotary.inv_freq.clone()
+    sections = model.config.text_config.rope_parameters["mrope_section"]
+    said = leave_out(model)
+    still = (rotary.inv_freq == 0).nonzero().flatten().tolist()
+    assert said == f"the rotation of {len(still)} of the {len(before)} pairs of a head"
+    assert still == [n for n in range(len(before)) if n % 3 and n >= 3 * sections[n % 3]] != []
+    turning = rotary.inv_freq != 0
+    assert torch.equal(rotary.inv_freq[turning], before[turning])
 
 
 PARTS = {
