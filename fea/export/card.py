@@ -135,9 +135,10 @@ _READ = """\
 import json
 
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 {more}
-processor = AutoProcessor.from_pretrained("FOLDER")     # asks for torchvision
+processor = AutoProcessor.from_pretrained("FOLDER")     # asks for torchvision, which resizes pictures in a way of its own
+processor.image_processor = AutoImageProcessor.from_pretrained("FOLDER", backend="pil")     # in the way of the run
 model = {model}
 said = json.load(open("FOLDER/fea.json"))
 {{asked}}
