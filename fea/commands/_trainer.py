@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
-import traceback
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,6 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
 from fea.commands import _weights
+from fea.commands._lightning import mistake, quiet
 from fea.commands._refusals import sentence
 from fea.data.module import FEADataModule
 from fea.data.source import Source
@@ -54,7 +52,6 @@ from fea.training.resume import RunKeeper, WholeFiles
 from fea.training.tested import ProtocolScores
 
 _MEASURING = ("validate", "test", "predict")
-_BUILDERS = ("lightning", "jsonargparse", "contextlib")  # what stands between a setting and the trainer that refuses it
 
 
 class Parser(LightningArgumentParser):
@@ -240,9 +237,10 @@ def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
     Raises:
         FEAError: bad input.
     """
-    _quiet()
+    measuring = arguments[0] in _MEASURING
+    quiet(measuring)
     try:
-        with TemporaryDirectory() if arguments[0] in _MEASURING else nullcontext("") as folder:
+        with TemporaryDirectory() if measuring else nullcontext("") as folder:
             return kind(
                 FEAModule,
                 FEADataModule,
@@ -254,46 +252,15 @@ def run(arguments: Sequence[str], kind: type[CLI] = CLI) -> CLI:
                 trainer_defaults={"callbacks": [Interruption(), ProgressLines()]},
                 parser_class=Parser,
                 parser_kwargs={"allow_abbrev": False},
-                args=_weights.expanded(arguments, Path(folder)) if arguments[0] in _MEASURING else list(arguments),
+                args=_weights.expanded(arguments, Path(folder)) if measuring else list(arguments),
             )
     except FEAError:
         raise
     except (ValueError, MisconfigurationException) as error:
-        mistake = _mistake(error)
-        if not mistake:
+        what = mistake(error, __name__)
+        if not what:
             raise
-        raise FEAError(mistake) from error
+        raise FEAError(what) from error
     finally:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()  # else a process of several may abort at exit
-
-
-def _mistake(error: BaseException) -> str:
-    """What the user did wrong, if the trainer refuses a setting or a constructor raised FEAError; "" if it is a bug."""
-    chain = [error]
-    while chain[-1].__cause__:
-        chain.append(chain[-1].__cause__)
-    own = [cause for cause in chain if isinstance(cause, FEAError)]
-    if own:
-        return str(own[0])
-    called = [frame.f_globals["__name__"] for cause in chain for frame, _ in traceback.walk_tb(cause.__traceback__)]
-    refused = all(name == __name__ or name.partition(".")[0] in _BUILDERS for name in called)
-    return f"trainer: {' '.join(str(error).split())}" if refused else ""
-
-
-def _quiet() -> None:
-    """Drops notes that no user of fea can act on."""
-    for message in (
-        ".*LeafSpec.*",
-        ".*is_gradient_checkpointing.*",
-        ".*LightningCLI's args parameter.*",
-        ".*num_workers.*",
-        ".*sync_dist=True.*",  # scores are those of all processes already
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    for handler in logging.getLogger("lightning.pytorch").handlers:  # a filter of the logger misses those below it
-        handler.addFilter(_no_tip)
-
-
-def _no_tip(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()

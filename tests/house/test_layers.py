@@ -61,7 +61,7 @@ PLAN = """
     web          server review serve
     iterate
     demo         tower board stages
-    commands     _refusals _configs _renamed _options _weights _trainer _faces _converted
+    commands     _refusals _configs _renamed _options _weights _lightning _trainer _faces _converted
     commands     fit plan analyze synthesize review data_check data_convert data_silver data_split data_folds data_pairs demo
     commands     export judge score report compare serve watch prune _searched find bench_retrieval
     __init__ cli __main__
