@@ -55,6 +55,8 @@ LOOP = FULL._replace(analyses=150, sft_steps=240, labels=16 * 120, rollouts=120)
 QUICK = Budget(640, 40, 30, 150, 60, 16 * 16, 16, 20, 60)
 # 800 faces are eight of each person; of the labels that are the rarer ones one in ten errs.
 SKEWED = WorldSettings(prior="skewed", people=100, noise=0.1)
+# Peak rates of stage 2. At the first one a rare class is gone for a dozen rollouts now and then, before it comes back.
+_RATE, _GENTLE = 3e-4, 2e-4
 _VISUAL_TOKENS = 16  # of a face, as `demo.yaml` has them with the family that is meant there
 
 
@@ -162,7 +164,7 @@ class Demo:
             **self._common(),
             "data.text": "none",
             "data.train_faces": self.budget.labels,
-            "model.optimization.lr": 3e-4,
+            "model.optimization.lr": _RATE if self.world == WorldSettings() else _GENTLE,
             "model.optimization.warmup": max(1, rollouts // 20),
             "model.optimization.decay": "linear",
             "model.objective.beta": 0,
