@@ -100,6 +100,8 @@ def test_it_says_what_the_original_says(base: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+# Watch sees after ten rollouts that claims do not depend on the face: the tower is a random one, and has learned for 60 steps.
+@pytest.mark.filterwarnings("ignore:step .* do not depend on the face")
 def test_both_stages_take_less_than_an_hour_and_leave_its_english(
     base: Path, tmp_path: Path, measured: dict[str, Any]
 ) -> None:
