@@ -14,8 +14,16 @@ LORA = {"model__policy__lora": '{"rank": 8, "alpha": 16}'}
 BF16 = {**LORA, "model__policy__dtype": "bfloat16", "trainer__precision": "bf16-mixed"}
 
 
-def check(folder: Path, stage: str = "grpo", processes: int = 1, **settings: Any) -> set[str]:
-    """Holds that a fit takes what is planned, in each of its processes; returns the phases that take most."""
+def check(folder: Path, stage: str = "grpo", processes: int = 1, timeout: float = 300, **settings: Any) -> set[str]:
+    """Holds that a fit takes what is planned, in each of its processes; returns the phases that take most.
+
+    Args:
+        folder: that is written to.
+        stage: "sft" or "grpo".
+        processes: that fit together.
+        timeout: seconds after which they are given up.
+        settings: of the fit, with `__` for the dot.
+    """
     judged = [{"class_path": "test_grpo.Vowels"}] if stage == "grpo" else []
     common = {
         "model__generation__max_tokens": 16, "data__batch_size": 4, "data__eval_batch_size": 8, "data__val_faces": 8,
@@ -24,7 +32,7 @@ def check(folder: Path, stage: str = "grpo", processes: int = 1, **settings: Any
     }  # fmt: skip
     words = fit_arguments(stage, folder / "run", **{**common, **settings}, trainer__devices=processes)
     for process in start_together(words, processes, FEA_MEASURED=str(folder)):
-        done = ended(process)
+        done = ended(process, timeout)
         assert done.returncode == 0, done.stderr[-2000:]
     most = set()
     for rank in range(processes):
