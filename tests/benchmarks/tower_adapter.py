@@ -2,10 +2,10 @@
 
 python tests/benchmarks/tower_adapter.py BASE OUT [--seeds 0 1 2] [--faces 1500]
 
-BASE is the base of `fea demo`, such as runs/demo/base/model. Each arm takes the demo's stages 1 and 2, with the same faces, with
-twice the steps in stage 1 and three times the rates, which adapters need: at those of the demo they do not learn the form of an
-answer. Only `policy.lora` differs between the arms. What is finished is kept: the same command goes on. Greedy answers about the
-same held-out faces; intervals are of the paired bootstrap over faces.
+BASE is the base of `fea demo`, such as runs/demo/base/model. Each arm takes the demo's stages 1 and 2, with the same faces,
+twice the steps in stage 1 and three times the rates, which adapters need: at those of the demo they do not learn the form of
+an answer. Only `policy.lora` differs between the arms. What is finished is kept: the same command goes on. Greedy answers
+about the same held-out faces; intervals are of the paired bootstrap over faces.
 """
 
 from __future__ import annotations
