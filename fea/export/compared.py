@@ -9,11 +9,11 @@ from fea.model.families.general import Manner
 
 
 class Closer(NamedTuple):
-    """The gap from the run as a reader computes it that leaves out something which is in the files.
+    """The gap from the run as a reader computes it that rounds, and may leave out something which is in the files.
 
     Attributes:
         gap: that remains.
-        without: what is left out, in words.
+        without: what is left out, in words; "" if nothing is.
     """
 
     gap: Gap
@@ -59,9 +59,10 @@ class Compared(NamedTuple):
         ]
         if self.closer:
             left, without = self.closer
+            omitted = f"leaves out {without}, which is in the files, and " if without else ""
             lines.append(
-                f"the reader leaves out {without}, which is in the files: from the run without it log-probabilities differ by "
-                f"{left.largest:.1e} at most, with the same greedy answer on {left.same} of {left.faces} faces"
+                f"the reader {omitted}rounds patches and GELUs to 16 bits: from the run computed so log-probabilities differ "
+                f"by {left.largest:.1e} at most, with the same greedy answer on {left.same} of {left.faces} faces"
             )
         if self.own:
             lines.append(f"computed {self.own}, the run itself gives these answers on {self.kept} of {gap.faces} faces")

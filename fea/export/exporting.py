@@ -33,7 +33,7 @@ from fea.export.gguf import check_gguf, write_gguf
 from fea.export.llama import Asking, Llama
 from fea.export.merged import Trained, dtype_of, write_merged
 from fea.export.naming import tied_names
-from fea.export.omissions import leave_out
+from fea.export.quirks import as_llama_computes
 from fea.export.reading import read_merged, read_peft
 from fea.model.checkpoints import Stored, load_policy, weights
 from fea.model.config import Device, PolicyConfig
@@ -230,14 +230,14 @@ def _gap(order: Order, run: Sequence[Heard], said: Sequence[Heard], limits: Limi
 def _closer(
     order: Order, asked: Sequence[Asked], said: Sequence[Heard], limits: Limits, device: torch.device
 ) -> Closer | None:
-    """The gap from the run as llama.cpp computes it, if that leaves something out; None if this explains nothing."""
+    """The gap from the run as llama.cpp computes it; None if this explains nothing."""
     policy = Policy(order.whole, weights(order.run)).eval().to(device)
-    without = leave_out(policy.model)
+    without = as_llama_computes(policy.model)
     run = heard(policy, order.faces[: order.compared], asked, order.max_tokens)
     del policy
     _free()
     gap = _gap(order, run, said, limits)
-    return None if not without or fault(gap, limits) else Closer(gap, without)
+    return None if fault(gap, limits) else Closer(gap, without)
 
 
 def _own(order: Order) -> str:

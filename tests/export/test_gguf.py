@@ -20,7 +20,7 @@ from fea.errors import FEAError
 from fea.export import adapter, exporting
 from fea.export.adapter import Update
 from fea.export.gguf import check_gguf
-from fea.export.omissions import leave_out
+from fea.export.quirks import as_llama_computes
 from fea.model.checkpoints import weights
 from fea.model.config import TinySize
 from fea.model.norm import RMSNorm
@@ -98,17 +98,17 @@ def test_what_llama_cpp_leaves_out_is_told(
     apart = [float(number) for number in re.findall(r"differ by (\S+) at most", shown)]
     wide = apart[0] > 5e-3 or "the same greedy answer on 4 of 4 faces" not in shown
     assert (f"the reader leaves out {left_out}" in shown) == wide
-    assert apart[-1] < 5e-3
+    assert apart[-1] < (1e-3 if wide else 5e-3)
 
 
 def test_norms_of_the_language_model_lose_their_epsilon_and_those_of_the_tower_do_not() -> None:
     model: Any = Policy(small_config(), {}).model
     before = {name: norm.eps for name, norm in model.named_modules() if isinstance(norm, RMSNorm)}
-    assert leave_out(model) == "the epsilon of the norms"
+    assert as_llama_computes(model) == "the epsilon of the norms"
     after = {name: norm.eps for name, norm in model.named_modules() if isinstance(norm, RMSNorm)}
     assert after == {name: eps if "visual" in name else 0.0 for name, eps in before.items()} != before
     assert all(eps > 0 for eps in before.values())
-    assert leave_out(model) == ""
+    assert as_llama_computes(model) == ""
 
 
 def test_pairs_behind_the_turns_of_height_and_width_do_not_turn() -> None:
@@ -116,7 +116,7 @@ def test_pairs_behind_the_turns_of_height_and_width_do_not_turn() -> None:
     rotary = model.model.language_model.rotary_emb
     before = rotary.inv_freq.clone()
     sections = model.config.text_config.rope_parameters["mrope_section"]
-    said = leave_out(model)
+    said = as_llama_computes(model)
     still = (rotary.inv_freq == 0).nonzero().flatten().tolist()
     assert said == f"the rotation of {len(still)} of the {len(before)} pairs of a head"
     assert still == [n for n in range(len(before)) if n % 3 and n >= 3 * sections[n % 3]] != []

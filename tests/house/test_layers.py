@@ -45,7 +45,7 @@ PLAN = """
     memory       setting weights dry_run dry_stock plan advice
     rollouts     rollout likelihood consistency values buffer loader refill packing rarity replay statistics drift
     retrieval    states sentences listwise answers bench
-    export       formats asked gap compared adapter naming merged folder reading ggml mmproj gguf llama omissions
+    export       formats asked gap compared adapter naming merged folder reading ggml mmproj gguf llama quirks
     export       history scores card push exporting
     pruning      settings edits calibration views gradients dropping criteria rounds journal starting writing measuring pruning
     rewards
