@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fea.cli import main
 from fea.data.example import Example
 from fea.demo.board import Said
-from fea.demo.stages import FULL, QUICK, Demo, budget_of
+from fea.demo.stages import FULL, QUICK, SKEWED, Demo, budget_of
 from fea.drawn.world import WorldSettings
 from fea.errors import FEAError
 from fea.model.families.known import FAMILIES, TINY
@@ -137,3 +137,9 @@ def test_rare_classes_get_more_analyses_and_no_other_faces_but_not_in_little() -
     assert budget_of(1, quick=False, skew=True).labels == 800
     assert budget_of(2, quick=False, skew=True).analyses == 400
     assert budget_of(2, quick=True, skew=True) == budget_of(1, quick=True, skew=False) == QUICK
+
+
+@pytest.mark.parametrize(("world", "rate"), [(WorldSettings(), 3e-4), (SKEWED, 2e-4)])
+def test_stage_2_is_gentler_where_classes_are_rare(tmp_path: Path, world: WorldSettings, rate: float) -> None:
+    stages = Demo(tmp_path, "seed-0", 0, QUICK, world).loop.stages
+    assert stages["grpo"].settings["model.optimization.lr"] == rate

@@ -98,7 +98,8 @@ def test_what_llama_cpp_leaves_out_is_told(
     apart = [float(number) for number in re.findall(r"differ by (\S+) at most", shown)]
     wide = apart[0] > 5e-3 or "the same greedy answer on 4 of 4 faces" not in shown
     assert (f"the reader leaves out {left_out}" in shown) == wide
-    assert apart[-1] < (1e-3 if wide else 5e-3)
+    # 4e-5 is seen; without one of the things that are rounded, 3e-4 and more in one of the two families.
+    assert apart[-1] < (1e-4 if wide else 5e-3)
 
 
 def test_norms_of_the_language_model_lose_their_epsilon_and_those_of_the_tower_do_not() -> None:
